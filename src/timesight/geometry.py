@@ -1,0 +1,71 @@
+"""Overlap of spans and boxes (paper, equation 4). Pure functions; all results lie in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from timesight.types import Box, Span
+
+
+def merge_spans(spans: Iterable[Span]) -> list[Span]:
+    """The same set of seconds as disjoint spans, in order; touching spans become one."""
+    merged: list[Span] = []
+    for span in sorted(spans):
+        if merged and span.start_s <= merged[-1].end_s:
+            merged[-1] = Span(merged[-1].start_s, max(merged[-1].end_s, span.end_s))
+        else:
+            merged.append(span)
+    return merged
+
+
+def span_intersection_s(a: Sequence[Span], b: Sequence[Span]) -> float:
+    """Seconds covered by both sets of spans."""
+    a, b = merge_spans(a), merge_spans(b)
+    total, i, j = 0.0, 0, 0
+    while i < len(a) and j < len(b):
+        total += max(0.0, min(a[i].end_s, b[j].end_s) - max(a[i].start_s, b[j].start_s))
+        if a[i].end_s < b[j].end_s:
+            i += 1
+        else:
+            j += 1
+    return total
+
+
+def span_set_iou(a: Sequence[Span], b: Sequence[Span]) -> float:
+    """Intersection over union of two sets of spans, overlaps within a set counted once.
+
+    Sets without any length have IoU 1 when they are the same points and 0 otherwise, so that a gold
+    reply to a zero-length truth earns 1.
+    """
+    a, b = merge_spans(a), merge_spans(b)
+    intersection_s = span_intersection_s(a, b)
+    union_s = sum(s.length_s for s in a) + sum(s.length_s for s in b) - intersection_s
+    if union_s <= 0.0:
+        return float(bool(a) and a == b)
+    return min(1.0, intersection_s / union_s)
+
+
+def temporal_iou(a: Span, b: Span) -> float:
+    """Intersection over union of two spans."""
+    return span_set_iou([a], [b])
+
+
+def temporal_iop(prediction: Span, truth: Span) -> float:
+    """Intersection over the *prediction's* length (NExT-GQA's IoP).
+
+    A zero-length prediction inside the truth has IoP 1, as in the benchmark's own scorer.
+    """
+    if prediction.length_s == 0.0:
+        return float(truth.start_s <= prediction.start_s <= truth.end_s)
+    return min(1.0, span_intersection_s([prediction], [truth]) / prediction.length_s)
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes; identical boxes without area have IoU 1."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    intersection = max(0.0, width) * max(0.0, height)
+    union = (a.x1 - a.x0) * (a.y1 - a.y0) + (b.x1 - b.x0) * (b.y1 - b.y0) - intersection
+    if union <= 0.0:
+        return float(a == b)
+    return min(1.0, intersection / union)

@@ -1,0 +1,49 @@
+"""Intervals that respect that questions on one video are not independent.
+
+Shapes: N items, V videos (clusters), R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+NUM_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def cluster_bootstrap(
+    values: ArrayLike, clusters: Sequence[Hashable], *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+) -> Interval:
+    """Mean of ``values`` (N,) with a 95% percentile interval, resampling whole clusters.
+
+    ``clusters`` names the video of each item. For the difference of two systems on the same items pass
+    the paired differences. With fewer than two clusters no interval exists: ``low`` and ``high`` are NaN.
+    """
+    items = np.asarray(values, dtype=np.float64)  # (N,)
+    if items.ndim != 1 or len(items) != len(clusters):
+        raise ValueError(f"{items.shape} values for {len(clusters)} clusters")
+    if not len(items):
+        return Interval(float("nan"), float("nan"), float("nan"))
+    index_of = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    index = np.array([index_of[name] for name in clusters])
+    sums = np.bincount(index, weights=items)  # (V,)
+    counts = np.bincount(index)  # (V,)
+    mean = float(items.mean())
+    if len(sums) < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    draws = np.random.default_rng(seed).integers(len(sums), size=(num_resamples, len(sums)))  # (R, V)
+    means = sums[draws].sum(1) / counts[draws].sum(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Interval(mean, float(low), float(high))

@@ -1,0 +1,152 @@
+"""The values that rooms hand to each other.
+
+Value types check themselves when made, so code that receives one need not. Units are in the names:
+``_s`` seconds, ``_px`` pixels, ``_fps`` frames per second.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """A stretch of time ``[start_s, end_s]`` in seconds; may have zero length, is never reversed."""
+
+    start_s: float
+    end_s: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start_s) and math.isfinite(self.end_s)):
+            raise ValueError(f"a span needs finite seconds, got {self.start_s} to {self.end_s}")
+        if self.start_s > self.end_s:
+            raise ValueError(f"a span cannot end before it starts: {self.start_s} to {self.end_s}")
+
+    @property
+    def length_s(self) -> float:
+        """Length in seconds."""
+        return self.end_s - self.start_s
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box ``x0, y0, x1, y1`` as fractions of the frame (0–1, origin top left), never reversed."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) for v in (self.x0, self.y0, self.x1, self.y1)):
+            raise ValueError("a box needs finite coordinates")
+        if self.x0 > self.x1 or self.y0 > self.y1:
+            raise ValueError("a box needs x0 <= x1 and y0 <= y1")
+
+
+class Video(BaseModel):
+    """Where a sample's frames come from: a file, or a folder of frames with a stated ``fps``.
+
+    ``start_s`` and ``end_s`` cut the window ``[start_s, end_s)`` out of the file; all times given to
+    and by the model count from the start of the *file*. A plain string is a path.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path
+    start_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    end_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, (str, Path)) else value
+
+    @model_validator(mode="after")
+    def _window_is_forward(self) -> Video:
+        if self.start_s is not None and self.end_s is not None and self.start_s >= self.end_s:
+            raise ValueError(f"the window ends ({self.end_s} s) before it starts ({self.start_s} s)")
+        return self
+
+    @model_serializer
+    def _to_shortest(self) -> str | dict[str, Any]:
+        rest = {name: value for name in ("start_s", "end_s", "fps") if (value := getattr(self, name)) is not None}
+        return {"path": str(self.path), **rest} if rest else str(self.path)
+
+
+class Sample(BaseModel):
+    """What every sample has; each task adds its own fields. One sample is one line of JSONL.
+
+    ``problems`` names what is wrong with the record's truth: such a sample is kept and counted, never
+    trained on, and its reward parts are None.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(min_length=1)
+    task: str
+    video: Video
+    meta: dict[str, Any] = Field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """A piece of text in a prompt."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class VideoPart:
+    """A video in a prompt."""
+
+    video: Video
+
+
+Part = TextPart | VideoPart
+
+
+@dataclass(frozen=True)
+class FrameRequest:
+    """What a task itself demands of the video: exactly ``num_frames`` evenly spaced frames."""
+
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One look at a video: what was shown and what came back."""
+
+    text: str
+    num_frames: int
+    prompt_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A model's reply with its evidence. ``answer`` is None when ``text`` does not parse."""
+
+    text: str
+    answer: Any = None
+    spans: tuple[Span, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    passes: tuple[Pass, ...] = field(default=())
+
+
+class Judge(Protocol):
+    """Says which reference events a caption entails; None where it could not be judged."""
+
+    def entailed(self, captions: list[str], samples: list[Sample]) -> list[list[bool] | None]:
+        """One list of verdicts, in the order of the sample's events, for each caption."""
+
+
+Rewards = Mapping[str, float | None]
