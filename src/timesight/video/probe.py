@@ -1,0 +1,149 @@
+"""What a video file is, without decoding it: its size, and when each of its frames is shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from timesight.errors import VideoError
+from timesight.types import Video
+
+FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+@dataclass(frozen=True, eq=False)
+class VideoInfo:
+    """A video's size and timing.
+
+    ``times_s`` (N,) holds the presentation time of every frame, ascending, the first at 0; frame ``i``
+    is on screen during ``[times_s[i], times_s[i + 1])`` and the last one until ``duration_s``. Width and
+    height are those of the picture as shown, rotation applied. ``frame_paths`` is empty for files.
+    """
+
+    path: Path
+    width_px: int
+    height_px: int
+    duration_s: float
+    times_s: NDArray[np.float64]
+    frame_paths: tuple[Path, ...] = ()
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames in the whole file."""
+        return len(self.times_s)
+
+    @property
+    def fps(self) -> float:
+        """Mean frames per second."""
+        return self.num_frames / self.duration_s
+
+
+def probe(video: Video) -> VideoInfo:
+    """Size and timing of ``video``. Raises VideoError with the file and the reason."""
+    path = video.path
+    if path.is_dir():
+        return _probe_folder(path, video.fps)
+    require_file(path)
+    with open_container(path) as container:
+        return probe_container(container, path)
+
+
+def require_file(path: Path) -> None:
+    """Raise VideoError unless ``path`` is a regular file (a pipe would block for ever)."""
+    if not path.exists():
+        raise VideoError(path, "no such file")
+    if not path.is_file():
+        raise VideoError(path, "is not a regular file")
+
+
+class open_container:  # noqa: N801 - reads as a verb where it is used
+    """``av.open`` for reading whose errors, at opening and inside the block, are VideoErrors."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> av.container.InputContainer:
+        try:
+            self._container = av.open(str(self._path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise VideoError(self._path, f"cannot be opened as a video ({_reason(error)})") from None
+        return self._container
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._container.close()
+        if isinstance(error, av.error.FFmpegError):
+            raise VideoError(self._path, f"cannot be decoded ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+def probe_container(container: av.container.InputContainer, path: Path) -> VideoInfo:
+    """Size and timing of an open container, from its packets alone."""
+    stream = video_stream(container, path)
+    base = stream.time_base or Fraction(1, 1)
+    stamps: list[int] = []
+    lengths: list[int] = []
+    for packet in container.demux(stream):
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None and packet.size and not packet.is_discard:
+            stamps.append(stamp)
+            lengths.append(packet.duration or 0)
+    if not stamps:
+        raise VideoError(path, "holds no video frames")
+    order = np.argsort(stamps, kind="stable")
+    times_s = (np.array(stamps, dtype=np.float64)[order] - stamps[order[0]]) * float(base)
+    last_s = lengths[order[-1]] * float(base)
+    if last_s <= 0.0:  # some containers do not say how long the last frame stays
+        last_s = float(np.diff(times_s).mean()) if len(times_s) > 1 else 1 / float(stream.average_rate or 1)
+    width, height = shown_size(container, stream, path)
+    return VideoInfo(path, width, height, float(times_s[-1]) + last_s, times_s)
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            if not stream.codec_context.is_open:
+                stream.thread_type = "AUTO"
+            return stream
+    raise VideoError(path, "has no video stream")
+
+
+def shown_size(container: av.container.InputContainer, stream: VideoStream, path: Path) -> tuple[int, int]:
+    """Width and height as shown: rotation is a property of frames, so the first one is decoded."""
+    container.seek(0, stream=stream)
+    for frame in container.decode(stream):
+        turned = frame.rotation % 180 != 0
+        return (frame.height, frame.width) if turned else (frame.width, frame.height)
+    raise VideoError(path, "holds no frame that decodes")
+
+
+def _probe_folder(path: Path, fps: float | None) -> VideoInfo:
+    if fps is None:
+        raise VideoError(path, 'is a folder of frames: say its "fps" in the sample')
+    frames = sorted((p for p in path.iterdir() if p.suffix.lower() in FRAME_SUFFIXES), key=_natural)
+    if not frames:
+        raise VideoError(path, f"holds no frames ({', '.join(sorted(FRAME_SUFFIXES))})")
+    try:
+        with Image.open(frames[0]) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, OSError) as error:
+        raise VideoError(frames[0], f"is not a picture ({error})") from None
+    times_s = np.arange(len(frames), dtype=np.float64) / fps
+    return VideoInfo(path, width, height, len(frames) / fps, times_s, tuple(frames))
+
+
+def _natural(path: Path) -> list[tuple[bool, int, str]]:
+    """Sort key by which ``frame_2`` comes before ``frame_10``."""
+    pieces = re.split(r"(\d+)", path.name)
+    return [(not piece.isdigit(), int(piece) if piece.isdigit() else 0, piece) for piece in pieces if piece]

@@ -1,0 +1,44 @@
+"""Broken videos: named, counted, never replaced by others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from timesight.errors import TrainingError, VideoError
+
+MIN_SEEN = 20  # below this many videos a share says nothing
+
+
+class Quarantine:
+    """The videos of a run that could not be read, kept in a JSONL file of ``path`` and ``reason``."""
+
+    def __init__(self, file: Path, max_share: float = 1.0) -> None:
+        self._file = file
+        self._max_share = max_share
+        self._seen: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        if file.exists():
+            records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            self.reasons = {record["path"]: record["reason"] for record in records}
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def saw(self, path: Path) -> None:
+        """Count a video that was asked for, readable or not."""
+        self._seen.add(str(path))
+
+    def put(self, error: VideoError) -> None:
+        """Set a broken video aside. Raises TrainingError past the share that was allowed."""
+        if error.path not in self.reasons:
+            self.reasons[error.path] = error.reason
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"path": error.path, "reason": error.reason}) + "\n")
+        seen = len(self._seen | self.reasons.keys())
+        if seen >= MIN_SEEN and len(self) > self._max_share * seen:
+            raise TrainingError(
+                f"{len(self)} of {seen} videos cannot be read, more than the {self._max_share:.0%} allowed; "
+                f"they are listed in {self._file}. Mend them or raise train.max_broken_share"
+            )

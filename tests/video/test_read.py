@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from timesight.errors import VideoError
+from timesight.types import FrameRequest, Video
+from timesight.video import FrameBudget, FrameMemory, probe, read
+
+BUDGET = FrameBudget(min_pixels=784, max_pixels=64 * 64)
+
+
+def write(path: Path, stamps_s: list[float], *, size: tuple[int, int] = (64, 48), codec: str = "libx264") -> Path:
+    """A video whose frame number i is filled with grey level 4 · i (mod 240), shown from ``stamps_s[i]`` on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for index, stamp_s in enumerate(stamps_s):
+            frame = av.VideoFrame.from_ndarray(
+                np.full((size[1], size[0], 3), 4 * index % 240, np.uint8), format="rgb24"
+            )
+            frame.pts, frame.time_base = round(stamp_s * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def levels(pixels: np.ndarray) -> list[int]:
+    """The number of each frame, read off its grey level."""
+    return [round(float(frame.mean()) / 4) for frame in pixels]
+
+
+def test_constant_rate_frames_and_times(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", [i / 10 for i in range(40)])
+    frames = read(Video(path=path), BUDGET)
+    np.testing.assert_allclose(frames.times_s, 0.5 * np.arange(8), atol=1e-6)
+    assert levels(frames.pixels) == [0, 5, 10, 15, 20, 25, 30, 35]
+    assert frames.pixels.dtype == np.uint8
+    assert frames.sampled_fps == pytest.approx(2.0, rel=0.02)
+
+
+def test_variable_rate_gives_the_frame_on_screen_and_its_own_time(tmp_path: Path) -> None:
+    stamps = [0.0, 0.1, 0.2, 1.7, 1.8, 3.0, 3.1, 3.9]
+    video = Video(path=write(tmp_path / "v.mkv", stamps))
+    info = probe(video)
+    np.testing.assert_allclose(info.times_s, stamps, atol=2e-3)
+    frames = read(video, BUDGET, FrameRequest(num_frames=4))
+    asked = [k * info.duration_s / 4 for k in range(4)]
+    on_screen = [max(i for i, stamp in enumerate(stamps) if stamp <= t) for t in asked]
+    assert on_screen == [0, 2, 4, 6]
+    assert levels(frames.pixels) == on_screen
+    np.testing.assert_allclose(frames.times_s, [stamps[i] for i in on_screen], atol=2e-3)
+
+
+def test_seeking_far_ahead_gives_the_same_frames_as_decoding_everything(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", [i / 5 for i in range(50 * 5)], size=(32, 32))
+    with av.open(str(path)) as container:
+        everything = [f.to_ndarray(format="rgb24").mean() for f in container.decode(video=0)]
+    frames = read(Video(path=path), FrameBudget(min_pixels=784, max_pixels=1024), FrameRequest(num_frames=5))
+    expected = [everything[i] for i in (0, 50, 100, 150, 200)]
+    np.testing.assert_allclose([f.mean() for f in frames.pixels], expected, atol=2.0)
+
+
+def test_a_window_counts_from_the_start_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", [i / 10 for i in range(50)])
+    frames = read(Video(path=path, start_s=2.0, end_s=4.0), BUDGET)
+    assert frames.window_s == (2.0, 4.0)
+    assert levels(frames.pixels) == [20, 25, 30, 35]
+
+
+def test_same_file_same_frames(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", [i / 10 for i in range(30)])
+    np.testing.assert_array_equal(read(Video(path=path), BUDGET).pixels, read(Video(path=path), BUDGET).pixels)
+
+
+def test_a_folder_of_frames_is_a_video(tmp_path: Path) -> None:
+    for index in range(12):
+        Image.new("RGB", (40, 30), (index * 4,) * 3).save(tmp_path / f"f_{index}.png")
+    frames = read(Video(path=tmp_path, fps=3.0), BUDGET, FrameRequest(num_frames=4))
+    assert levels(frames.pixels) == [0, 3, 6, 9]  # natural order: f_2 before f_10
+    np.testing.assert_allclose(frames.times_s, [0, 1, 2, 3])
+
+
+def test_a_single_frame(tmp_path: Path) -> None:
+    frames = read(Video(path=write(tmp_path / "v.mp4", [0.0])), BUDGET)
+    assert len(frames.pixels) == 2
+
+
+def test_memory_reads_once_and_forgets_the_oldest(tmp_path: Path) -> None:
+    videos = [Video(path=write(tmp_path / f"{i}.mp4", [k / 10 for k in range(20)])) for i in range(3)]
+    size = read(videos[0], BUDGET).pixels.nbytes
+    memory = FrameMemory(BUDGET, 28, max_bytes=2 * size)
+    first = memory.read(videos[0])
+    assert memory.read(videos[0]) is first
+    memory.read(videos[1])
+    memory.read(videos[2])
+    assert memory.read(videos[0]) is not first
+
+
+def truncated(path: Path) -> Path:
+    content = write(path, [i / 10 for i in range(100)]).read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def test_errors_name_the_file_and_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    cases = {
+        "missing.mp4": "no such file",
+        "text.mp4": "cannot be opened as a video",
+        "empty.mp4": "cannot be opened as a video",
+        "folder": 'is a folder of frames: say its "fps"',
+        "pipe.mp4": "is not a regular file",
+    }
+    for name, reason in cases.items():
+        with pytest.raises(VideoError, match=reason) as caught:
+            read(Video(path=tmp_path / name), BUDGET)
+        assert name in str(caught.value)
+    with pytest.raises(VideoError, match=r"cut\.mp4: "):
+        read(Video(path=truncated(tmp_path / "cut.mp4")), BUDGET)
+    with pytest.raises(VideoError, match="holds no frames"):
+        read(Video(path=tmp_path / "folder", fps=2.0), BUDGET)
+
+
+def test_a_video_damaged_in_the_middle_is_refused_or_known_to_be_short(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", [i / 10 for i in range(100)], size=(128, 128))
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+    content = bytearray(path.read_bytes())
+    for packet in packets[30:]:  # everything after 3 s becomes zeros
+        assert packet.pos is not None
+        content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(bytes(content))
+    with pytest.raises(VideoError, match=r"v\.mp4: (does not decode at|cannot be decoded)"):
+        read(Video(path=path), BUDGET)
+
+
+REAL = {
+    "making_cake.mp4": (320, 426, 300),
+    "nasa_13013.mp4": (320, 180, 325),
+    "variable_fps_22.mp4": (640, 360, 491),
+    "h265_video.mp4": (128, 128, 10),
+    "h264_10bits.mp4": (200, 200, 30),
+    "av1_video.mkv": (640, 360, 125),
+    "flipping_a_pancake.mkv": (426, 240, 310),
+    "video_90.mov": (320, 568, 3),  # stored lying on its side
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files(samples_dir: Path, name: str) -> None:
+    video = Video(path=samples_dir / "videos" / name)
+    info = probe(video)
+    assert (info.width_px, info.height_px, info.num_frames) == REAL[name]
+    frames = read(video)
+    assert frames.pixels.std() > 5
+    assert set(frames.times_s.tolist()) <= set(info.times_s.tolist())
+    height, width = frames.pixels.shape[1:3]
+    assert width / height == pytest.approx(info.width_px / info.height_px, rel=0.2)
+
+
+def test_real_frames_equal_a_full_decode(samples_dir: Path) -> None:
+    path = samples_dir / "videos" / "nasa_13013.mp4"
+    frames = read(Video(path=path))
+    height, width = frames.pixels.shape[1:3]
+    with av.open(str(path)) as container:
+        shown = {round(float(f.time), 4): f for f in container.decode(video=0)}
+    for pixels, time_s in zip(frames.pixels, frames.times_s, strict=True):
+        whole = shown[round(float(time_s), 4)].to_ndarray(
+            format="rgb24", width=width, height=height, interpolation="BICUBIC"
+        )
+        np.testing.assert_array_equal(pixels, whole)
+
+
+def test_real_rotation_stands_upright(samples_dir: Path) -> None:
+    path = samples_dir / "videos" / "video_90.mov"
+    frames = read(Video(path=path))
+    with av.open(str(path)) as container:
+        first = next(container.decode(video=0))
+    assert first.rotation % 180 != 0
+    upright = np.rot90(first.to_ndarray(format="rgb24"), round(first.rotation / 90) % 4)
+    small = np.asarray(Image.fromarray(upright).resize(frames.pixels.shape[2:0:-1]))
+    assert np.abs(frames.pixels[0].astype(int) - small).mean() < 5
+
+
+def test_real_corrupt_file_is_named(samples_dir: Path) -> None:
+    with pytest.raises(VideoError, match=r"corrupted\.mp4: cannot be"):
+        read(Video(path=samples_dir / "videos" / "corrupted.mp4"))
+
+
+def test_real_folder(samples_dir: Path) -> None:
+    frames = read(Video(path=samples_dir / "videos" / "tennis_frames", fps=3.0))
+    assert frames.duration_s == pytest.approx(8 / 3)
