@@ -1,0 +1,49 @@
+"""Drawing a scene: textured, noisy background and anti-aliased shapes, as uint8 RGB frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from timesight.world.scene import COLORS, FPS, Scene, Shape
+
+NOISE = 6.0  # standard deviation of the noise of each frame, in grey levels
+
+
+def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
+    """The frames of ``scene`` in order, each (height, width, 3)."""
+    rng = np.random.default_rng((*scene.seed, 1))
+    background = _background(scene, rng)
+    for index in range(scene.num_frames):
+        frame = background + rng.normal(0.0, NOISE, background.shape).astype(np.float32)
+        for shape in scene.shapes:
+            if shape.shown_at(index / FPS):
+                _draw(frame, shape, shape.center_at(index / FPS))
+        yield np.clip(frame, 0, 255).astype(np.uint8)
+
+
+def _background(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A dark cloudy texture: coarse noise, enlarged smoothly, around a random colour."""
+    coarse = rng.uniform(-28, 28, size=(6, 6, 3)) + rng.uniform(40, 100, size=3)
+    image = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8))
+    enlarged = image.resize((scene.width_px, scene.height_px), Image.Resampling.BICUBIC)
+    return np.asarray(enlarged, dtype=np.float32)
+
+
+def _draw(frame: NDArray[np.float32], shape: Shape, center: tuple[float, float]) -> None:
+    """Blend ``shape`` into ``frame`` (H, W, 3) in place, one pixel soft at the edge."""
+    height, width = frame.shape[:2]
+    radius = shape.radius * min(height, width)
+    x = np.arange(width, dtype=np.float32)[None, :] + 0.5 - center[0] * width
+    y = np.arange(height, dtype=np.float32)[:, None] + 0.5 - center[1] * height
+    if shape.kind == "circle":
+        distance = np.hypot(x, y) - radius
+    elif shape.kind == "square":
+        distance = np.maximum(np.abs(x), np.abs(y)) - 0.88 * radius
+    else:  # a triangle that stands on its base
+        distance = np.maximum(0.894 * np.abs(x) + 0.447 * y - 0.5 * radius, y - 0.9 * radius)
+    cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # (H, W, 1)
+    frame += cover * (np.array(COLORS[shape.color], dtype=np.float32) - frame)

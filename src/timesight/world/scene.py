@@ -1,0 +1,190 @@
+"""What happens in a made video: shapes that appear, move, blink and vanish, with exact truth.
+
+A scene is a pure function of its seed. All times are multiples of one video frame (1 / FPS), so that
+the truth is exactly what the decoded frames show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from timesight.types import Span
+
+FPS = 10
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (225, 45, 40),
+    "green": (40, 190, 70),
+    "blue": (50, 90, 235),
+    "yellow": (240, 215, 50),
+    "white": (245, 245, 245),
+}
+KINDS = ("circle", "square", "triangle")
+SIZES_PX = ((64, 64), (96, 96), (96, 64), (64, 96), (128, 96))  # width, height
+CELLS = ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73))  # middles, as fractions of the frame
+BLINK_FRAMES = 10  # half of them dark
+MIN_ACTING_S = 1.5  # a shape shown for less neither moves nor blinks
+
+Action = Literal["is visible", "moves", "blinks"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happens: ``shape`` ("red circle", "first shape") does ``action`` during ``span``."""
+
+    shape: str
+    action: Action
+    span: Span
+
+    @property
+    def sentence(self) -> str:
+        """The event in words, as a query asks for it."""
+        return f"the {self.shape} {self.action}"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One coloured shape; positions and radius are fractions of the frame's width and height."""
+
+    color: str
+    kind: str
+    radius: float
+    begin: tuple[float, float]
+    end: tuple[float, float]
+    visible: Span
+    moves: Span | None
+    blinks: Span | None
+
+    @property
+    def name(self) -> str:
+        """Such as "red circle"; unique within a scene."""
+        return f"{self.color} {self.kind}"
+
+    def shown_at(self, time_s: float) -> bool:
+        """Whether the shape is drawn in the frame presented at ``time_s``."""
+        if not self.visible.start_s <= time_s < self.visible.end_s:
+            return False
+        if self.blinks and self.blinks.start_s <= time_s < self.blinks.end_s:
+            frames_in = round((time_s - self.blinks.start_s) * FPS)
+            return frames_in % BLINK_FRAMES >= BLINK_FRAMES // 2
+        return True
+
+    def center_at(self, time_s: float) -> tuple[float, float]:
+        """Centre (x, y) at ``time_s``."""
+        if self.moves is None:
+            return self.begin
+        share = float(np.clip((time_s - self.moves.start_s) / self.moves.length_s, 0.0, 1.0))
+        return (
+            self.begin[0] + share * (self.end[0] - self.begin[0]),
+            self.begin[1] + share * (self.end[1] - self.begin[1]),
+        )
+
+    def events(self) -> Iterator[Event]:
+        """What this shape does. A blinking shape is asked about by its blinking only: it is visible on and off."""
+        if self.blinks:
+            yield Event(self.name, "blinks", self.blinks)
+            return
+        yield Event(self.name, "is visible", self.visible)
+        if self.moves:
+            yield Event(self.name, "moves", self.moves)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything needed to draw one video and to ask about it."""
+
+    name: str
+    seed: tuple[int, ...]
+    width_px: int
+    height_px: int
+    num_frames: int
+    shapes: tuple[Shape, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the video in seconds."""
+        return self.num_frames / FPS
+
+    def events(self) -> list[Event]:
+        """All events of all shapes, and those that name a shape only by its turn."""
+        return [event for shape in self.shapes for event in shape.events()] + list(self._turns())
+
+    def _turns(self) -> Iterator[Event]:
+        """When the first and the last shape to appear is visible: questions that do not give a shape away."""
+        order = sorted(self.shapes, key=lambda shape: shape.visible.start_s)
+        for turn, shape, rival in (("first", order[0], order[1:2]), ("last", order[-1], order[-2:-1])):
+            tie = bool(rival) and rival[0].visible.start_s == shape.visible.start_s
+            if not shape.blinks and not tie:
+                yield Event(f"{turn} shape", "is visible", shape.visible)
+
+    def listing(self) -> str:
+        """What is visible when, second by second: the thought of think mode."""
+        seconds = range(int(np.ceil(self.duration_s)))
+        return "; ".join(f"{second} {self._seen_during(second)}" for second in seconds)
+
+    def _seen_during(self, second: int) -> str:
+        middle = Span(second, second + 1)
+        seen = [
+            shape.name
+            for shape in self.shapes
+            if min(shape.visible.end_s, middle.end_s) - max(shape.visible.start_s, middle.start_s) >= 0.5
+        ]
+        return ", ".join(seen) or "nothing"
+
+
+def make_scene(
+    name: str, seed: tuple[int, ...], *, duration_s: tuple[float, float] = (3.0, 8.0), max_shapes: int = 3
+) -> Scene:
+    """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds."""
+    rng = np.random.default_rng(seed)
+    width_px, height_px = SIZES_PX[rng.integers(len(SIZES_PX))]
+    num_frames = int(rng.integers(round(duration_s[0] * FPS), round(duration_s[1] * FPS) + 1))
+    num_shapes = int(rng.integers(1, max_shapes + 1))
+    looks = rng.permutation(len(COLORS) * len(KINDS))[:num_shapes]
+    # Shapes rest in cells of their own and move into free ones: only passing hides a shape.
+    cells, free = np.split(rng.permutation(len(CELLS)), [num_shapes])
+    goals = [*free.tolist(), *[None] * num_shapes][:num_shapes]
+    shapes = tuple(
+        _make_shape(rng, divmod(int(look), len(COLORS)), int(cell), goal, num_frames)
+        for look, cell, goal in zip(looks, cells, goals, strict=True)
+    )
+    return Scene(name, seed, width_px, height_px, num_frames, shapes)
+
+
+def _make_shape(
+    rng: np.random.Generator, look: tuple[int, int], cell: int, goal: int | None, num_frames: int
+) -> Shape:
+    """A shape of ``look`` (kind, color) in ``cell``; it may move only if there is a cell to move to."""
+    visible = _make_span(rng, 0, num_frames, least=0.12, most=0.5)
+    action = rng.choice(["stays", "moves", "blinks"], p=[0.5, 0.3, 0.2])
+    inside = (round(visible.start_s * FPS), round(visible.end_s * FPS))
+    long_enough = visible.length_s >= MIN_ACTING_S
+    moves = long_enough and action == "moves" and goal is not None
+    blinks = long_enough and action == "blinks"
+    begin = _near(rng, cell)
+    return Shape(
+        color=list(COLORS)[look[1]],
+        kind=KINDS[look[0]],
+        radius=float(rng.uniform(0.15, 0.2)),
+        begin=begin,
+        end=_near(rng, goal) if moves and goal is not None else begin,
+        visible=visible,
+        moves=_make_span(rng, *inside, least=0.5, most=0.9) if moves else None,
+        blinks=_make_span(rng, *inside, least=0.6, most=0.95) if blinks else None,
+    )
+
+
+def _make_span(rng: np.random.Generator, first: int, last: int, *, least: float, most: float) -> Span:
+    """A span inside frames [first, last) that covers between ``least`` and ``most`` of them."""
+    length = max(6, round(rng.uniform(least, most) * (last - first)))
+    start = int(rng.integers(first, max(first, last - length) + 1))
+    return Span(start / FPS, min(last, start + length) / FPS)
+
+
+def _near(rng: np.random.Generator, cell: int) -> tuple[float, float]:
+    """A point near the middle of ``cell``."""
+    x, y = rng.uniform(-0.03, 0.03, size=2)
+    return (CELLS[cell][0] + float(x), CELLS[cell][1] + float(y))

@@ -1,0 +1,110 @@
+"""Writing the made world to disk: .mp4 files and the samples that ask about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from zlib import crc32
+
+import av
+import numpy as np
+
+from timesight.tasks.temporal_grounding import TemporalGroundingSample
+from timesight.types import Span
+from timesight.world.render import render
+from timesight.world.scene import FPS, Event, Scene, make_scene
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """How wrong written answers are made, as answers scraped from the web are wrong.
+
+    A share ``replaced`` of the spans becomes a random span of the same video; the ends of all others
+    move by up to ``shift_s`` seconds, each on its own. The videos stay as they are.
+    """
+
+    replaced: float = 0.0
+    shift_s: float = 0.0
+
+
+def write_world(
+    out: Path,
+    splits: dict[str, int],
+    *,
+    seed: int,
+    duration_s: tuple[float, float] = (3.0, 8.0),
+    max_shapes: int = 3,
+    corruption: Corruption | None = None,
+    on_video: Callable[[], None] = lambda: None,
+) -> dict[str, Path]:
+    """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
+
+    The same arguments give the same bytes of JSONL and the same frames. ``on_video`` is called once for
+    each video written.
+    """
+    make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes)
+    files = {}
+    # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for split, num_videos in splits.items():
+            (out / split).mkdir(parents=True, exist_ok=True)
+            scenes = [
+                make(f"{split}-{index:05d}", (seed, crc32(split.encode()), index)) for index in range(num_videos)
+            ]
+            paths = [out / split / f"{index:05d}.mp4" for index in range(num_videos)]
+            for _ in pool.map(write_video, scenes, paths, chunksize=8):
+                on_video()
+            # The list comes last: where it stands, all its videos do.
+            files[split] = out / f"{split}.jsonl"
+            lines = [
+                sample.model_dump_json(exclude_defaults=True)
+                for scene, path in zip(scenes, paths, strict=True)
+                for sample in samples_of(scene, path.relative_to(out), corruption or Corruption())
+            ]
+            files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return files
+
+
+def write_video(scene: Scene, path: Path) -> None:
+    """Encode ``scene`` as H.264 at ``path``; the file appears only once it is whole."""
+    part = path.with_suffix(".part.mp4")
+    with av.open(str(part), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
+        stream.options = {"crf": "23", "preset": "veryfast", "threads": "1"}
+        for pixels in render(scene):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    part.replace(path)
+
+
+def samples_of(scene: Scene, video: Path, corruption: Corruption) -> Iterator[TemporalGroundingSample]:
+    """One temporal grounding sample for each event of ``scene``."""
+    rng = np.random.default_rng((*scene.seed, 2))
+    for number, event in enumerate(scene.events()):
+        span = _corrupted(event, scene, corruption, rng)
+        yield TemporalGroundingSample.model_validate(
+            {
+                "id": f"world/{scene.name}#{number}",
+                "task": "temporal_grounding",
+                "video": video,
+                "query": event.sentence,
+                "spans": [[span.start_s, span.end_s]],
+                "meta": {"thought": scene.listing(), "duration_s": scene.duration_s},
+            }
+        )
+
+
+def _corrupted(event: Event, scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Span:
+    if rng.random() < corruption.replaced:
+        ends_s = rng.uniform(0.0, scene.duration_s, size=2)
+    else:
+        shifts_s = rng.uniform(-corruption.shift_s, corruption.shift_s, size=2)
+        ends_s = np.array([event.span.start_s, event.span.end_s]) + shifts_s
+    start_s, end_s = sorted(np.clip(ends_s, 0.0, scene.duration_s).round(1).tolist())
+    return Span(start_s, end_s)
