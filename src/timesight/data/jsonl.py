@@ -1,0 +1,79 @@
+"""Samples as JSONL, one a line: the form of own data and of everything timesight writes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from timesight.errors import SampleError
+from timesight.tasks import TASKS
+from timesight.types import Sample
+
+
+def read_jsonl(path: Path) -> list[Sample]:
+    """All samples of ``path``; video paths count from the file's own folder.
+
+    Records whose truth cannot be used stay in, with entries in ``problems``. Raises SampleError with file,
+    line, id and field for anything that is not a sample.
+    """
+    if not path.exists():
+        raise SampleError(f"{path}: no such file")
+    if not path.is_file():
+        raise SampleError(f"{path}: is not a file; give a JSONL file of samples")
+    samples: list[Sample] = []
+    line_of: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                sample = parse_line(line, f"{path} line {number}", path.parent)
+                if sample.id in line_of:
+                    raise SampleError(
+                        f"{path} line {number}: id {sample.id} is already on line {line_of[sample.id]}; "
+                        "ids must be unique"
+                    )
+                line_of[sample.id] = number
+                samples.append(sample)
+    except UnicodeDecodeError:
+        raise SampleError(f"{path}: is not UTF-8 text; give a JSONL file of samples") from None
+    if not samples:
+        raise SampleError(f"{path}: holds no samples")
+    return samples
+
+
+def parse_line(line: str, where: str, root: Path) -> Sample:
+    """One sample; ``where`` names the line in errors, ``root`` is what a relative video path counts from."""
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SampleError(f"{where}: not JSON ({getattr(error, 'msg', 'nested too deeply')})") from None
+    if not isinstance(record, dict):
+        raise SampleError(f"{where}: not a JSON object")
+    if "id" in record:
+        where = f"{where}, id {record['id']}"
+    task = TASKS.get(str(record.get("task")))
+    if task is None:
+        raise SampleError(f"{where}: task {record.get('task')!r} is not one of {', '.join(TASKS)}")
+    try:
+        sample: Sample = task.Sample.model_validate(record)
+    except ValidationError as error:
+        raise SampleError(f"{where}: {_first_problem(error, task.Sample)}") from None
+    video = sample.video.model_copy(update={"path": root / sample.video.path})
+    problems = (*sample.problems, *(p for p in task.problems(sample) if p not in sample.problems))
+    return sample.model_copy(update={"video": video, "problems": problems})
+
+
+def _first_problem(error: ValidationError, schema: type[Sample]) -> str:
+    problem: Any = error.errors()[0]
+    field = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, schema.model_fields, n=1)
+        return f"unknown key {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    if problem["type"] == "missing":
+        return f"key {field!r} is missing"
+    return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
