@@ -1,0 +1,76 @@
+"""One look at a video, one answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from timesight.errors import InputError, VideoError
+from timesight.policy.encode import collate, encode_sample
+from timesight.policy.generate import Sampled, generate
+from timesight.policy.load import Policy
+from timesight.tasks import TASKS
+from timesight.types import Pass, Reply, Sample, Span, Video
+from timesight.video import FrameBudget, FrameMemory
+
+MAX_NEW_TOKENS = 256
+
+
+def answer_batches(
+    policy: Policy,
+    samples: Sequence[Sample],
+    *,
+    budget: FrameBudget,
+    think: bool,
+    temperature: float,
+    batch_size: int,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> Iterator[list[tuple[Sample, str | VideoError]]]:
+    """Answer ``samples`` batch by batch, in order: each with its reply, or with why its video cannot be read."""
+    memory = FrameMemory(budget, policy.factor)
+    for first in range(0, len(samples), batch_size):
+        batch = samples[first : first + batch_size]
+        outcomes: dict[str, str | VideoError] = {}
+        readable, encoded = [], []
+        for sample in batch:
+            try:
+                encoded.append(encode_sample(policy, sample, think, memory))
+                readable.append(sample)
+            except VideoError as error:
+                outcomes[sample.id] = error
+        if readable:
+            sampled: Sampled = generate(
+                policy, collate(policy, encoded), temperature=temperature, max_new_tokens=max_new_tokens
+            )
+            outcomes |= {sample.id: text for sample, text in zip(readable, sampled.texts, strict=True)}
+        yield [(sample, outcomes[sample.id]) for sample in batch]
+
+
+def ask(
+    policy: Policy,
+    video: str | Path | Video,
+    question: str,
+    *,
+    task: str = "temporal_grounding",
+    think: bool = False,
+    budget: FrameBudget | None = None,
+) -> Reply:
+    """Ask one question about one video and get the answer with its evidence.
+
+    Raises InputError for an unknown task and VideoError for a video that cannot be read.
+    """
+    if task not in TASKS:
+        raise InputError(f"no task {task}; known: {', '.join(TASKS)}")
+    source = video if isinstance(video, Video) else Video(path=Path(video))
+    sample = TASKS[task].Sample.model_validate(
+        {"id": "question", "task": task, "video": source, "query": question, "spans": []}
+    )
+    memory = FrameMemory(budget or policy.default_budget, policy.factor)
+    started = time.perf_counter()
+    encoded = encode_sample(policy, sample, think, memory)
+    text = generate(policy, collate(policy, [encoded]), temperature=0, max_new_tokens=MAX_NEW_TOKENS).texts[0]
+    answer = TASKS[task].parse(text, think, strict=False)
+    seen = Pass(text, int(2 * encoded.grid_thw[0, 0]), len(encoded), time.perf_counter() - started)
+    spans = (answer,) if isinstance(answer, Span) else ()
+    return Reply(text=text, answer=answer, spans=spans, passes=(seen,))

@@ -1,0 +1,136 @@
+"""Prompts and frames to tensors.
+
+B prompts, P padded prompt length, N vision patches of the whole batch, V videos of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timesight.policy.load import Policy
+from timesight.tasks import TASKS
+from timesight.types import Part, Sample, TextPart, VideoPart
+from timesight.video import FrameMemory, Frames
+
+TICKS_PER_SECOND = 1000  # times reach the processor as frame numbers at this rate, true to a millisecond
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPrompt:
+    """One prompt with its videos, not padded."""
+
+    input_ids: Tensor  # (P,)
+    token_types: Tensor  # (P,) 0 text, 1 image, 2 video
+    patches: Tensor  # (N, patch_dim)
+    grid_thw: Tensor  # (V, 3) patches along time, height, width
+    seconds_per_grid: Tensor | None  # (V,) for families with absolute time positions
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class PromptBatch:
+    """Prompts padded on the left, with explicit positions."""
+
+    input_ids: Tensor  # (B, P)
+    mask: Tensor  # (B, P) 1 where there is a token
+    token_types: Tensor  # (B, P)
+    position_ids: Tensor  # (3, B, P)
+    patches: Tensor  # (N, patch_dim)
+    grid_thw: Tensor  # (V, 3)
+    videos_of: tuple[tuple[int, ...], ...]  # the videos of each prompt
+
+    @property
+    def next_position(self) -> Tensor:
+        """(B,) position of the first token after each prompt: the largest so far plus one."""
+        return self.position_ids.amax(dim=(0, 2)) + 1
+
+
+def encode_sample(policy: Policy, sample: Sample, think: bool, memory: FrameMemory) -> EncodedPrompt:
+    """The prompt of ``sample`` with its frames. Raises VideoError."""
+    task = TASKS[sample.task]
+    parts = task.prompt(sample, think)
+    request = task.frames(sample)
+    frames = [memory.read(part.video, request) for part in parts if isinstance(part, VideoPart)]
+    return encode_prompt(policy, parts, frames)
+
+
+def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames]) -> EncodedPrompt:
+    """One prompt as the processor of the model itself encodes it; ``frames`` in the order of the video parts."""
+    content: list[dict[str, str]] = [
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "video"} for part in parts
+    ]
+    text = policy.processor.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    encoded = policy.processor(
+        text=[text],
+        videos=[torch.from_numpy(f.pixels).permute(0, 3, 1, 2) for f in frames] or None,
+        video_metadata=[_metadata(f) for f in frames] or None,
+        do_sample_frames=False,
+        do_resize=False,  # frames were read at their final size, so there is nothing left to cap either
+        cap_pixels_per_frame=False,
+        return_tensors="pt",
+    )
+    seconds = encoded.get("second_per_grid_ts")
+    return EncodedPrompt(
+        input_ids=encoded["input_ids"][0],
+        token_types=encoded["mm_token_type_ids"][0],
+        patches=encoded["pixel_values_videos"],
+        grid_thw=encoded["video_grid_thw"],
+        seconds_per_grid=None if seconds is None else torch.as_tensor(seconds, dtype=torch.float64),
+    )
+
+
+def _metadata(frames: Frames) -> dict[str, Any]:
+    """The frames' real times, written as numbers of frames of a video at TICKS_PER_SECOND."""
+    length_s = frames.window_s[1] - frames.window_s[0]
+    return {
+        "fps": TICKS_PER_SECOND,
+        "frames_indices": [round(t * TICKS_PER_SECOND) for t in frames.times_s.tolist()],
+        "total_num_frames": length_s * TICKS_PER_SECOND,
+        "duration": length_s,
+    }
+
+
+def collate(policy: Policy, prompts: Sequence[EncodedPrompt]) -> PromptBatch:
+    """Pad ``prompts`` on the left and place them on the policy's device."""
+    longest = max(len(prompt) for prompt in prompts)
+    pad_id = policy.processor.tokenizer.pad_token_id
+    mask = _pad_left([torch.ones_like(p.input_ids) for p in prompts], longest, 0)
+    input_ids = _pad_left([p.input_ids for p in prompts], longest, pad_id)
+    token_types = _pad_left([p.token_types for p in prompts], longest, 0)
+    grid_thw = torch.cat([p.grid_thw for p in prompts])
+    seconds = [p.seconds_per_grid for p in prompts if p.seconds_per_grid is not None]
+    position_ids, _ = policy.core.get_rope_index(
+        input_ids,
+        mm_token_type_ids=token_types,
+        video_grid_thw=grid_thw,
+        attention_mask=mask,
+        **({"second_per_grid_ts": torch.cat(seconds)} if seconds else {}),
+    )
+    first = 0
+    videos_of = []
+    for prompt in prompts:
+        videos_of.append(tuple(range(first, first + len(prompt.grid_thw))))
+        first += len(prompt.grid_thw)
+    to = policy.device
+    return PromptBatch(
+        input_ids=input_ids.to(to),
+        mask=mask.to(to),
+        token_types=token_types.to(to),
+        position_ids=position_ids.to(to),
+        patches=torch.cat([p.patches for p in prompts]).to(to),
+        grid_thw=grid_thw.to(to),
+        videos_of=tuple(videos_of),
+    )
+
+
+def _pad_left(rows: Sequence[Tensor], length: int, value: int) -> Tensor:
+    return torch.stack([torch.nn.functional.pad(row, (length - len(row), 0), value=value) for row in rows])

@@ -1,0 +1,58 @@
+"""The fast parts compute what the stock parts compute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from timesight.data import read_jsonl
+from timesight.policy import speed
+from timesight.policy.encode import collate, encode_sample
+from timesight.policy.load import Policy, as_policy
+from timesight.policy.logprobs import Completions, completion_logprobs
+from timesight.video import FrameMemory
+
+
+def stock(folder: Path) -> Policy:
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return Policy(model, AutoProcessor.from_pretrained(folder), "stock")
+
+
+def results(policy: Policy, world: Path) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Log-probs and all gradients on prompts of different sizes."""
+    samples = read_jsonl(world / "train.jsonl")[:5]
+    memory = FrameMemory(policy.default_budget, policy.factor)
+    prompts = collate(policy, [encode_sample(policy, s, False, memory) for s in samples])
+    rows = [[20, 21, 22 + i] for i in range(5)]
+    completions = Completions.of([*rows, [30, 31]], [0, 1, 2, 3, 4, 0], policy.device)
+    logps, _ = completion_logprobs(policy, prompts, completions)
+    logps.sum().backward()
+    return logps.detach(), {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("longest_eager", [512, 8])
+def test_fast_equals_stock(
+    new_model: Path, world: Path, longest_eager: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "MAX_EAGER_LENGTH", longest_eager)
+    plain = stock(new_model)
+    fast = as_policy(stock(new_model).model, plain.processor, "fast")
+    assert any(isinstance(m, speed.PatchLinear) for m in fast.model.modules())
+    logps, grads = results(plain, world)
+    fast_logps, fast_grads = results(fast, world)
+    torch.testing.assert_close(fast_logps, logps, atol=1e-5, rtol=1e-5)
+    assert grads.keys() == fast_grads.keys()
+    for name, grad in grads.items():
+        assert (fast_grads[name] - grad).norm() <= 1e-4 * grad.norm() + 1e-7, name
+
+
+def test_a_saved_fast_model_is_an_ordinary_folder(new_model: Path, tmp_path: Path) -> None:
+    fast = as_policy(stock(new_model).model, AutoProcessor.from_pretrained(new_model), "fast")
+    fast.save(tmp_path)
+    assert "timesight" not in (tmp_path / "config.json").read_text()
+    again = stock(tmp_path).model.state_dict()
+    for name, tensor in stock(new_model).model.state_dict().items():
+        torch.testing.assert_close(again[name], tensor)
