@@ -1,0 +1,103 @@
+"""Training examples: one prompt with its videos, read and encoded when the trainer asks for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from timesight.errors import VideoError
+from timesight.policy.encode import EncodedPrompt, encode_sample
+from timesight.policy.load import Policy
+from timesight.tasks import TASKS
+from timesight.types import Sample
+from timesight.video import FrameBudget, FrameMemory
+
+EASIEST_SHARE = 0.06  # of the samples: what a curriculum begins with
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One entry of a schedule: which sample is asked, in which mode."""
+
+    sample: int
+    think: bool
+
+
+@dataclass(frozen=True, eq=False)
+class PromptItem:
+    """A prompt ready for the policy, and how long it took to get it ready."""
+
+    sample: Sample
+    think: bool
+    encoded: EncodedPrompt
+    read_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class BrokenItem:
+    """A prompt whose video cannot be read; nothing takes its place."""
+
+    sample: Sample
+    error: VideoError
+
+
+Item = PromptItem | BrokenItem
+
+
+def make_schedule(
+    samples: Sequence[Sample],
+    num_items: int,
+    *,
+    seed: int,
+    think_share: float,
+    easy_first: float = 0.0,
+    think_first: float = 0.0,
+) -> list[Turn]:
+    """What is asked in which order: shuffled epochs, the same on every process.
+
+    During the share ``easy_first`` of the items, samples are drawn from those with the shortest gold replies
+    in think mode, letting longer ones in evenly. Of the items, the first share ``think_first`` is all asked in
+    think mode.
+    """
+    rng = np.random.default_rng(seed)
+    num_early = int(easy_first * num_items)
+    lengths = [len(TASKS[s.task].gold(s, think=True)) if num_early else 0 for s in samples]
+    by_length = np.argsort(lengths, kind="stable")
+    pool_sizes = np.linspace(len(samples) * EASIEST_SHARE, len(samples), num_early + 1)[:num_early]
+    early = [int(by_length[rng.integers(max(1, int(size)))]) for size in pool_sizes]
+    late: list[int] = []
+    while len(late) < num_items - num_early:
+        late.extend(rng.permutation(len(samples)).tolist())
+    thinks = rng.random(num_items) < think_share
+    thinks[: int(think_first * num_items)] = True
+    order = [*early, *late][:num_items]
+    return [Turn(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]
+
+
+class PromptDataset(Dataset[Item]):
+    """The items of a schedule."""
+
+    def __init__(
+        self, policy: Policy, samples: Sequence[Sample], schedule: Sequence[Turn], budget: FrameBudget
+    ) -> None:
+        self._policy = policy
+        self._samples = samples
+        self._schedule = schedule
+        self._memory = FrameMemory(budget, policy.factor)
+
+    def __len__(self) -> int:
+        return len(self._schedule)
+
+    def __getitem__(self, index: int) -> Item:
+        turn = self._schedule[index]
+        sample = self._samples[turn.sample]
+        started = time.perf_counter()
+        try:
+            encoded = encode_sample(self._policy, sample, turn.think, self._memory)
+        except VideoError as error:
+            return BrokenItem(sample, error)
+        return PromptItem(sample, turn.think, encoded, time.perf_counter() - started)

@@ -1,0 +1,139 @@
+"""From a recipe to a trained model in a run directory.
+
+A run directory holds ``recipe.yaml``, ``metrics.jsonl``, ``completions/``, ``quarantine.jsonl`` and
+``checkpoint-N/``, each an ordinary Hugging Face folder. Running the same recipe there again goes on from the
+newest checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import TrainerCallback, set_seed
+
+from timesight.data import read_jsonl
+from timesight.errors import InputError, SampleError
+from timesight.policy.load import Policy, load_policy
+from timesight.policy.tiny import create
+from timesight.train.dataset import PromptDataset, make_schedule
+from timesight.train.grpo import GrpoTrainer
+from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, dump_recipe
+from timesight.train.sft import SftTrainer
+from timesight.train.trainer import PromptTrainer, num_steps
+from timesight.types import Sample
+from timesight.world import Corruption, write_world
+
+RECIPE_FILE = "recipe.yaml"
+NEW = "new:"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where the trained model is, and what was left out of training."""
+
+    checkpoint: Path
+    num_steps: int
+    num_samples: int
+    num_problems: int
+    num_quarantined: int
+
+
+def run_recipe(
+    recipe: SftRecipe | GrpoRecipe,
+    out: Path,
+    *,
+    callbacks: Sequence[TrainerCallback] = (),
+    on_video: Callable[[], None] = lambda: None,
+) -> RunResult:
+    """Train as ``recipe`` says in the run directory ``out``, resuming what is there.
+
+    ``on_video`` is called for each video of the made world that is written. Raises InputError when ``out``
+    holds a run of another recipe, and whatever reading data and models raises.
+    """
+    _claim(recipe, out)
+    set_seed(recipe.seed)
+    samples = load_samples(recipe.data, out, on_video)
+    usable = [sample for sample in samples if not sample.problems]
+    if not usable:
+        raise SampleError(f"none of the {len(samples)} samples has truth that can be trained on")
+    policy = _load(recipe, out, usable)
+    if recipe.train.freeze_vision:
+        policy.freeze_vision()
+    trainer = _trainer(recipe, out, policy, usable, callbacks)
+    checkpoint = trainer.train_or_resume()
+    return RunResult(
+        checkpoint,
+        num_steps=trainer.args.max_steps,
+        num_samples=len(usable),
+        num_problems=len(samples) - len(usable),
+        num_quarantined=len(trainer.quarantine),
+    )
+
+
+def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None) -> list[Sample]:
+    """The samples of a recipe; a made world is written to ``out`` unless it is there already."""
+    if data.jsonl is not None:
+        return read_jsonl(data.jsonl)
+    assert data.world is not None  # DataSettings allows exactly one source
+    world = data.world
+    root = out / "world"
+    file = root / f"{world.split}.jsonl"
+    if not file.exists():
+        write_world(
+            root,
+            {world.split: world.num_videos},
+            seed=world.seed,
+            duration_s=world.duration_s,
+            corruption=Corruption(world.replaced, world.shift_s),
+            on_video=on_video,
+        )
+    return read_jsonl(file)
+
+
+def _claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+    """Make ``out`` this recipe's run directory."""
+    text = dump_recipe(recipe)
+    file = out / RECIPE_FILE
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: --out takes a folder")
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise InputError(f"{out} holds a run of another recipe (see {file}): choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+def _load(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample]) -> Policy:
+    if not recipe.model.startswith(NEW):
+        return load_policy(recipe.model)
+    family = recipe.model.removeprefix(NEW)
+    if family not in ("qwen2_5_vl", "qwen3_vl"):
+        raise InputError(f"model {recipe.model}: new models are new:qwen2_5_vl and new:qwen3_vl")
+    start = out / "start"
+    if not (start / "config.json").exists():
+        create(start, family, recipe.seed, samples[:2000])  # type: ignore[arg-type] # checked above
+    return load_policy(start)
+
+
+def _trainer(
+    recipe: SftRecipe | GrpoRecipe,
+    out: Path,
+    policy: Policy,
+    samples: list[Sample],
+    callbacks: Sequence[TrainerCallback],
+) -> PromptTrainer:
+    steps = num_steps(recipe, len(samples))
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_steps": steps})})
+    per_step = recipe.train.batch_size * recipe.train.accumulation
+    schedule = make_schedule(samples, steps * per_step, seed=recipe.seed, **_order(recipe))
+    dataset = PromptDataset(policy, samples, schedule, recipe.video)
+    if isinstance(recipe, GrpoRecipe):
+        return GrpoTrainer(policy, recipe, out, dataset, callbacks)
+    return SftTrainer(policy, recipe, out, dataset, callbacks)
+
+
+def _order(recipe: SftRecipe | GrpoRecipe) -> dict[str, float]:
+    if isinstance(recipe, GrpoRecipe):
+        return {"think_share": float(recipe.think)}
+    return {name: getattr(recipe, name) for name in ("think_share", "think_first", "easy_first")}

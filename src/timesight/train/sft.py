@@ -1,0 +1,26 @@
+"""Supervised fine-tuning on gold replies; the loss is taken on the reply only, its end token included."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from timesight.policy.encode import collate
+from timesight.policy.logprobs import Completions, completion_logprobs
+from timesight.tasks import TASKS
+from timesight.train.dataset import PromptItem
+from timesight.train.trainer import PromptTrainer
+
+
+class SftTrainer(PromptTrainer):
+    """Cross-entropy of the gold reply, averaged over the tokens of the batch."""
+
+    def prompt_loss(self, items: list[PromptItem]) -> Tensor:
+        """The loss of one batch."""
+        policy = self.policy
+        tokenizer = policy.processor.tokenizer
+        golds = [TASKS[item.sample.task].gold(item.sample, item.think) for item in items]
+        replies = [[*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id] for gold in golds]
+        prompts = collate(policy, [item.encoded for item in items])
+        completions = Completions.of(replies, range(len(items)), policy.device)
+        logps, _ = completion_logprobs(policy, prompts, completions)
+        return -logps.sum() / completions.mask.sum()

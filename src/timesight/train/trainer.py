@@ -1,0 +1,159 @@
+"""What SFT and GRPO share: a transformers Trainer that is fed prompts, and a run directory it resumes from."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from timesight.policy.load import Policy
+from timesight.train.dataset import BrokenItem, Item, PromptItem
+from timesight.train.recipe import GrpoRecipe, SftRecipe
+from timesight.video import Quarantine
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
+    """A Trainer whose batches are lists of prompt items; subclasses give ``prompt_loss``."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        recipe: SftRecipe | GrpoRecipe,
+        out: Path,
+        dataset: Dataset[Item],
+        callbacks: Sequence[TrainerCallback],
+    ) -> None:
+        self.policy = policy
+        self.recipe = recipe
+        self.quarantine = Quarantine(out / "quarantine.jsonl", recipe.train.max_broken_share)
+        self._stats: dict[str, list[float]] = defaultdict(list)
+        super().__init__(
+            model=policy.model,
+            args=_arguments(recipe, out, policy),
+            train_dataset=dataset,
+            data_collator=list,
+            processing_class=policy.processor,
+            callbacks=[MetricsFile(out / METRICS_FILE), *callbacks],
+        )
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+
+    def prompt_loss(self, items: list[PromptItem]) -> Tensor:
+        """The loss of one batch of readable prompts."""
+        raise NotImplementedError
+
+    def note(self, **values: float) -> None:
+        """Report ``values`` with the next log entry, averaged over the passes since the last one."""
+        for name, value in values.items():
+            if not math.isnan(value):
+                self._stats[name].append(value)
+
+    def compute_loss(self, model: Any, inputs: list[Item], **unused: Any) -> Tensor:
+        """Set broken videos aside, then the loss of the rest; nothing left counts as a loss of 0."""
+        items = []
+        for item in inputs:
+            self.quarantine.saw(item.sample.video.path)
+            if isinstance(item, BrokenItem):
+                self.quarantine.put(item.error)
+            else:
+                items.append(item)
+        self.note(quarantined=float(len(self.quarantine)))
+        if not items:
+            return torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
+        self.note(read_s=sum(item.read_s for item in items))
+        return self.prompt_loss(items)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was noted since the last entry."""
+        if "loss" in logs:
+            logs = logs | {name: sum(values) / len(values) for name, values in self._stats.items()}
+            self._stats.clear()
+        super().log(logs, start_time)
+
+    def _get_train_sampler(self, *unused: Any) -> Sampler[int]:
+        # The order is the schedule's business: the same on every process, and known before the run.
+        return SequentialSampler(self.train_dataset)
+
+    def train_or_resume(self) -> Path:
+        """Train to the end, from the newest checkpoint if there is one; returns the last checkpoint."""
+        newest = get_last_checkpoint(self.args.output_dir)
+        if newest is None or int(newest.rpartition("-")[2]) < self.args.max_steps:
+            self.train(resume_from_checkpoint=newest)
+        return Path(get_last_checkpoint(self.args.output_dir))
+
+
+def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: int = 1) -> int:
+    """Optimiser steps of a whole run."""
+    per_step = recipe.train.batch_size * recipe.train.accumulation * num_processes
+    return recipe.train.max_steps or math.ceil(recipe.train.epochs * num_samples / per_step)
+
+
+def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> TrainingArguments:
+    settings = recipe.train
+    return TrainingArguments(
+        output_dir=str(out),
+        max_steps=settings.max_steps,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        adam_beta2=settings.adam_beta2,
+        max_grad_norm=settings.max_grad_norm,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        seed=recipe.seed,
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        use_cpu=policy.device.type == "cpu",
+    )
+
+
+class MetricsFile(TrainerCallback):  # type: ignore[misc] # transformers is untyped
+    """Writes each log entry as a line of ``metrics.jsonl``; a resumed run takes up after its checkpoint."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._last = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        """Drop entries of steps that will be taken again."""
+        lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+        self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._last = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **unused: Any) -> None:
+        """Append one entry."""
+        if "loss" not in logs or not state.is_local_process_zero:
+            return
+        now = time.perf_counter()
+        entry = {"step": state.global_step, **logs, "step_s": round(now - self._last, 4)}
+        self._last = now
+        with self._file.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(entry) + "\n")
+
+
+def to_device_seconds(device: torch.device) -> float:
+    """A clock that waits for the device, so that stages can be timed one by one."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
