@@ -1,0 +1,14 @@
+"""Evaluation: ``runner`` asks and keeps replies, ``score`` turns replies into figures."""
+
+from timesight.evaluation.runner import EvalSettings, Replies, collect_replies, read_replies
+from timesight.evaluation.score import EvalResult, score_replies, write_result
+
+__all__ = [
+    "EvalResult",
+    "EvalSettings",
+    "Replies",
+    "collect_replies",
+    "read_replies",
+    "score_replies",
+    "write_result",
+]
