@@ -1,0 +1,59 @@
+"""The command line: one file per command. This is the only room that wires the other rooms together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from timesight import __version__
+from timesight.errors import TimesightError
+
+# A command's module is loaded only when that command is used, so that --help answers at once.
+COMMANDS = {
+    "demo": "Show the whole path: a made world, a tiny model, GRPO, a report.",
+    "world": "Write a made world of videos with exact truth.",
+    "sft": "Fine-tune a model on gold replies.",
+    "train": "Fine-tune a model with GRPO.",
+    "eval": "Measure a model on samples.",
+    "report": "Turn a run directory into report.html.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"timesight.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def group() -> None:
+    """Teach a video language model to see when and where, and let it answer with evidence."""
+
+
+def main() -> None:
+    """Run the command line: 0 done, 2 bad input, 130 interrupted."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        group(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except TimesightError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nStopped. What is finished is kept: the same command goes on from there.", err=True)
+        sys.exit(130)

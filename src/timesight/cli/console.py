@@ -1,0 +1,105 @@
+"""What all commands share: progress bars, quiet libraries, machine-readable output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from transformers import TrainerCallback
+from transformers.utils import logging as transformers_logging
+
+# Progress goes to standard error, so that standard output can be piped.
+ERR = Console(stderr=True, highlight=False)
+OUT = Console(highlight=False)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own progress bars and notices off the terminal."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """One JSON object on one line of standard output."""
+    click.echo(json.dumps(content))
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
+    """A progress bar; yields ``advance(count=1, note="")``."""
+    columns = (
+        TextColumn("{task.description:<16}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=ERR) as bar:
+        task = bar.add_task(label, total=total, note="")
+
+        def advance(count: int = 1, note: str | None = None) -> None:
+            bar.update(task, advance=count)
+            if note is not None:
+                bar.update(task, note=note)
+
+        yield advance
+
+
+class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is untyped
+    """Shows a training run as a progress bar, with the figure that matters beside it."""
+
+    def __init__(self, label: str, figure: str) -> None:
+        self._label = label
+        self._figure = figure
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        """Open the bar, at the step a resumed run starts from."""
+        self._bar = progress(self._label, state.max_steps)
+        self._advance = self._bar.__enter__()
+        self._advance(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **unused: Any) -> None:
+        """Move the bar."""
+        if "loss" in logs:
+            self._advance(1, f"{self._figure} {logs.get(self._figure, float('nan')):.3f}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        """Close the bar."""
+        self._bar.__exit__(None, None, None)
+
+    def close(self) -> None:
+        """Close the bar of a run that was cut short."""
+        if hasattr(self, "_bar"):
+            self._bar.__exit__(None, None, None)
+
+
+def metric_table(title: str, columns: dict[str, dict[str, str]]) -> Table:
+    """Rows by metric, one column for each system; cells are ready to print."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for metric in next(iter(columns.values())):
+        table.add_row(metric, *(cells.get(metric, "") for cells in columns.values()))
+    return table
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage with one decimal."""
+    return f"{100 * value:.1f}"

@@ -1,0 +1,109 @@
+"""``timesight eval``: measure a model on samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from timesight.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from timesight.evaluation import EvalResult
+
+
+@click.command(
+    epilog="Example: timesight eval runs/world/test.jsonl --model runs/demo --think",
+    short_help="Measure a model on samples.",
+)
+@click.argument("samples", type=click.Path(path_type=Path))
+@click.option("--model", default="tiny", show_default=True, help="Model folder, run directory or hub id.")
+@click.option("--think", is_flag=True, help="Ask in think mode, whatever the model was trained with.")
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
+@click.option("--seed", default=0, show_default=True, help="For sampling.")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames read for each second of video.")
+@click.option("--max-frames", type=click.IntRange(2), help="Most frames read from one video.")
+@click.option("--max-pixels", type=click.IntRange(1), help="Largest area of a frame.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for replies and result; replies there are kept."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+def command(
+    samples: Path,
+    model: str,
+    think: bool,
+    temperature: float,
+    seed: int,
+    batch_size: int,
+    fps: float | None,
+    max_frames: int | None,
+    max_pixels: int | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Ask a model every question of SAMPLES, a JSONL file, and score its replies."""
+    import tempfile
+
+    from transformers import set_seed
+
+    from timesight.cli.console import OUT, print_json, progress, quiet_libraries
+    from timesight.data import read_jsonl
+    from timesight.evaluation import EvalSettings, collect_replies, score_replies, write_result
+    from timesight.policy.load import load_policy
+
+    quiet_libraries()
+    items = read_jsonl(samples)
+    if len({item.task for item in items}) > 1:
+        raise InputError(f"{samples}: holds samples of several tasks; measure one task at a time")
+    policy = load_policy(model)
+    given = {"fps": fps, "max_frames": max_frames, "max_pixels": max_pixels}
+    budget = policy.default_budget.model_copy(update={k: v for k, v in given.items() if v is not None})
+    settings = EvalSettings(budget, think=think, temperature=temperature, batch_size=batch_size)
+    set_seed(seed)
+    with tempfile.TemporaryDirectory() as scratch, progress("eval", len(items)) as advance:
+        folder = out or Path(scratch)
+        replies = collect_replies(policy, items, settings, folder / "replies.jsonl", advance)
+        result = score_replies(samples.stem, items, replies, think)
+        write_result(result, folder / "result.json")
+    if as_json:
+        print_json(result.to_json() | {"model": model, "think": think, "video": budget.model_dump()})
+        return
+    for protocol in result.results:
+        OUT.print(result_table(result, protocol, model))
+    for line in footnotes(result):
+        OUT.print(line, soft_wrap=True)
+
+
+def result_table(result: EvalResult, protocol: str, model: str) -> Table:
+    """The model's metrics with intervals, baselines beside them, in percent."""
+    from timesight.cli.console import metric_table, percent
+
+    figures = result.results[protocol]
+    own = {
+        name: f"{percent(value)} [{percent(figures.intervals[name][0])}, {percent(figures.intervals[name][1])}]"
+        for name, value in figures.metrics.items()
+    }
+    columns = {model: own} | {
+        name: {metric: percent(value) for metric, value in metrics.items()}
+        for name, metrics in figures.baselines.items()
+    }
+    return metric_table(f"{result.suite}, {protocol} protocol, percent [95% interval]", columns)
+
+
+def footnotes(result: EvalResult) -> list[str]:
+    """What a reader of the table must know: how many items, how many unparsable, what was left out."""
+    lines = [
+        f"{result.num_items} items on {result.num_videos} videos; "
+        f"{result.num_unparsable} replies unparsable (scored 0, counted)"
+    ]
+    if result.quarantined:
+        reasons = sorted(set(result.quarantined.values()))
+        lines.append(f"{len(result.quarantined)} items left out, their videos cannot be read:")
+        lines += [f"  {reason}" for reason in reasons[:10]]
+        if len(reasons) > 10:
+            lines.append(f"  and {len(reasons) - 10} more")
+    return lines

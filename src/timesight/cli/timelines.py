@@ -1,0 +1,84 @@
+"""Single items for the report: which ones, their frames as small pictures, and what was answered when."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from timesight.evaluation import EvalResult, read_replies
+from timesight.geometry import span_set_iou
+from timesight.tasks import TASKS
+from timesight.types import Sample, Span
+from timesight.video import FrameBudget, read
+
+NUM_GAINS, NUM_LOSSES, NUM_RANDOM = 3, 2, 3
+NUM_FRAMES = 10
+THUMBNAIL_HEIGHT_PX = 96
+
+
+def write_timelines(
+    out: Path, samples: list[Sample], before: EvalResult, after: EvalResult, budget: FrameBudget, seed: int
+) -> None:
+    """Write ``timelines.json`` and ``thumbnails/``: largest gains, largest losses, and some at random."""
+    by_id = {sample.id: sample for sample in samples if sample.id in after.item_metrics}
+    change = {id_: after.item_metrics[id_]["mIoU"] - before.item_metrics[id_]["mIoU"] for id_ in by_id}
+    ranked = sorted(by_id, key=lambda id_: (change[id_], id_))
+    chosen = dict.fromkeys(ranked[: -NUM_GAINS - 1 : -1], "one of the largest gains")
+    chosen |= dict.fromkeys(ranked[:NUM_LOSSES], "one of the largest losses")
+    rest = [id_ for id_ in ranked if id_ not in chosen]
+    chosen |= dict.fromkeys(random.Random(seed).sample(rest, min(NUM_RANDOM, len(rest))), "drawn at random")
+    replies = {when: read_replies(out / "eval" / f"{when}-greedy.jsonl") for when in ("before", "after")}
+    items = [
+        _item(
+            out,
+            number,
+            by_id[id_],
+            why,
+            {when: given.get(id_, "") for when, given in replies.items()},
+            budget,
+        )
+        for number, (id_, why) in enumerate(chosen.items())
+    ]
+    (out / "timelines.json").write_text(json.dumps(items, indent=1), encoding="utf-8")
+
+
+def _item(
+    out: Path, number: int, sample: Any, why: str, replies: dict[str, str], budget: FrameBudget
+) -> dict[str, Any]:
+    truth: list[Span] = sample.truth()
+    frames = read(sample.video, budget)
+    lanes: list[dict[str, Any]] = [{"name": "truth", "span": _pair(truth[0]), "iou": None}]
+    for when, reply in replies.items():
+        span = TASKS[sample.task].parse(reply, strict=False)
+        lanes.append(
+            {
+                "name": when,
+                "span": _pair(span) if span else None,
+                "iou": span_set_iou([span], truth) if span else 0.0,
+            }
+        )
+    folder = out / "thumbnails"
+    folder.mkdir(exist_ok=True)
+    step = max(1, len(frames.pixels) // NUM_FRAMES)
+    names = []
+    for index in range(0, len(frames.pixels), step):
+        name = f"thumbnails/{number:02d}-{index:02d}.jpg"
+        image = Image.fromarray(frames.pixels[index])
+        width = round(image.width * THUMBNAIL_HEIGHT_PX / image.height)
+        image.resize((width, THUMBNAIL_HEIGHT_PX)).save(out / name, quality=85)
+        names.append(name)
+    return {
+        "query": sample.query,
+        "why": why,
+        "duration_s": frames.duration_s,
+        "lanes": lanes,
+        "thumbnails": names,
+    }
+
+
+def _pair(span: Span) -> list[float]:
+    return [span.start_s, span.end_s]

@@ -1,0 +1,139 @@
+"""The program as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from timesight.cli import COMMANDS
+
+
+def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).parent / "timesight"
+    return subprocess.run([program, *map(str, args)], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def last_json(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert result.returncode == 0, result.stderr
+    content: dict[str, object] = json.loads(result.stdout.splitlines()[-1])
+    return content
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.returncode == 0
+    assert "Example: timesight" in result.stdout
+
+
+def test_help_lists_all_commands() -> None:
+    result = run("--help")
+    assert all(command in result.stdout for command in COMMANDS)
+
+
+def test_world(tmp_path: Path) -> None:
+    content = last_json(run("world", tmp_path / "w", "--train", 3, "--test", 2, "--seed", 1, "--json"))
+    assert content["num_videos"] == {"train": 3, "test": 2}
+    assert len(list((tmp_path / "w/train").glob("*.mp4"))) == 3
+
+
+def test_eval_prints_figures_and_keeps_replies(world: Path, tmp_path: Path) -> None:
+    content = last_json(run("eval", world / "test.jsonl", "--out", tmp_path, "--json"))
+    figures = content["results"]["official"]  # type: ignore[index]
+    assert 0.0 < figures["metrics"]["mIoU"] < 1.0
+    assert figures["metrics"]["mIoU"] > figures["baselines"]["whole video"]["mIoU"]
+    assert len((tmp_path / "replies.jsonl").read_text().splitlines()) == content["num_items"]
+
+
+def test_eval_in_think_mode(world: Path) -> None:
+    result = run("eval", world / "test.jsonl", "--think")
+    assert result.returncode == 0, result.stderr
+    assert "mIoU" in result.stdout
+    assert "replies unparsable" in result.stdout
+
+
+@pytest.fixture
+def bad_line(tmp_path: Path) -> Path:
+    record = {"task": "temporal_grounding", "video": "v.mp4", "query": "q", "spans": [[0, 1]]}
+    lines = [record | {"id": f"s{i}"} for i in range(1, 10)]
+    lines[6]["quary"] = lines[6].pop("query")
+    file = tmp_path / "bad.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["eval", "missing.jsonl"], "missing.jsonl: no such file"),
+        (["eval", "."], "is not a file"),
+        (["eval", "bad.jsonl"], "bad.jsonl line 7, id s7: unknown key 'quary'; did you mean 'query'?"),
+        (["eval", "bad.jsonl", "--tempreature", "1"], "No such option"),
+        (
+            ["train", "tiny/grpo", "--out", "r", "--set", "train.learning_rat=1"],
+            "did you mean learning_rate?",
+        ),
+        (["train", "tiny/nothing", "--out", "r"], "no recipe tiny/nothing"),
+        (["train", "tiny/pretrain", "--out", "r"], "use timesight sft"),
+        (["sft", "tiny/pretrain", "--out", "bad.jsonl"], "is a file"),
+        (["train", "tiny/grpo", "--out", "r", "--data", "missing.jsonl"], "missing.jsonl: no such file"),
+        (["train", "tiny/grpo", "--out", "r", "--model", "./no/model"], "no model at ./no/model"),
+        (["report", "."], "is not a run directory"),
+        (["world", "bad.jsonl"], "is a file"),
+        (["world", "w", "--train", "-1"], "--train"),
+        (["fly"], "No such command"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_line(args: list[str], message: str, bad_line: Path) -> None:
+    result = run(*args, cwd=bad_line.parent)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.rstrip().splitlines()[-1].startswith("Error: ")
+
+
+CLIPS = ["making_cake.mp4", "playing_guitar.mp4", "variable_fps_22.mp4", "nasa_13013.mp4", "h265_video.mp4"]
+CLIPS += ["h264_10bits.mp4", "av1_video.mkv", "flipping_a_pancake.mkv", "video_90.mov", "corrupted.mp4"]
+
+
+@pytest.fixture
+def real_clips(samples_dir: Path, tmp_path: Path) -> Path:
+    videos: list[object] = [str(samples_dir / "videos" / name) for name in CLIPS]
+    videos.append({"path": str(samples_dir / "videos/tennis_frames"), "fps": 3})
+    file = tmp_path / "real.jsonl"
+    with file.open("w") as out:
+        for number, video in enumerate(videos):
+            record = {
+                "id": f"real#{number}",
+                "task": "temporal_grounding",
+                "video": video,
+                "query": "someone moves",
+            }
+            out.write(json.dumps(record | {"spans": [[0, 1]]}) + "\n")
+    return file
+
+
+def test_real_clips_are_evaluated_and_the_corrupt_one_is_named(real_clips: Path) -> None:
+    content = last_json(run("eval", real_clips, "--json"))
+    assert content["num_items"] == 10
+    assert content["num_quarantined"] == 1
+    assert "corrupted.mp4" in str(content["quarantined"])
+
+
+def test_real_clips_are_trained_on_and_the_corrupt_one_is_named(real_clips: Path, tmp_path: Path) -> None:
+    small = [
+        "train.max_steps=3",
+        "train.batch_size=11",
+        "grpo.num_generations=2",
+        "train.max_broken_share=0.5",
+    ]
+    sets = [part for override in small for part in ("--set", override)]
+    result = run("train", "tiny/grpo", "--data", real_clips, "--out", tmp_path / "run", *sets)
+    assert result.returncode == 0, result.stderr
+    assert "1 videos could not be read" in result.stdout
+    assert "corrupted.mp4" in (tmp_path / "run/quarantine.jsonl").read_text()
+    assert run("report", tmp_path / "run").returncode == 0

@@ -1,0 +1,40 @@
+"""Fixtures shared by all tests: a small made world, small random models, and the real samples where present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(
+    os.environ.get("TIMESIGHT_SAMPLES", Path(__file__).parents[1] / ".." / "shared" / "samples")
+).resolve()
+
+
+@pytest.fixture(scope="session")
+def samples_dir() -> Path:
+    if not SAMPLES.is_dir():
+        pytest.skip(f"real samples are not at {SAMPLES} (set TIMESIGHT_SAMPLES)")
+    return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made world of 24 training and 12 held-out videos."""
+    from timesight.world import write_world
+
+    root = tmp_path_factory.mktemp("world")
+    write_world(root, {"train": 24, "test": 12}, seed=5)
+    return root
+
+
+@pytest.fixture(scope="session", params=["qwen2_5_vl", "qwen3_vl"])
+def new_model(request: pytest.FixtureRequest, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an untrained tiny model, one of each family."""
+    from timesight.data import read_jsonl
+    from timesight.policy.tiny import create
+
+    folder = tmp_path_factory.mktemp("model") / str(request.param)
+    create(folder, request.param, 0, read_jsonl(world / "train.jsonl"))
+    return folder

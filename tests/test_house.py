@@ -1,0 +1,85 @@
+"""The house keeps its shape: imports point one way, and a reward needs no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import timesight
+
+ROOT = Path(timesight.__file__).parent
+
+# Each line may import only from lines above it; rooms on one line do not import each other.
+LINES = [
+    ["errors"],
+    ["types"],
+    ["geometry", "statistics"],
+    ["video", "tasks", "judge"],
+    ["data", "world", "policy"],
+    ["infer"],
+    ["train", "evaluation", "chat", "bench"],
+    ["report"],
+    ["cli"],
+]
+FLOOR = {room: number for number, line in enumerate(LINES) for room in line}
+REPORT_MAY_USE = {"report", "errors", "types", "geometry", "statistics"}
+
+
+def imports() -> Iterator[tuple[str, str, str]]:
+    """(file, its room, imported room) for every import inside the package."""
+    for file in ROOT.rglob("*.py"):
+        relative = file.relative_to(ROOT)
+        room = relative.parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("timesight."):
+                yield str(relative), room, str(node.module).split(".")[1]
+            elif isinstance(node, ast.ImportFrom) and node.module == "timesight":
+                yield from ((str(relative), room, alias.name) for alias in node.names if alias.name in FLOOR)
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.startswith("timesight."):
+                        yield str(relative), room, alias.name.split(".")[1]
+
+
+def test_imports_are_found() -> None:
+    assert ("tasks/temporal_grounding.py", "tasks", "geometry") in set(imports())
+
+
+def test_imports_point_one_way() -> None:
+    wrong = [
+        f"{file} imports {target}"
+        for file, room, target in imports()
+        if room != target and FLOOR[target] >= FLOOR[room]
+    ]
+    assert not wrong
+
+
+def test_report_reads_files_only() -> None:
+    wrong = [
+        f"{file} imports {target}"
+        for file, room, target in imports()
+        if room == "report" and target not in REPORT_MAY_USE
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "module", ["timesight", "timesight.tasks", "timesight.data", "timesight.video", "timesight.world"]
+)
+def test_loads_without_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_public_names_resolve() -> None:
+    for name in timesight.__all__:
+        assert getattr(timesight, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        timesight.no_such_name  # noqa: B018
