@@ -6,6 +6,7 @@ processor. The embedded default model starts as one of these and is trained by `
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Literal
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -25,6 +28,7 @@ from transformers import (
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
+from transformers.trainer_utils import get_last_checkpoint
 
 from timesight.tasks import TASKS
 from timesight.types import Sample, TextPart
@@ -36,6 +40,9 @@ PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 VISION = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 CONTROL_TOKENS = (PAD, START, END, *VISION)
 VOCAB_SIZE = 512
+# What a token may span: a tag; a single digit, so that times are read and written digit by digit; a word or
+# punctuation with the space before it, and the space after it where a digit follows.
+PIECES = r" ?</?\p{L}+>|\d| ?\p{L}+(?: (?=\d))?| ?[^\s\p{L}\d<]+(?: (?=\d))?|<|\s+"
 INITIALIZER_RANGE = 0.05  # the families' 0.02 suits widths of thousands; narrow layers would start almost silent
 
 CHAT_TEMPLATE = """\
@@ -56,6 +63,15 @@ MAX_PIXELS = 84 * 56
 def embedded_path() -> Path:
     """Folder of the embedded pretrained model."""
     return Path(str(files("timesight.policy") / "embedded"))
+
+
+def embed(trained: str | Path) -> None:
+    """Make the newest checkpoint of the run directory ``trained`` the embedded model, weights in bfloat16."""
+    checkpoint = get_last_checkpoint(str(trained))
+    target = embedded_path()
+    shutil.rmtree(target, ignore_errors=True)
+    AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.bfloat16).save_pretrained(target)
+    AutoProcessor.from_pretrained(checkpoint).save_pretrained(target)
 
 
 def create(out: Path, family: Family, seed: int, texts: list[Sample]) -> None:
@@ -94,11 +110,11 @@ def _video_size(factor: int) -> dict[str, int]:
 
 
 def _tokenizer(texts: list[Sample]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE; digits stay single, so that times are read and written digit by digit."""
+    """Byte-level BPE inside ``PIECES``."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d| ?\p{L}+| ?[^\s\p{L}\d]+|\s+"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(PIECES), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -50,7 +50,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
 
     def prompt(self, sample: TemporalGroundingSample, think: bool = False) -> list[Part]:
         """The video, then the question."""
-        question = f"When does this happen: {sample.query.strip()}? Give the start and the end in seconds."
+        question = f"When does this happen, in seconds: {sample.query.strip()}?"
         return [VideoPart(sample.video), TextPart(f"{question} {self.form.instruction(think)}")]
 
     def problems(self, sample: TemporalGroundingSample) -> list[str]:

@@ -16,7 +16,8 @@ from timesight.tasks import TASKS
 from timesight.types import Sample
 from timesight.video import FrameBudget, FrameMemory
 
-EASIEST_SHARE = 0.06  # of the samples: what a curriculum begins with
+# What a curriculum begins with, as a share of the samples, and for how long, as a share of its items.
+EASIEST_SHARE, EASIEST_HOLD = 0.08, 0.2
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,16 @@ def make_schedule(
     """What is asked in which order: shuffled epochs, the same on every process.
 
     During the share ``easy_first`` of the items, samples are drawn from those with the shortest gold replies
-    in think mode, letting longer ones in evenly. Of the items, the first share ``think_first`` is all asked in
-    think mode.
+    in think mode: for a fifth of that time only the very shortest, then longer ones join in evenly. The first
+    share ``think_first`` of the items is all asked in think mode.
     """
     rng = np.random.default_rng(seed)
     num_early = int(easy_first * num_items)
     lengths = [len(TASKS[s.task].gold(s, think=True)) if num_early else 0 for s in samples]
     by_length = np.argsort(lengths, kind="stable")
-    pool_sizes = np.linspace(len(samples) * EASIEST_SHARE, len(samples), num_early + 1)[:num_early]
-    early = [int(by_length[rng.integers(max(1, int(size)))]) for size in pool_sizes]
+    num_easiest = int(EASIEST_HOLD * num_early)
+    shares = np.r_[np.full(num_easiest, EASIEST_SHARE), np.linspace(EASIEST_SHARE, 1, num_early - num_easiest)]
+    early = [int(by_length[rng.integers(max(1, int(share * len(samples))))]) for share in shares]
     late: list[int] = []
     while len(late) < num_items - num_early:
         late.extend(rng.permutation(len(samples)).tolist())

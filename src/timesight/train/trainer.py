@@ -103,6 +103,8 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: i
 
 def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> TrainingArguments:
     settings = recipe.train
+    # Only said where it is wanted: the option is changing its name in transformers.
+    checkpointing = {"gradient_checkpointing": True} if settings.gradient_checkpointing else {}
     return TrainingArguments(
         output_dir=str(out),
         max_steps=settings.max_steps,
@@ -114,7 +116,6 @@ def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> Tra
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
-        gradient_checkpointing=settings.gradient_checkpointing,
         save_steps=settings.save_steps,
         save_total_limit=2,
         logging_steps=1,
@@ -124,6 +125,7 @@ def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> Tra
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         use_cpu=policy.device.type == "cpu",
+        **checkpointing,
     )
 
 
