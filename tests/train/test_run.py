@@ -159,8 +159,14 @@ def test_a_finished_run_is_not_run_again(world: Path, tmp_path: Path) -> None:
 
 def test_another_recipe_does_not_enter_a_run(world: Path, tmp_path: Path) -> None:
     run_recipe(grpo(world / "train.jsonl", train={"max_steps": 1}), tmp_path)
-    with pytest.raises(InputError, match="holds a run of another recipe"):
+    with pytest.raises(InputError, match="holds results of another recipe"):
         run_recipe(grpo(world / "train.jsonl", train={"max_steps": 2}), tmp_path)
+
+
+def test_a_start_that_failed_does_not_block_its_folder(world: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        run_recipe(grpo(world / "misspelt.jsonl"), tmp_path)
+    run_recipe(grpo(world / "train.jsonl", train={"max_steps": 1}), tmp_path)
 
 
 def broken_world(world: Path, out: Path, share: float) -> Path:
@@ -213,7 +219,7 @@ def test_a_recipe_can_bring_its_own_world(tmp_path: Path) -> None:
 
 def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> None:
     samples = read_jsonl(world / "train.jsonl")
-    shape = {"think_share": 0.5, "easy_first": 0.5, "think_first": 0.1}
+    shape: dict[str, Any] = {"think_share": 0.5, "easy_first": 0.5, "think_first": 0.1, "batch_size": 2}
     one = make_schedule(samples, 200, seed=1, **shape)
     assert one == make_schedule(samples, 200, seed=1, **shape)
     assert one != make_schedule(samples, 200, seed=2, **shape)
@@ -221,5 +227,6 @@ def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> No
     assert max(lengths[:20]) < max(lengths[100:])
     assert all(turn.think for turn in one[:20])
     assert 50 < sum(turn.think for turn in one[20:]) < 130
+    assert all(a.think == b.think for a, b in zip(one[::2], one[1::2], strict=True))
     late = [turn.sample for turn in one[100 : 100 + min(100, len(samples))]]
     assert len(set(late)) == len(late)  # a whole epoch before anything comes twice

@@ -70,10 +70,12 @@ def test_events_lie_within_the_video_and_within_visibility() -> None:
     assert kinds == {"is visible", "moves", "blinks"}
 
 
-def test_listing_names_what_is_visible_each_second() -> None:
-    scene = scene_of(3)
+@pytest.mark.parametrize("index", range(20))
+def test_listing_names_what_is_visible_each_second(index: int) -> None:
+    scene = scene_of(index)
     entries = scene.listing().split("; ")
     assert len(entries) == int(np.ceil(scene.duration_s))
+    assert all(shape.name in scene.listing() for shape in scene.shapes)
     for second, entry in enumerate(entries):
         for shape in scene.shapes:
             if shape.visible.start_s <= second and shape.visible.end_s >= second + 1:

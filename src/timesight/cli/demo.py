@@ -21,8 +21,8 @@ NUM_TEST_VIDEOS = 400
 MODES = {"greedy": 0.0, "sampled": 1.0}  # temperature
 METRIC = "mIoU"
 NOTE = (
-    "The embedded model was pretrained on deliberately corrupted answers (a third of the spans replaced at random, "
-    "the others shifted by up to 1 s): it knows more than it says, which is what reinforcement brings out."
+    "The embedded model was pretrained on deliberately corrupted answers: a third of the spans replaced at random, "
+    "the others shifted by up to half a second. It knows more than it says, which is what GRPO brings out."
 )
 
 
@@ -40,13 +40,14 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     from timesight.cli.train import run_with_progress
     from timesight.report import build_report
     from timesight.train.recipe import load_recipe
+    from timesight.train.run import claim
 
     quiet_libraries()
     recipe = load_recipe(RECIPE, [f"seed={seed}", f"data.world.seed={seed}"])
+    claim(recipe, out)
     demo = _Demo(out, seed, recipe)
-    ERR.print(
-        f"[bold]timesight demo[/bold]  run directory {out}  [dim](Ctrl-C stops, the same command resumes)[/dim]"
-    )
+    ERR.print(f"[bold]timesight demo[/bold] in {out}", soft_wrap=True)
+    ERR.print("[dim]Ctrl-C stops it; the same command goes on from there.[/dim]")
     with demo.timed("world"):
         samples = demo.write_test_world()
     with demo.timed("before"):

@@ -23,7 +23,11 @@ THUMBNAIL_HEIGHT_PX = 96
 def write_timelines(
     out: Path, samples: list[Sample], before: EvalResult, after: EvalResult, budget: FrameBudget, seed: int
 ) -> None:
-    """Write ``timelines.json`` and ``thumbnails/``: largest gains, largest losses, and some at random."""
+    """Write ``timelines.json`` and ``thumbnails/``: largest gains, largest losses, and some at random.
+
+    One question a video, its first, so that the same pictures are not shown twice.
+    """
+    samples = list({sample.video.path: sample for sample in reversed(samples)}.values())
     by_id = {sample.id: sample for sample in samples if sample.id in after.item_metrics}
     change = {id_: after.item_metrics[id_]["mIoU"] - before.item_metrics[id_]["mIoU"] for id_ in by_id}
     ranked = sorted(by_id, key=lambda id_: (change[id_], id_))

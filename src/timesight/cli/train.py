@@ -67,14 +67,15 @@ def make_command(kind: str, what: str, example: str) -> click.Command:
 def run_with_progress(recipe: Any, out: Path) -> Any:
     """``run_recipe`` with progress bars on the terminal."""
     from timesight.cli.console import TrainProgress, progress
-    from timesight.train.run import run_recipe
+    from timesight.train.run import WORLD_DIR, claim, load_samples, run_recipe
 
-    bar = TrainProgress(recipe.kind.upper(), "reward" if recipe.kind == "grpo" else "loss")
     world = recipe.data.world
+    if world is not None and not (out / WORLD_DIR / f"{world.split}.jsonl").exists():
+        claim(recipe, out)
+        with progress("made world", world.num_videos) as advance:
+            load_samples(recipe.data, out, advance)
+    bar = TrainProgress(recipe.kind.upper(), "reward" if recipe.kind == "grpo" else "loss")
     try:
-        if world is not None and not (out / "world" / f"{world.split}.jsonl").exists():
-            with progress("made world", world.num_videos) as advance:
-                return run_recipe(recipe, out, callbacks=[bar], on_video=advance)
         return run_recipe(recipe, out, callbacks=[bar])
     finally:
         bar.close()

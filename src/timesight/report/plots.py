@@ -22,11 +22,11 @@ def curve(title: str, steps: Sequence[float], series: Mapping[str, Sequence[floa
     """A line chart of one or more series over steps; the thin line is raw, the bold one smoothed."""
     style = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}
     with plt.rc_context(style):
-        figure, axes = plt.subplots(figsize=(4.4, 2.5))
+        figure, axes = plt.subplots(figsize=(3.5, 2.2))
         for (name, values), color in zip(series.items(), SERIES, strict=False):
             axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.35)
             axes.plot(steps, smooth(values), color=color, linewidth=2.0, label=name)
-        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_title(title, loc="left", fontsize=9, color=INK)
         axes.set_xlabel("step", fontsize=8, color=MUTED)
         axes.tick_params(labelsize=8, colors=MUTED, length=0)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -51,10 +51,9 @@ def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
 
 
 def _themed(svg: str) -> str:
-    """The ``<svg>`` element alone, fixed colours replaced by the page's variables."""
-    svg = svg[svg.index("<svg") :]
+    """The ``<svg>`` element alone, free to grow, fixed colours replaced by the page's variables."""
+    head, bracket, body = svg[svg.index("<svg") :].partition(">")
+    svg = re.sub(r' (width|height)="[^"]*"', "", head) + bracket + body
     for color, variable in _CSS.items():
         svg = svg.replace(color, f"var({variable})")
-    return re.sub(r'(<svg[^>]*?) width="[^"]*"( height="[^"]*")?', r"\1", svg, count=1).replace(
-        ' height="180pt"', "", 1
-    )
+    return svg

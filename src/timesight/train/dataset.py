@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,12 +58,14 @@ def make_schedule(
     think_share: float,
     easy_first: float = 0.0,
     think_first: float = 0.0,
+    batch_size: int = 1,
 ) -> list[Turn]:
     """What is asked in which order: shuffled epochs, the same on every process.
 
     During the share ``easy_first`` of the items, samples are drawn from those with the shortest gold replies
     in think mode: for a fifth of that time only the very shortest, then longer ones join in evenly. The first
-    share ``think_first`` of the items is all asked in think mode.
+    share ``think_first`` of the items is all asked in think mode. The items of one batch share a mode: thoughts
+    are long, and padding answers to them is waste.
     """
     rng = np.random.default_rng(seed)
     num_early = int(easy_first * num_items)
@@ -74,7 +77,7 @@ def make_schedule(
     late: list[int] = []
     while len(late) < num_items - num_early:
         late.extend(rng.permutation(len(samples)).tolist())
-    thinks = rng.random(num_items) < think_share
+    thinks = np.repeat(rng.random(math.ceil(num_items / batch_size)) < think_share, batch_size)[:num_items]
     thinks[: int(think_first * num_items)] = True
     order = [*early, *late][:num_items]
     return [Turn(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]

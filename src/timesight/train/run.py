@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
@@ -21,11 +22,12 @@ from timesight.train.dataset import PromptDataset, make_schedule
 from timesight.train.grpo import GrpoTrainer
 from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, dump_recipe
 from timesight.train.sft import SftTrainer
-from timesight.train.trainer import PromptTrainer, num_steps
+from timesight.train.trainer import METRICS_FILE, PromptTrainer, num_steps
 from timesight.types import Sample
 from timesight.world import Corruption, write_world
 
 RECIPE_FILE = "recipe.yaml"
+WORLD_DIR = "world"
 NEW = "new:"
 
 
@@ -41,20 +43,15 @@ class RunResult:
 
 
 def run_recipe(
-    recipe: SftRecipe | GrpoRecipe,
-    out: Path,
-    *,
-    callbacks: Sequence[TrainerCallback] = (),
-    on_video: Callable[[], None] = lambda: None,
+    recipe: SftRecipe | GrpoRecipe, out: Path, *, callbacks: Sequence[TrainerCallback] = ()
 ) -> RunResult:
     """Train as ``recipe`` says in the run directory ``out``, resuming what is there.
 
-    ``on_video`` is called for each video of the made world that is written. Raises InputError when ``out``
-    holds a run of another recipe, and whatever reading data and models raises.
+    Raises InputError when ``out`` holds results of another recipe, and whatever reading data and models raises.
     """
-    _claim(recipe, out)
+    claim(recipe, out)
     set_seed(recipe.seed)
-    samples = load_samples(recipe.data, out, on_video)
+    samples = load_samples(recipe.data, out)
     usable = [sample for sample in samples if not sample.problems]
     if not usable:
         raise SampleError(f"none of the {len(samples)} samples has truth that can be trained on")
@@ -73,12 +70,15 @@ def run_recipe(
 
 
 def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None) -> list[Sample]:
-    """The samples of a recipe; a made world is written to ``out`` unless it is there already."""
+    """The samples of a recipe; a made world is written to ``out`` unless it is there already.
+
+    ``on_video`` is called for each video that is written.
+    """
     if data.jsonl is not None:
         return read_jsonl(data.jsonl)
     assert data.world is not None  # DataSettings allows exactly one source
     world = data.world
-    root = out / "world"
+    root = out / WORLD_DIR
     file = root / f"{world.split}.jsonl"
     if not file.exists():
         write_world(
@@ -92,14 +92,15 @@ def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = l
     return read_jsonl(file)
 
 
-def _claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
-    """Make ``out`` this recipe's run directory."""
+def claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+    """Make ``out`` this recipe's run directory. Raises InputError where another recipe has left results."""
     text = dump_recipe(recipe)
     file = out / RECIPE_FILE
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: --out takes a folder")
-    if file.exists() and file.read_text(encoding="utf-8") != text:
-        raise InputError(f"{out} holds a run of another recipe (see {file}): choose another --out")
+    has_results = (out / METRICS_FILE).exists() or (out / WORLD_DIR).exists()
+    if has_results and (not file.exists() or file.read_text(encoding="utf-8") != text):
+        raise InputError(f"{out} holds results of another recipe (see {file}): choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
 
@@ -133,7 +134,8 @@ def _trainer(
     return SftTrainer(policy, recipe, out, dataset, callbacks)
 
 
-def _order(recipe: SftRecipe | GrpoRecipe) -> dict[str, float]:
+def _order(recipe: SftRecipe | GrpoRecipe) -> dict[str, Any]:
     if isinstance(recipe, GrpoRecipe):
         return {"think_share": float(recipe.think)}
-    return {name: getattr(recipe, name) for name in ("think_share", "think_first", "easy_first")}
+    shares = {name: getattr(recipe, name) for name in ("think_share", "think_first", "easy_first")}
+    return shares | {"batch_size": recipe.train.batch_size}

@@ -121,7 +121,10 @@ class Scene:
                 yield Event(f"{turn} shape", "is visible", shape.visible)
 
     def listing(self) -> str:
-        """What is visible when, second by second: the thought of think mode."""
+        """What is visible when, second by second: the thought of think mode.
+
+        A second lists what is shown for at least a quarter of it, so every shape is listed somewhere.
+        """
         seconds = range(int(np.ceil(self.duration_s)))
         return "; ".join(f"{second} {self._seen_during(second)}" for second in seconds)
 
@@ -130,13 +133,13 @@ class Scene:
         seen = [
             shape.name
             for shape in self.shapes
-            if min(shape.visible.end_s, middle.end_s) - max(shape.visible.start_s, middle.start_s) >= 0.5
+            if min(shape.visible.end_s, middle.end_s) - max(shape.visible.start_s, middle.start_s) >= 0.25 - 1e-9
         ]
         return ", ".join(seen) or "nothing"
 
 
 def make_scene(
-    name: str, seed: tuple[int, ...], *, duration_s: tuple[float, float] = (3.0, 8.0), max_shapes: int = 3
+    name: str, seed: tuple[int, ...], *, duration_s: tuple[float, float] = (3.0, 8.0), max_shapes: int = 2
 ) -> Scene:
     """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds."""
     rng = np.random.default_rng(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def write_world(
     *,
     seed: int,
     duration_s: tuple[float, float] = (3.0, 8.0),
-    max_shapes: int = 3,
+    max_shapes: int = 2,
     corruption: Corruption | None = None,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:
@@ -50,15 +51,19 @@ def write_world(
     make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes)
     files = {}
     # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as pool:
         for split, num_videos in splits.items():
             (out / split).mkdir(parents=True, exist_ok=True)
             scenes = [
                 make(f"{split}-{index:05d}", (seed, crc32(split.encode()), index)) for index in range(num_videos)
             ]
             paths = [out / split / f"{index:05d}.mp4" for index in range(num_videos)]
-            for _ in pool.map(write_video, scenes, paths, chunksize=8):
-                on_video()
+            try:
+                for _ in pool.map(write_video, scenes, paths, chunksize=8):
+                    on_video()
+            except KeyboardInterrupt:
+                pool.shutdown(cancel_futures=True)
+                raise
             # The list comes last: where it stands, all its videos do.
             files[split] = out / f"{split}.jsonl"
             lines = [
@@ -68,6 +73,11 @@ def write_world(
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return files
+
+
+def _leave_ctrl_c() -> None:
+    """Ctrl-C is for the process that asked; workers end when it tells them to."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def write_video(scene: Scene, path: Path) -> None:
