@@ -28,9 +28,8 @@ def test_links_and_pictures_exist(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_and_recipes_exist(document: Path) -> None:
-    for command, argument in re.findall(
-        r"^timesight (\w+) +(\S+)", document.read_text(encoding="utf-8"), re.MULTILINE
-    ):
+    lines = "".join(blocks(document, ""))
+    for command, argument in re.findall(r"^timesight (\w+) +(\S+)", lines, re.MULTILINE):
         assert command in COMMANDS
         if command in ("train", "sft") and not argument.endswith(".yaml"):
             assert argument in shipped()

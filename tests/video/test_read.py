@@ -7,7 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import resize
 
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
@@ -17,14 +20,14 @@ BUDGET = FrameBudget(min_pixels=784, max_pixels=64 * 64)
 
 
 def write(path: Path, stamps_s: list[float], *, size: tuple[int, int] = (64, 48), codec: str = "libx264") -> Path:
-    """A video whose frame number i is filled with grey level 4 · i (mod 240), shown from ``stamps_s[i]`` on."""
+    """A video whose frame number i is filled with grey level 8 · (i mod 30), shown from ``stamps_s[i]`` on."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for index, stamp_s in enumerate(stamps_s):
             frame = av.VideoFrame.from_ndarray(
-                np.full((size[1], size[0], 3), 4 * index % 240, np.uint8), format="rgb24"
+                np.full((size[1], size[0], 3), 8 * (index % 30), np.uint8), format="rgb24"
             )
             frame.pts, frame.time_base = round(stamp_s * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -33,15 +36,15 @@ def write(path: Path, stamps_s: list[float], *, size: tuple[int, int] = (64, 48)
 
 
 def levels(pixels: np.ndarray) -> list[int]:
-    """The number of each frame, read off its grey level."""
-    return [round(float(frame.mean()) / 4) for frame in pixels]
+    """The number of each frame modulo 30, read off its grey level."""
+    return [round(float(frame.mean()) / 8) for frame in pixels]
 
 
 def test_constant_rate_frames_and_times(tmp_path: Path) -> None:
     path = write(tmp_path / "v.mp4", [i / 10 for i in range(40)])
     frames = read(Video(path=path), BUDGET)
     np.testing.assert_allclose(frames.times_s, 0.5 * np.arange(8), atol=1e-6)
-    assert levels(frames.pixels) == [0, 5, 10, 15, 20, 25, 30, 35]
+    assert levels(frames.pixels) == [0, 5, 10, 15, 20, 25, 0, 5]
     assert frames.pixels.dtype == np.uint8
     assert frames.sampled_fps == pytest.approx(2.0, rel=0.02)
 
@@ -54,17 +57,18 @@ def test_variable_rate_gives_the_frame_on_screen_and_its_own_time(tmp_path: Path
     frames = read(video, BUDGET, FrameRequest(num_frames=4))
     asked = [k * info.duration_s / 4 for k in range(4)]
     on_screen = [max(i for i, stamp in enumerate(stamps) if stamp <= t) for t in asked]
-    assert on_screen == [0, 2, 4, 6]
+    assert on_screen == [0, 2, 4, 4]
     assert levels(frames.pixels) == on_screen
     np.testing.assert_allclose(frames.times_s, [stamps[i] for i in on_screen], atol=2e-3)
 
 
 def test_seeking_far_ahead_gives_the_same_frames_as_decoding_everything(tmp_path: Path) -> None:
-    path = write(tmp_path / "v.mp4", [i / 5 for i in range(50 * 5)], size=(32, 32))
+    path = write(tmp_path / "v.mp4", [i / 5 for i in range(50 * 5)], size=(32, 32))  # 10 s from one to the next
     with av.open(str(path)) as container:
         everything = [f.to_ndarray(format="rgb24").mean() for f in container.decode(video=0)]
     frames = read(Video(path=path), FrameBudget(min_pixels=784, max_pixels=1024), FrameRequest(num_frames=5))
-    expected = [everything[i] for i in (0, 50, 100, 150, 200)]
+    length_s = probe(Video(path=path)).duration_s
+    expected = [everything[int(k * length_s)] for k in range(5)]  # asked at k · length / 5, shown at 5 fps
     np.testing.assert_allclose([f.mean() for f in frames.pixels], expected, atol=2.0)
 
 
@@ -72,7 +76,7 @@ def test_a_window_counts_from_the_start_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "v.mp4", [i / 10 for i in range(50)])
     frames = read(Video(path=path, start_s=2.0, end_s=4.0), BUDGET)
     assert frames.window_s == (2.0, 4.0)
-    assert levels(frames.pixels) == [20, 25, 30, 35]
+    assert levels(frames.pixels) == [20, 25, 0, 5]
 
 
 def test_same_file_same_frames(tmp_path: Path) -> None:
@@ -82,7 +86,7 @@ def test_same_file_same_frames(tmp_path: Path) -> None:
 
 def test_a_folder_of_frames_is_a_video(tmp_path: Path) -> None:
     for index in range(12):
-        Image.new("RGB", (40, 30), (index * 4,) * 3).save(tmp_path / f"f_{index}.png")
+        Image.new("RGB", (40, 30), (index * 8,) * 3).save(tmp_path / f"f_{index}.png")
     frames = read(Video(path=tmp_path, fps=3.0), BUDGET, FrameRequest(num_frames=4))
     assert levels(frames.pixels) == [0, 3, 6, 9]  # natural order: f_2 before f_10
     np.testing.assert_allclose(frames.times_s, [0, 1, 2, 3])
@@ -174,12 +178,14 @@ def test_real_frames_equal_a_full_decode(samples_dir: Path) -> None:
     frames = read(Video(path=path))
     height, width = frames.pixels.shape[1:3]
     with av.open(str(path)) as container:
-        shown = {round(float(f.time), 4): f for f in container.decode(video=0)}
+        shown = {round(float(f.time), 4): f.to_ndarray(format="rgb24") for f in container.decode(video=0)}
     for pixels, time_s in zip(frames.pixels, frames.times_s, strict=True):
-        whole = shown[round(float(time_s), 4)].to_ndarray(
-            format="rgb24", width=width, height=height, interpolation="BICUBIC"
-        )
-        np.testing.assert_array_equal(pixels, whole)
+        whole = torch.from_numpy(shown[round(float(time_s), 4)]).permute(2, 0, 1)
+        sized = resize(whole, [height, width], InterpolationMode.BICUBIC, antialias=True)
+        # torchvision's resampling is what qwen-vl-utils uses; its integer arithmetic rounds a little differently
+        difference = np.abs(pixels.astype(int) - sized.permute(1, 2, 0).numpy())
+        assert difference.mean() < 0.2
+        assert difference.max() <= 8
 
 
 def test_real_rotation_stands_upright(samples_dir: Path) -> None:

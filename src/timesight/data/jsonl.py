@@ -69,7 +69,9 @@ def parse_line(line: str, where: str, root: Path) -> Sample:
 
 
 def _first_problem(error: ValidationError, schema: type[Sample]) -> str:
-    problem: Any = error.errors()[0]
+    # A misspelt key is two problems, one unknown key and one missing; the unknown one says more.
+    problems: list[Any] = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    problem = problems[0]
     field = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(field, schema.model_fields, n=1)

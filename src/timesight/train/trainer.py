@@ -83,6 +83,12 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
             self._stats.clear()
         super().log(logs, start_time)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        # Qwen-VL checkpoints keep older names for their weights on disk. The Trainer's own loader compares
+        # names as they stand, finds none of them, warns, and goes on from untrained weights.
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
+        self.model.load_state_dict(saved.state_dict())
+
     def _get_train_sampler(self, *unused: Any) -> Sampler[int]:
         # The order is the schedule's business: the same on every process, and known before the run.
         return SequentialSampler(self.train_dataset)
