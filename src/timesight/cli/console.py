@@ -25,8 +25,6 @@ from transformers.utils import logging as transformers_logging
 ERR = Console(stderr=True, highlight=False)
 OUT = Console(highlight=False)
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
-
 
 def quiet_libraries() -> None:
     """Keep the libraries' own progress bars and notices off the terminal."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from timesight.cli.options import json_option
+
 if TYPE_CHECKING:
     from timesight.evaluation import EvalResult
     from timesight.types import Sample
@@ -29,7 +31,7 @@ NOTE = (
 @click.command(epilog="Example: timesight demo --out runs/demo", short_help="Show the whole path in minutes.")
 @click.option("--out", default=Path("runs/demo"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the world and of training.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+@json_option
 def command(out: Path, seed: int, as_json: bool) -> None:
     """Measure the embedded tiny model, improve it with GRPO, measure it again, and write a report.
 

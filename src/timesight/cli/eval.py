@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from timesight.cli.options import json_option
 from timesight.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for replies and result; replies there are kept."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+@json_option
 def command(
     samples: Path,
     model: str,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from timesight.cli.options import json_option
 from timesight.errors import RecipeError
 
 
@@ -19,7 +20,7 @@ def make_command(kind: str, what: str, example: str) -> click.Command:
     @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
     @click.option("--model", help="Model folder or hub id; wins over the recipe's.")
     @click.option("--data", type=click.Path(path_type=Path), help="JSONL of samples; wins over the recipe's.")
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+    @json_option
     def command(
         recipe: str,
         out: Path,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from timesight.cli.options import json_option
 from timesight.errors import InputError
 
 
@@ -17,7 +18,7 @@ from timesight.errors import InputError
 @click.option("--train", default=800, show_default=True, type=click.IntRange(0), help="Training videos.")
 @click.option("--test", default=400, show_default=True, type=click.IntRange(0), help="Held-out videos.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same world.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
+@json_option
 def command(out: Path, train: int, test: int, seed: int, as_json: bool) -> None:
     """Write OUT/train.jsonl and OUT/test.jsonl with the .mp4 files they ask about."""
     from timesight.cli.console import print_json, progress

@@ -24,7 +24,7 @@ from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
 from timesight.train.recipe import GrpoRecipe
 from timesight.train.rollout import Rollout, make_rollout
-from timesight.train.trainer import PromptTrainer, to_device_seconds
+from timesight.train.trainer import PromptTrainer, synced_seconds
 
 COMPLETIONS_DIR = "completions"
 
@@ -49,13 +49,13 @@ class GrpoTrainer(PromptTrainer):
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
         """Sample, reward, and the clipped objective of one batch."""
         policy, settings = self.policy, self.recipe.grpo
-        begin = to_device_seconds(policy.device)
+        begin = synced_seconds(policy.device)
         prompts = collate(policy, [item.encoded for item in items])
         with policy.precision():
             features = encode_vision(policy, prompts)
-        encoded = to_device_seconds(policy.device)
+        encoded = synced_seconds(policy.device)
         rollout = make_rollout(policy, items, prompts, features, settings)
-        sampled = to_device_seconds(policy.device)
+        sampled = synced_seconds(policy.device)
         logps, entropy = completion_logprobs(
             policy, prompts, rollout.completions, features=features, temperature=settings.temperature
         )
@@ -75,7 +75,7 @@ class GrpoTrainer(PromptTrainer):
             entropy=float(entropy.sum() / rollout.completions.mask.sum()),
             encode_s=encoded - begin,
             sample_s=sampled - encoded,
-            forward_s=to_device_seconds(policy.device) - sampled,
+            forward_s=synced_seconds(policy.device) - sampled,
         )
         self._keep(items, rollout)
         return parts.loss

@@ -160,7 +160,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc] # transformers is unty
             out.write(json.dumps(entry) + "\n")
 
 
-def to_device_seconds(device: torch.device) -> float:
+def synced_seconds(device: torch.device) -> float:
     """A clock that waits for the device, so that stages can be timed one by one."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
