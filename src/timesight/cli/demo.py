@@ -63,7 +63,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
         comparison = demo.compare(samples, before, after)
         demo.keep_timelines(samples, before["greedy"], after["greedy"])
         report = build_report(out)
-    demo.show(before, after, answer, report)
+    demo.show(before, after, comparison, answer, report)
     if as_json:
         print_json(
             {
@@ -204,6 +204,7 @@ class _Demo:
         self,
         before: dict[str, EvalResult],
         after: dict[str, EvalResult],
+        comparison: dict[str, Any],
         answer: dict[str, Any],
         report: Path,
     ) -> None:
@@ -217,7 +218,6 @@ class _Demo:
                 columns[f"{when}\n{mode}"] = {name: percent(value) for name, value in metrics.items()}
         for name, metrics in before["greedy"].results["official"].baselines.items():
             columns[name.replace(" ", "\n", 1)] = {key: percent(value) for key, value in metrics.items()}
-        comparison = json.loads((self.out / "comparison.json").read_text(encoding="utf-8"))
         difference = comparison["difference"]
         OUT.print(
             metric_table(

@@ -11,7 +11,7 @@ from typing import Any
 from timesight.errors import VideoError
 from timesight.evaluation.runner import Replies
 from timesight.statistics import Interval, cluster_bootstrap
-from timesight.tasks import TASKS, Graded, Task
+from timesight.tasks import TASKS, Graded
 from timesight.types import Sample
 from timesight.video import probe
 
@@ -70,7 +70,7 @@ def score_replies(suite: str, samples: Sequence[Sample], replies: Replies, think
         for s, reply in ((s, replies.replies.get(s.id, "")) for s in asked)
     ]
     videos = [str(sample.video.path) for sample in asked]
-    answers = baseline_answers(task, asked)
+    answers = task.baselines(asked, [_duration_s(sample) for sample in asked])
     results: dict[str, ProtocolResult] = {}
     item_metrics: dict[str, dict[str, float]] = {}
     for protocol in task.protocols:
@@ -95,11 +95,6 @@ def score_replies(suite: str, samples: Sequence[Sample], replies: Replies, think
         results=results,
         item_metrics=item_metrics,
     )
-
-
-def baseline_answers(task: Task[Any, Any], samples: Sequence[Sample]) -> Mapping[str, list[Any]]:
-    """What answers that need no model would be to ``samples``."""
-    return task.baselines(samples, [_duration_s(sample) for sample in samples])
 
 
 def write_result(result: EvalResult, file: Path) -> None:

@@ -40,10 +40,20 @@ PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 VISION = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
 CONTROL_TOKENS = (PAD, START, END, *VISION)
 VOCAB_SIZE = 512
+INITIALIZER_RANGE = 0.05  # the families' 0.02 suits widths of thousands; narrow layers would start almost silent
+VISION_CONFIG = {  # what both families' towers share
+    "depth": 3,
+    "initializer_range": INITIALIZER_RANGE,
+    "hidden_size": 128,
+    "intermediate_size": 320,
+    "num_heads": 4,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "out_hidden_size": 192,
+}
 # What a token may span: a tag; a single digit, so that times are read and written digit by digit; a word or
 # punctuation with the space before it, and the space after it where a digit follows.
 PIECES = r" ?</?\p{L}+>|\d| ?\p{L}+(?: (?=\d))?| ?[^\s\p{L}\d<]+(?: (?=\d))?|<|\s+"
-INITIALIZER_RANGE = 0.05  # the families' 0.02 suits widths of thousands; narrow layers would start almost silent
 
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -177,18 +187,11 @@ def _text_config(tokenizer: PreTrainedTokenizerFast, **rope: Any) -> dict[str, A
 def _qwen2_5_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
     return Qwen2_5_VLConfig(
         text_config=_text_config(tokenizer, mrope_section=[8, 4, 4]),
-        vision_config={
-            "depth": 3,
-            "initializer_range": INITIALIZER_RANGE,
-            "hidden_size": 128,
-            "intermediate_size": 320,
-            "num_heads": 4,
+        vision_config=VISION_CONFIG
+        | {
             "patch_size": 14,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
             "tokens_per_second": 2,
             "window_size": 112,
-            "out_hidden_size": 192,
             "fullatt_block_indexes": [2],
         },
         tie_word_embeddings=True,
@@ -199,16 +202,9 @@ def _qwen2_5_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
 def _qwen3_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     return Qwen3VLConfig(
         text_config=_text_config(tokenizer, mrope_section=[8, 4, 4], mrope_interleaved=True) | {"head_dim": 32},
-        vision_config={
-            "depth": 3,
-            "initializer_range": INITIALIZER_RANGE,
-            "hidden_size": 128,
-            "intermediate_size": 320,
-            "num_heads": 4,
+        vision_config=VISION_CONFIG
+        | {
             "patch_size": 16,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "out_hidden_size": 192,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [1],
         },
