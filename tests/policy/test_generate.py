@@ -12,7 +12,8 @@ from timesight.data import read_jsonl
 from timesight.policy.encode import EncodedPrompt, PromptBatch, collate, encode_prompt, encode_sample
 from timesight.policy.generate import generate
 from timesight.policy.load import Policy, load_policy
-from timesight.policy.logprobs import Completions, completion_logprobs, encode_vision
+from timesight.policy.logprobs import completion_logprobs
+from timesight.policy.packing import Completions
 from timesight.tasks import TASKS
 from timesight.types import Sample
 from timesight.video import FrameMemory, Frames
@@ -36,9 +37,8 @@ def encode(policy: Policy, samples: list[Sample]) -> list[EncodedPrompt]:
 
 
 def score(policy: Policy, prompts: PromptBatch, rows: list[list[int]], group: int) -> torch.Tensor:
-    prompt_of = [i // group for i in range(len(rows))]
     with torch.no_grad():
-        return completion_logprobs(policy, prompts, Completions.of(rows, prompt_of, policy.device))[0]
+        return completion_logprobs(policy, prompts, Completions.of(rows, len(rows) // group, policy.device))[0]
 
 
 def test_generation_and_training_agree(policy: Policy, samples: list[Sample]) -> None:
@@ -81,7 +81,7 @@ def test_greedy_equals_the_librarys_own_generate(policy: Policy, samples: list[S
 
 
 def test_a_group_shares_nothing_after_its_prompt(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples[:2]))
+    prompts = collate(policy, encode(policy, samples[:1]))
     torch.manual_seed(0)
     sampled = generate(policy, prompts, num_generations=8, max_new_tokens=6)
     assert len({tuple(ids) for ids in sampled.ids[:8]}) > 1
@@ -112,7 +112,7 @@ def test_temperature_is_part_of_the_distribution(policy: Policy, samples: list[S
     prompts = collate(policy, encode(policy, samples[:1]))
     torch.manual_seed(0)
     sampled = generate(policy, prompts, temperature=0.5, max_new_tokens=5)
-    completions = Completions.of(sampled.ids, [0], policy.device)
+    completions = Completions.of(sampled.ids, 1, policy.device)
     with torch.no_grad():
         logps, _ = completion_logprobs(policy, prompts, completions, temperature=0.5)
     torch.testing.assert_close(logps[0], torch.tensor(sampled.logps[0]), atol=1e-4, rtol=1e-4)
@@ -154,24 +154,3 @@ def test_the_videos_time_reaches_the_training_logprobs(policy: Policy, samples: 
         for shown in (frames, slow)
     ]
     assert (logps[0] - logps[1]).abs().max() > 1e-5
-
-
-def test_vision_computed_once_serves_all_rows(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples))
-    completions = Completions.of([[20, 21], [22], [23, 24], [25]], [3, 0, 1, 3], policy.device)
-    calls = []
-    handle = policy.core.visual.register_forward_hook(lambda *args: calls.append(1))
-    with torch.no_grad():
-        features = encode_vision(policy, prompts)
-        once, _ = completion_logprobs(policy, prompts, completions, features=features)
-    assert calls == [1]
-    handle.remove()
-    for row in range(4):
-        alone = Completions.of(
-            [completions.ids[row][: int(completions.mask[row].sum())].tolist()],
-            [int(completions.prompt_of[row])],
-            policy.device,
-        )
-        with torch.no_grad():
-            logps, _ = completion_logprobs(policy, prompts, alone)
-        torch.testing.assert_close(once[row, : logps.shape[1]], logps[0], atol=1e-4, rtol=1e-4)

@@ -9,10 +9,11 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from timesight.data import read_jsonl
-from timesight.policy import speed
+from timesight.policy import attention, speed
 from timesight.policy.encode import collate, encode_sample
 from timesight.policy.load import Policy, as_policy
-from timesight.policy.logprobs import Completions, completion_logprobs
+from timesight.policy.logprobs import completion_logprobs
+from timesight.policy.packing import Completions
 from timesight.video import FrameMemory
 
 
@@ -26,18 +27,16 @@ def results(policy: Policy, world: Path) -> tuple[torch.Tensor, dict[str, torch.
     samples = read_jsonl(world / "train.jsonl")[:5]
     memory = FrameMemory(policy.default_budget, policy.factor)
     prompts = collate(policy, [encode_sample(policy, s, False, memory) for s in samples])
-    rows = [[20, 21, 22 + i] for i in range(5)]
-    completions = Completions.of([*rows, [30, 31]], [0, 1, 2, 3, 4, 0], policy.device)
-    logps, _ = completion_logprobs(policy, prompts, completions)
+    rows = [[20, 21, 22 + i][: 1 + i % 3] for i in range(10)]
+    completions = Completions.of(rows, 5, policy.device)
+    logps, _ = completion_logprobs(policy, prompts, completions, packed=False)
     logps.sum().backward()
     return logps.detach(), {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("longest_eager", [512, 8])
-def test_fast_equals_stock(
-    new_model: Path, world: Path, longest_eager: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(speed, "MAX_EAGER_LENGTH", longest_eager)
+@pytest.mark.parametrize("longest", [512, 8])
+def test_fast_equals_stock(new_model: Path, world: Path, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "MAX_PLAIN_LENGTH", longest)
     plain = stock(new_model)
     fast = as_policy(stock(new_model).model, plain.processor, "fast")
     assert any(isinstance(m, speed.PatchLinear) for m in fast.model.modules())

@@ -15,7 +15,8 @@ from transformers import DynamicCache
 
 from timesight.policy.encode import PromptBatch
 from timesight.policy.load import Policy
-from timesight.policy.logprobs import encode_vision, sampling_logits
+from timesight.policy.logprobs import sampling_logits
+from timesight.policy.vision import encode_vision
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,53 +1,22 @@
-"""Log-probabilities of completions, by the plain path: every completion in a row of its own.
+"""Log-probabilities of completions: of the distribution that is sampled from, computed on shared prompts.
 
-B prompts, R completions (rows), P prompt length, C completion length, V vocabulary.
+B prompts, G completions a prompt, R = B · G rows, C completion length, T completion tokens in all, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from timesight.policy.encode import PromptBatch
 from timesight.policy.load import Policy
+from timesight.policy.packing import Completions, pack, whole_prompt_reason
+from timesight.policy.vision import encode_vision, repeat_vision
 
-
-@dataclass(frozen=True, eq=False)
-class Completions:
-    """Replies as token ids, padded on the right; each belongs to one prompt."""
-
-    ids: Tensor  # (R, C)
-    mask: Tensor  # (R, C) 1 where there is a token, the end token included
-    prompt_of: Tensor  # (R,) index of the prompt
-
-    @staticmethod
-    def of(rows: Sequence[Sequence[int]], prompt_of: Sequence[int], device: torch.device) -> Completions:
-        """Pad ``rows`` of token ids; an empty row gets a mask of zeros."""
-        longest = max(1, *(len(row) for row in rows))
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-            mask[index, : len(row)] = 1
-        return Completions(ids.to(device), mask.to(device), torch.tensor(prompt_of, device=device))
-
-
-def encode_vision(policy: Policy, prompts: PromptBatch) -> Any:
-    """Run the vision tower once over all videos of ``prompts``; the family's own output type."""
-    return policy.core.get_video_features(prompts.patches, prompts.grid_thw, return_dict=True)
-
-
-def repeat_vision(features: Any, prompts: PromptBatch, prompt_of: Sequence[int]) -> dict[str, Any]:
-    """``features`` laid out for rows that stand for the prompts ``prompt_of``; no video is encoded again."""
-    videos = [video for prompt in prompt_of for video in prompts.videos_of[prompt]]
-    repeated = type(features)(pooler_output=tuple(features.pooler_output[v] for v in videos))
-    if getattr(features, "deepstack_features", None) is not None:
-        repeated.deepstack_features = [tuple(layer[v] for v in videos) for layer in features.deepstack_features]
-    return {"video": repeated}
+CHUNK_ELEMENTS = 2**25  # of float32 vocabulary scores held at one time: 128 MiB
 
 
 def completion_logprobs(
@@ -57,43 +26,89 @@ def completion_logprobs(
     *,
     features: Any = None,
     temperature: float = 1.0,
+    packed: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability and entropy (both (R, C), float32) of each token of each completion.
 
     The distribution is the one that is sampled from: at ``temperature``, over the tokens that are not
     banned. Entries outside the mask are 0. ``features`` from ``encode_vision`` saves a pass of the tower.
+    Each prompt is computed once (``packed``) unless the model's family cannot do that; ``packed=False`` asks for
+    the plain path, which computes it once for each completion and is what tests compare with.
     """
-    rows = completions.prompt_of
+    if packed is None:
+        packed = whole_prompt_reason(policy) is None
     with policy.precision():
         if features is None:
             features = encode_vision(policy, prompts)
-        num_tokens = completions.ids.shape[1]
-        steps = torch.arange(num_tokens, device=rows.device)
-        positions = prompts.next_position[rows][:, None] + steps  # (R, C)
-        output = policy.model(
-            input_ids=torch.cat([prompts.input_ids[rows], completions.ids], dim=1),
-            attention_mask=torch.cat([prompts.mask[rows], completions.mask], dim=1),
-            position_ids=torch.cat(
-                [prompts.position_ids[:, rows], positions.expand(3, -1, -1)], dim=2
-            ),  # (3, R, P + C)
-            mm_encoder_outputs=repeat_vision(features, prompts, rows.tolist()),
-            logits_to_keep=num_tokens + 1,
-            use_cache=False,
-        )
-    return token_logprobs(policy, output.logits[:, :-1], completions, temperature)
+        run = _packed_logits if packed else _plain_logits
+        logits, predicted_by = run(policy, prompts, completions, features)  # (K, V), (T,)
+    is_token = completions.mask.bool()
+    logps, entropy = token_logprobs(policy, logits, predicted_by, completions.ids[is_token], temperature)
+    empty = torch.zeros(completions.ids.shape, device=logps.device)
+    return empty.masked_scatter(is_token, logps), empty.masked_scatter(is_token, entropy)
+
+
+def _packed_logits(
+    policy: Policy, prompts: PromptBatch, completions: Completions, features: Any
+) -> tuple[Tensor, Tensor]:
+    row = pack(prompts, completions, policy.processor.tokenizer.pad_token_id)
+    output = policy.model(
+        input_ids=row.input_ids,
+        attention_mask=torch.zeros(1, 1, 1, 1),  # four dimensions: taken as it is, so that none is made
+        position_ids=row.position_ids,
+        mm_encoder_outputs={"video": features},
+        shared_prefix=row.shared_prefix,
+        logits_to_keep=row.predicting,
+        use_cache=False,
+    )
+    return output.logits[0], row.predicted_by
+
+
+def _plain_logits(
+    policy: Policy, prompts: PromptBatch, completions: Completions, features: Any
+) -> tuple[Tensor, Tensor]:
+    rows = completions.prompt_of
+    num_tokens = completions.ids.shape[1]
+    positions = prompts.next_position[rows][:, None] + torch.arange(num_tokens, device=rows.device)  # (R, C)
+    output = policy.model(
+        input_ids=torch.cat([prompts.input_ids[rows], completions.ids], dim=1),
+        attention_mask=torch.cat([prompts.mask[rows], completions.mask], dim=1),
+        position_ids=torch.cat(
+            [prompts.position_ids[:, rows], positions.expand(3, -1, -1)], dim=2
+        ),  # (3, R, P + C)
+        mm_encoder_outputs={"video": repeat_vision(features, prompts, rows.tolist())},
+        logits_to_keep=num_tokens + 1,
+        use_cache=False,
+    )
+    return output.logits[:, :-1].flatten(0, 1), completions.mask.flatten().nonzero().squeeze(1)
 
 
 def token_logprobs(
-    policy: Policy, logits: Tensor, completions: Completions, temperature: float
+    policy: Policy, logits: Tensor, predicted_by: Tensor, tokens: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy (R, C) from the logits (R, C, V) that predict each completion token."""
-    logits = sampling_logits(policy, logits, temperature)
-    logps = torch.log_softmax(logits, dim=-1)
-    chosen = logps.gather(-1, completions.ids[..., None]).squeeze(-1)
+    """Log-probability and entropy (T,) of ``tokens`` (T,), each predicted by a row of ``logits`` (K, V).
+
+    Worked off in chunks that are computed again in the backward pass: vocabularies are large, and float32
+    scores of a whole batch would be the largest tensors of a training step.
+    """
+    size = max(1, CHUNK_ELEMENTS // logits.shape[-1])
+    chunks = list(zip(torch.split(predicted_by, size), torch.split(tokens, size), strict=True))
+    if len(chunks) == 1:
+        return _chunk_logprobs(policy, logits, *chunks[0], temperature)
+    parts = [
+        checkpoint(_chunk_logprobs, policy, logits, rows, chosen, temperature, use_reentrant=False)
+        for rows, chosen in chunks
+    ]
+    return torch.cat([logps for logps, _ in parts]), torch.cat([entropy for _, entropy in parts])
+
+
+def _chunk_logprobs(
+    policy: Policy, logits: Tensor, rows: Tensor, tokens: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    logps = torch.log_softmax(sampling_logits(policy, logits.index_select(0, rows), temperature), dim=-1)
     with torch.no_grad():
         entropy = -(logps.exp() * logps.masked_fill(policy.banned_mask, 0.0)).sum(-1)
-    outside = completions.mask == 0
-    return chosen.masked_fill(outside, 0.0), entropy.masked_fill(outside, 0.0)
+    return logps.gather(-1, tokens[:, None]).squeeze(-1), entropy
 
 
 def sampling_logits(policy: Policy, logits: Tensor, temperature: float) -> Tensor:

@@ -19,7 +19,8 @@ from transformers import TrainerCallback
 
 from timesight.policy.encode import collate
 from timesight.policy.load import Policy
-from timesight.policy.logprobs import completion_logprobs, encode_vision
+from timesight.policy.logprobs import completion_logprobs
+from timesight.policy.vision import encode_vision
 from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
 from timesight.train.recipe import GrpoRecipe

@@ -16,7 +16,7 @@ from torch import Tensor
 from timesight.policy.encode import PromptBatch
 from timesight.policy.generate import Sampled, generate
 from timesight.policy.load import Policy
-from timesight.policy.logprobs import Completions
+from timesight.policy.packing import Completions
 from timesight.tasks import TASKS
 from timesight.train.dataset import PromptItem
 from timesight.train.loss import group_advantages
@@ -73,7 +73,7 @@ def make_rollout(
     rewards = torch.tensor(totals, dtype=torch.float32).view(len(items), group)
     return Rollout(
         sampled=sampled,
-        completions=Completions.of(sampled.ids, prompt_of, policy.device),
+        completions=Completions.of(sampled.ids, len(items), policy.device),
         parts=list(parts),
         rewards=rewards,
         advantages=group_advantages(rewards).flatten().to(policy.device),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from timesight.policy.encode import collate
-from timesight.policy.logprobs import Completions, completion_logprobs
+from timesight.policy.logprobs import completion_logprobs
+from timesight.policy.packing import Completions
 from timesight.tasks import TASKS
 from timesight.train.dataset import PromptItem
 from timesight.train.trainer import PromptTrainer
@@ -21,6 +22,6 @@ class SftTrainer(PromptTrainer):
         golds = [TASKS[item.sample.task].gold(item.sample, item.think) for item in items]
         replies = [[*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id] for gold in golds]
         prompts = collate(policy, [item.encoded for item in items])
-        completions = Completions.of(replies, range(len(items)), policy.device)
+        completions = Completions.of(replies, len(items), policy.device)
         logps, _ = completion_logprobs(policy, prompts, completions)
         return -logps.sum() / completions.mask.sum()

@@ -1,0 +1,132 @@
+"""Packed equals plain: log-probs and every gradient, for both families, both kernels, odd lengths included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from timesight.data import read_jsonl
+from timesight.policy import attention, logprobs
+from timesight.policy.encode import PromptBatch, collate, encode_sample
+from timesight.policy.load import Policy, load_policy
+from timesight.policy.logprobs import completion_logprobs
+from timesight.policy.packing import Completions, pack, whole_prompt_reason
+from timesight.policy.vision import encode_vision
+from timesight.video import FrameMemory
+
+# Three groups of four: unequal, empty, a single token, all of one length.
+REPLIES = [
+    [20, 21, 22],
+    [23],
+    [],
+    [20, 21, 22, 23, 24, 25, 26, 27, 28, 29],
+    *[[30, 31]] * 4,
+    [21],
+    [22],
+    [23],
+    [24],
+]
+
+
+@pytest.fixture
+def policy(new_model: Path) -> Policy:
+    return load_policy(new_model, dtype="float32")
+
+
+@pytest.fixture
+def prompts(policy: Policy, world: Path) -> PromptBatch:
+    """Prompts of three videos of different lengths."""
+    unique = {sample.video.path: sample for sample in read_jsonl(world / "train.jsonl")}
+    memory = FrameMemory(policy.default_budget, policy.factor)
+    return collate(policy, [encode_sample(policy, s, False, memory) for s in list(unique.values())[:3]])
+
+
+def gradients(
+    policy: Policy, prompts: PromptBatch, packed: bool, rows: list[list[int]] = REPLIES
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    policy.model.zero_grad()
+    completions = Completions.of(rows, len(prompts.input_ids), policy.device)
+    logps, entropy = completion_logprobs(policy, prompts, completions, temperature=0.8, packed=packed)
+    weights = torch.linspace(-1, 1, logps.numel()).view_as(logps)  # a loss that tells every token from every other
+    (logps * weights).sum().backward()
+    grads = {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
+    return logps.detach(), entropy, grads
+
+
+def assert_same(policy: Policy, prompts: PromptBatch) -> None:
+    logps, entropy, grads = gradients(policy, prompts, packed=False)
+    packed_logps, packed_entropy, packed_grads = gradients(policy, prompts, packed=True)
+    torch.testing.assert_close(packed_logps, logps, atol=1e-5, rtol=0)
+    torch.testing.assert_close(packed_entropy, entropy, atol=1e-5, rtol=0)
+    assert grads.keys() == packed_grads.keys()
+    for name, grad in grads.items():
+        assert (packed_grads[name] - grad).norm() <= 1e-4 * grad.norm() + 1e-9, name
+
+
+@pytest.mark.parametrize("longest_plain", [512, 8])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_packed_equals_plain(
+    policy: Policy, prompts: PromptBatch, longest_plain: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "MAX_PLAIN_LENGTH", longest_plain)
+    if frozen:
+        policy.freeze_vision()
+    assert_same(policy, prompts)
+
+
+def test_with_gradient_checkpointing(policy: Policy, prompts: PromptBatch) -> None:
+    *_, stored = gradients(policy, prompts, packed=True)
+    policy.model.gradient_checkpointing_enable()
+    policy.model.train()
+    *_, recomputed = gradients(policy, prompts, packed=True)
+    for name, grad in stored.items():
+        torch.testing.assert_close(recomputed[name], grad)
+
+
+def test_vocabulary_in_chunks(policy: Policy, prompts: PromptBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _, grads = gradients(policy, prompts, packed=True)
+    monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 3 * policy.model.config.get_text_config().vocab_size)
+    chunked, _, chunked_grads = gradients(policy, prompts, packed=True)
+    torch.testing.assert_close(chunked, whole)
+    for name, grad in grads.items():
+        torch.testing.assert_close(chunked_grads[name], grad)
+
+
+def test_vision_is_computed_once(policy: Policy, prompts: PromptBatch) -> None:
+    calls = []
+    policy.core.visual.register_forward_hook(lambda *args: calls.append(len(args[1][0])))
+    completions = Completions.of(REPLIES, 3, policy.device)
+    features = encode_vision(policy, prompts)
+    for packed in (True, False):
+        completion_logprobs(policy, prompts, completions, features=features, packed=packed)
+    assert calls == [len(prompts.patches)]
+
+
+def test_the_row_holds_each_token_once(policy: Policy, prompts: PromptBatch) -> None:
+    row = pack(prompts, Completions.of(REPLIES, 3, policy.device), pad_id=0)
+    num_tokens = int(prompts.mask.sum()) + sum(map(len, REPLIES))
+    assert row.input_ids.shape[1] - num_tokens in range(64)
+    assert len(row.predicted_by) == sum(map(len, REPLIES))
+    assert len(row.predicting) == 3 + sum(max(0, len(reply) - 1) for reply in REPLIES)
+
+
+def test_replies_to_one_prompt_do_not_see_each_other(policy: Policy, prompts: PromptBatch) -> None:
+    with torch.no_grad():
+        first, _ = completion_logprobs(policy, prompts, Completions.of(REPLIES, 3, policy.device))
+        others = [REPLIES[0], [40, 41, 42], [43], [44] * 10, *REPLIES[4:]]
+        second, _ = completion_logprobs(policy, prompts, Completions.of(others, 3, policy.device))
+    torch.testing.assert_close(first[0], second[0])
+    torch.testing.assert_close(first[4:], second[4:])
+
+
+def test_a_model_that_cannot_share_says_why(policy: Policy) -> None:
+    assert whole_prompt_reason(policy) is None
+    policy.model.config.get_text_config().layer_types = ["sliding_attention", "full_attention"]
+    assert "window" in (whole_prompt_reason(policy) or "")
+
+
+def test_replies_that_do_not_fit_the_prompts() -> None:
+    with pytest.raises(ValueError, match="3 replies cannot be split evenly over 2 prompts"):
+        Completions.of([[1], [2], [3]], 2, torch.device("cpu"))
