@@ -72,7 +72,7 @@ def test_packed_equals_plain(
 ) -> None:
     monkeypatch.setattr(attention, "MAX_PLAIN_LENGTH", longest_plain)
     if frozen:
-        policy.freeze_vision()
+        policy.freeze("tower", "merger")
     assert_same(policy, prompts)
 
 

@@ -18,8 +18,8 @@ def write_run(out: Path) -> None:
             "step": s,
             "loss": 0.1,
             "reward": 1 + s / 10,
-            "reward/iou": s / 10,
-            "reward/format": 1.0,
+            "reward/temporal_grounding/iou": s / 10,
+            "reward/temporal_grounding/format": 1.0,
             "kl": 0.01 * s,
         }
         for s in range(1, 9)

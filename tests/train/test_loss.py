@@ -1,39 +1,19 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesight.train.loss import group_advantages, grpo_loss
+from timesight.train.loss import grpo_loss, kl_estimate
+from timesight.train.recipe import GrpoSettings
 
-NAN = math.nan
-
-
-def test_advantages_by_hand() -> None:
-    advantages = group_advantages(torch.tensor([[0.0, 1.0, 2.0]]))
-    torch.testing.assert_close(advantages, torch.tensor([[-1.0, 0.0, 1.0]]) / (1 + 1e-4))
-
-
-@given(st.lists(st.lists(st.floats(-5, 5), min_size=4, max_size=4), min_size=1, max_size=5))
-def test_advantages_are_finite_and_centred(rewards: list[list[float]]) -> None:
-    advantages = group_advantages(torch.tensor(rewards))
-    assert advantages.isfinite().all()
-    torch.testing.assert_close(advantages.sum(1), torch.zeros(len(rewards)), atol=1e-2, rtol=0)
-
-
-def test_equal_rewards_teach_nothing() -> None:
-    assert group_advantages(torch.full((2, 8), 0.7)).abs().max() < 1e-3
-
-
-def test_what_was_not_judged_takes_no_part() -> None:
-    with_gap = group_advantages(torch.tensor([[0.0, NAN, 1.0, 2.0]]))
-    without = group_advantages(torch.tensor([[0.0, 1.0, 2.0]]))
-    torch.testing.assert_close(with_gap[0, [0, 2, 3]], without[0])
-    assert with_gap[0, 1] == 0
-    assert (group_advantages(torch.tensor([[NAN, NAN, 1.0], [NAN, NAN, NAN]])) == 0).all()
+LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo"]
 
 
 def objective(
@@ -60,49 +40,164 @@ def objective(
     return -sum(rows) / len(rows)
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.04])
-def test_loss_is_the_papers_equation(beta: float) -> None:
+@pytest.fixture
+def tensors() -> dict[str, torch.Tensor]:
+    """Six replies of different lengths, one of them empty."""
     generator = torch.Generator().manual_seed(0)
     logps, old, ref = (-torch.rand(6, 9, generator=generator) * 2 for _ in range(3))
-    gain = torch.randn(6, generator=generator)
     mask = (torch.arange(9)[None] < torch.tensor([9, 5, 1, 0, 3, 7])[:, None]).long()
-    parts = grpo_loss(logps, old, gain, mask, epsilon=0.2, beta=beta, ref_logps=ref)
-    assert float(parts.loss) == pytest.approx(objective(logps, old, gain, mask, 0.2, beta, ref), rel=1e-5)
+    return {
+        "logps": logps * mask,
+        "old": old * mask,
+        "ref": ref * mask,
+        "gain": torch.randn(6, generator=generator),
+        "mask": mask,
+    }
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.04])
+def test_loss_is_the_papers_equation(tensors: dict[str, torch.Tensor], beta: float) -> None:
+    t = tensors
+    parts = grpo_loss(t["logps"], t["old"], t["gain"], t["mask"], GrpoSettings(beta=beta), t["ref"])
+    assert float(parts.loss) == pytest.approx(
+        objective(t["logps"], t["old"], t["gain"], t["mask"], 0.2, beta, t["ref"]), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_loss_equals_trls(tensors: dict[str, torch.Tensor], loss_type: str, level: str) -> None:
+    """The same tensors through TRL's own trainer method."""
+    from trl import GRPOTrainer
+
+    t = tensors
+    ours = GrpoSettings.model_validate(
+        {
+            "loss_type": loss_type,
+            "importance_sampling_level": level,
+            "beta": 0.04,
+            "epsilon": 0.1,
+            "epsilon_high": 0.3,
+            "max_completion_length": 9,
+        }
+    )
+    loss = float(grpo_loss(t["logps"], t["old"], t["gain"], t["mask"], ours, t["ref"]).loss)
+    if loss_type == "dapo":  # our trainer puts the number of tokens in place of completions × length
+        loss *= 6 * 9 / float(t["mask"].sum())
+    theirs = GRPOTrainer._compute_loss(_TrlTrainer(ours, t["logps"]), None, _trl_inputs(t))
+    assert loss == pytest.approx(float(theirs), rel=1e-5)
+
+
+class _TrlTrainer(SimpleNamespace):
+    """As much of a GRPOTrainer as its loss looks at; everything else is off."""
+
+    def __init__(self, ours: GrpoSettings, logps: torch.Tensor) -> None:
+        accelerator = SimpleNamespace(gather=lambda x: x, num_processes=1, reduce=lambda x, reduction: x)
+        super().__init__(
+            beta=ours.beta,
+            epsilon_low=ours.epsilon,
+            epsilon_high=ours.epsilon_high,
+            loss_type=ours.loss_type,
+            importance_sampling_level=ours.importance_sampling_level,
+            max_completion_length=ours.max_completion_length,
+            args=SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1),
+            model=SimpleNamespace(training=True),
+            current_gradient_accumulation_steps=1,
+            top_entropy_quantile=1.0,
+            accelerator=accelerator,
+            logps=logps,
+            _metrics=defaultdict(lambda: defaultdict(list)),
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return None
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        return self.logps, torch.zeros_like(self.logps), None
+
+
+def _trl_inputs(t: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    prompt = torch.zeros(6, 2, dtype=torch.long)
+    return {
+        "prompt_ids": prompt,
+        "prompt_mask": prompt,
+        "completion_ids": torch.zeros_like(t["mask"]),
+        "completion_mask": t["mask"],
+        "advantages": t["gain"],
+        "old_per_token_logps": t["old"],
+        "ref_per_token_logps": t["ref"],
+        "num_items_in_batch": t["mask"].sum(),
+    }
 
 
 def test_clipping_stops_the_gradient_only_where_the_step_went_too_far() -> None:
     logps = torch.tensor([[0.5], [0.5], [-0.5], [-0.5]], requires_grad=True)  # ratios 1.65 and 0.61
-    parts = grpo_loss(logps, torch.zeros(4, 1), torch.tensor([1.0, -1.0, 1.0, -1.0]), torch.ones(4, 1), epsilon=0.2)
+    gain = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    parts = grpo_loss(logps, torch.zeros(4, 1), gain, torch.ones(4, 1), GrpoSettings())
     parts.loss.backward()
     assert logps.grad is not None
     assert (logps.grad[:, 0] != 0).tolist() == [False, True, True, False]
-    assert parts.clip_share == 0.5
+    assert (parts.clip_low_share, parts.clip_high_share) == (0.25, 0.25)
+
+
+def test_the_upper_clip_can_be_wider() -> None:
+    logps = torch.tensor([[0.3]], requires_grad=True)  # a ratio of 1.35
+    wide = GrpoSettings(epsilon=0.2, epsilon_high=0.4)
+    grpo_loss(logps, torch.zeros(1, 1), torch.ones(1), torch.ones(1, 1), wide).loss.backward()
+    assert logps.grad is not None
+    assert logps.grad.item() != 0
 
 
 def test_on_policy_the_gradient_is_that_of_the_policy_gradient() -> None:
     logps = torch.randn(3, 4, requires_grad=True)
     gain = torch.tensor([1.0, -2.0, 0.5])
-    grpo_loss(logps, logps.detach(), gain, torch.ones(3, 4), epsilon=0.2).loss.backward()
+    grpo_loss(logps, logps.detach(), gain, torch.ones(3, 4), GrpoSettings()).loss.backward()
     torch.testing.assert_close(logps.grad, -gain[:, None].expand(3, 4) / 12)
 
 
-def test_extreme_ratios_stay_finite() -> None:
-    logps = torch.tensor([[-1e4, 0.0]], requires_grad=True)
-    parts = grpo_loss(
-        logps,
-        torch.tensor([[0.0, -1e4]]),
-        torch.tensor([-1.0]),
-        torch.ones(1, 2),
-        epsilon=0.2,
-        beta=0.1,
-        ref_logps=torch.tensor([[0.0, -1e4]]),
+def test_kl_estimators_by_hand() -> None:
+    logp, ref = torch.tensor([-1.0]), torch.tensor([-1.5])
+    assert float(kl_estimate(logp, ref, "k1")) == pytest.approx(0.5)
+    assert float(kl_estimate(logp, ref, "k2")) == pytest.approx(0.125)
+    assert float(kl_estimate(logp, ref, "k3")) == pytest.approx(math.exp(-0.5) + 0.5 - 1)
+
+
+def test_kl_estimators_agree_on_average() -> None:
+    """k1 and k3 are unbiased: over many samples both come to the KL itself."""
+    policy, reference = (torch.log_softmax(torch.tensor(x), 0) for x in ([0.3, -0.2, 1.0], [0.0, 0.1, 0.5]))
+    exact = float((policy.exp() * (policy - reference)).sum())
+    for estimator in ("k1", "k3"):
+        expected = float((policy.exp() * kl_estimate(policy, reference, estimator)).sum())
+        assert expected == pytest.approx(exact, rel=1e-4)
+
+
+LOGP = st.one_of(st.floats(-1e6, 0), st.just(-math.inf), st.just(-math.nan))
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.tuples(LOGP, LOGP, LOGP, st.integers(0, 3)), min_size=1, max_size=6),
+    st.sampled_from(LOSS_TYPES),
+    st.sampled_from(["token", "sequence"]),
+    st.sampled_from(["k1", "k2", "k3"]),
+)
+def test_nothing_infinite_comes_out(
+    rows: list[tuple[float, float, float, int]], loss_type: str, level: str, estimator: str
+) -> None:
+    """Any log-probs, any lengths: empty replies, one token, all truncated, one reply."""
+    chosen = GrpoSettings.model_validate(
+        {"loss_type": loss_type, "importance_sampling_level": level, "kl_estimator": estimator, "beta": 0.1}
     )
+    logps, old, ref = (torch.tensor([[row[i]] * 3 for row in rows]) for i in range(3))
+    logps.requires_grad_()
+    mask = (torch.arange(3)[None] < torch.tensor([row[3] for row in rows])[:, None]).long()
+    gain = torch.linspace(-2, 2, len(rows))
+    parts = grpo_loss(logps, old, gain, mask, chosen, ref)
     parts.loss.backward()
     assert parts.loss.isfinite()
     assert logps.grad is not None
     assert logps.grad.isfinite().all()
-
-
-def test_empty_completions_count_as_nothing() -> None:
-    parts = grpo_loss(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2), torch.zeros(2, 3), epsilon=0.2)
-    assert float(parts.loss) == 0.0
+    assert (logps.grad[mask == 0] == 0).all()
+    assert math.isfinite(parts.kl)

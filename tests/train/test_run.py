@@ -65,10 +65,11 @@ def test_a_few_grpo_steps_leave_a_whole_run_directory(world: Path, new_model: Pa
     assert [entry["step"] for entry in entries] == [1, 2, 3]
     for name in (
         "reward",
-        "reward/iou",
-        "reward/format",
+        "reward/temporal_grounding/iou",
+        "reward/temporal_grounding/format",
         "kl",
-        "clip_share",
+        "clip_low_share",
+        "clip_high_share",
         "entropy",
         "completion_tokens",
         "truncated_share",
@@ -76,7 +77,9 @@ def test_a_few_grpo_steps_leave_a_whole_run_directory(world: Path, new_model: Pa
         "read_s",
         "encode_s",
         "sample_s",
-        "forward_s",
+        "reward_s",
+        "update_s",
+        "tokens_per_s",
         "step_s",
     ):
         assert name in entries[-1]
@@ -93,7 +96,7 @@ def test_grpo_makes_the_reward_rise(world: Path, tmp_path: Path) -> None:
             "max_steps": 24,
             "batch_size": 8,
             "learning_rate": 3e-4,
-            "freeze_vision": True,
+            "freeze": ["tower", "merger"],
             "save_steps": 50,
         },
         num_generations=8,
@@ -120,7 +123,7 @@ def test_sft_learns_and_counts_only_the_reply(world: Path, new_model: Path, tmp_
 
 def test_a_frozen_tower_stays(world: Path, new_model: Path, tmp_path: Path) -> None:
     before = weights(new_model)
-    result = run_recipe(sft(world / "train.jsonl", new_model, freeze_vision=True), tmp_path)
+    result = run_recipe(sft(world / "train.jsonl", new_model, freeze=["tower", "merger"]), tmp_path)
     after = weights(result.checkpoint)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed

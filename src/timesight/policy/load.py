@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -19,6 +19,7 @@ from timesight.policy.speed import speed_up
 from timesight.policy.tiny import EMBEDDED, embedded_path
 from timesight.video import FrameBudget
 
+ADAPTER_FILE = "adapter_config.json"
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 
@@ -87,10 +88,17 @@ class Policy:
         """The model below the vocabulary head."""
         return self.model.model
 
-    def freeze_vision(self) -> None:
-        """Leave the vision tower and its merger as they are."""
-        module: nn.Module = self.core.visual
-        module.requires_grad_(False)
+    def freeze(self, *parts: str) -> None:
+        """Leave ``parts`` of the vision tower as they are: ``tower``, and ``merger``, which leads to the text."""
+        for name, parameter in self.core.visual.named_parameters():
+            part = "merger" if "merger" in name else "tower"
+            if part in parts:
+                parameter.requires_grad_(False)
+
+    @property
+    def trains_vision(self) -> bool:
+        """Whether any weight of the vision tower learns, so that its features must be computed anew each step."""
+        return any(p.requires_grad for p in self.core.visual.parameters())
 
     def save(self, out: Path) -> None:
         """Write an ordinary Hugging Face folder."""

@@ -23,7 +23,6 @@ REPORT_FILE = "report.html"
 # Title of the chart, and the metrics it shows where the run has them.
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Reward", ("reward",)),
-    ("Reward parts", ("reward/iou", "reward/format", "reward/accuracy")),
     ("KL from the starting model", ("kl",)),
     ("Entropy", ("entropy",)),
     ("Tokens in a reply", ("completion_tokens",)),
@@ -60,14 +59,23 @@ def _curves(entries: Sequence[Mapping[str, float]]) -> list[str]:
         return []
     charts = []
     is_rl = "reward" in entries[-1]
-    for title, names in CURVES:
-        shown = [name for name in names if name in entries[-1]]
-        if not shown or (is_rl and title == "Loss"):
+    for title, names in (*CURVES, *_part_curves(entries)):
+        rows = [entry for entry in entries if all(name in entry for name in names)]
+        if len(rows) < 2 or (is_rl and title == "Loss"):
             continue
-        rows = [entry for entry in entries if all(name in entry for name in shown)]
-        series = {name.removeprefix("reward/"): [row[name] for row in rows] for name in shown}
+        series = {name.rpartition("/")[2]: [row[name] for row in rows] for name in names}
         charts.append(curve(title, [row["step"] for row in rows], series))
     return charts
+
+
+def _part_curves(entries: Sequence[Mapping[str, float]]) -> list[tuple[str, tuple[str, ...]]]:
+    """One chart a task with its reward parts, which are named ``reward/task/part``."""
+    names = sorted({name for entry in entries for name in entry if name.startswith("reward/")})
+    parts = [name.split("/") for name in names]
+    return [
+        (f"Reward parts, {task.replace('_', ' ')}", tuple("/".join(p) for p in parts if p[1] == task))
+        for task in sorted({part[1] for part in parts})
+    ]
 
 
 def _timelines(run_dir: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -27,6 +27,7 @@ class Turn:
 
     sample: int
     think: bool
+    is_repeat: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,14 @@ class BrokenItem:
     error: VideoError
 
 
-Item = PromptItem | BrokenItem
+@dataclass(frozen=True, eq=False)
+class RepeatItem:
+    """A prompt whose replies are learned from once more; it was read before."""
+
+    sample: Sample
+
+
+Item = PromptItem | BrokenItem | RepeatItem
 
 
 def make_schedule(
@@ -83,6 +91,15 @@ def make_schedule(
     return [Turn(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]
 
 
+def repeat_steps(schedule: Sequence[Turn], per_step: int, num_iterations: int) -> list[Turn]:
+    """``schedule`` with the turns of each optimiser step (``per_step``) taken ``num_iterations`` times in a row."""
+    repeated = []
+    for first in range(0, len(schedule), per_step):
+        step = list(schedule[first : first + per_step])
+        repeated += step + [replace(turn, is_repeat=True) for turn in step] * (num_iterations - 1)
+    return repeated
+
+
 class PromptDataset(Dataset[Item]):
     """The items of a schedule."""
 
@@ -100,6 +117,8 @@ class PromptDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         turn = self._schedule[index]
         sample = self._samples[turn.sample]
+        if turn.is_repeat:
+            return RepeatItem(sample)
         started = time.perf_counter()
         try:
             encoded = encode_sample(self._policy, sample, turn.think, self._memory)

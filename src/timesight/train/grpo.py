@@ -1,37 +1,58 @@
 """Group relative policy optimisation on video prompts (paper, section 3.1).
 
-For each prompt: encode the video once, sample a group of replies from one prefill, reward them, and take
-one step on the clipped objective. ``prompt_loss`` is the whole algorithm.
+For each batch of prompts: encode the videos once, sample a group of replies from one prefill, reward them, and
+take ``num_iterations`` steps on the clipped objective. ``GrpoTrainer.collect`` and ``GrpoTrainer.objective``
+are the whole algorithm.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from timesight.policy.encode import collate
+from timesight.errors import RecipeError
+from timesight.policy.adapter import adapter_off
+from timesight.policy.encode import PromptBatch, collate
+from timesight.policy.generate import generate
 from timesight.policy.load import Policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.vision import encode_vision
+from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
 from timesight.train.recipe import GrpoRecipe
-from timesight.train.rollout import Rollout, make_rollout
-from timesight.train.trainer import PromptTrainer, synced_seconds
+from timesight.train.rollout import Rollout, score_replies
+from timesight.train.trainer import PromptTrainer
 
 COMPLETIONS_DIR = "completions"
 
 
+@dataclass(eq=False)
+class Experience:
+    """A batch of prompts with rewarded replies, and what is needed to learn from it more than once."""
+
+    prompts: PromptBatch
+    features: Any  # of the videos; None once a step has made them stale
+    rollout: Rollout
+    advantages: Tensor  # (B · G,)
+    ref_logps: Tensor | None  # (B · G, C)
+    old_logps: Tensor | None = None  # (B · G, C), of the policy that sampled
+
+
 class GrpoTrainer(PromptTrainer):
-    """Samples from the policy it trains; one update for each batch of replies."""
+    """Samples from the policy it trains."""
 
     recipe: GrpoRecipe
 
@@ -44,71 +65,149 @@ class GrpoTrainer(PromptTrainer):
         callbacks: Sequence[TrainerCallback],
     ) -> None:
         super().__init__(policy, recipe, out, dataset, callbacks)
-        self._reference = _frozen_copy(policy) if recipe.grpo.beta > 0 else None
+        if recipe.grpo.loss_type == "dapo" and self.is_deepspeed_enabled:
+            raise RecipeError("loss_type dapo scales gradients after the backward pass; DeepSpeed hides them")
+        self._reference = _reference(policy, recipe)
+        self._scaling = Scaling(recipe.grpo.scale_rewards)
+        self._experiences: deque[Experience | None] = deque(maxlen=recipe.train.accumulation)
+        self._step_tokens = 0.0  # learned from since the last optimiser step
         self._kept_step = -1
 
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
-        """Sample, reward, and the clipped objective of one batch."""
+        """Sample and reward, then the objective."""
+        self._experiences.append(self.collect(items))
+        return self.objective(self._experiences[-1])
+
+    def repeat_loss(self) -> Tensor:
+        """The objective on replies that were sampled before."""
+        self._experiences.rotate(-1)
+        return self.objective(self._experiences[-1])
+
+    def collect(self, items: list[PromptItem]) -> Experience | None:
+        """Encode, sample and reward."""
+        if not items:
+            return None
         policy, settings = self.policy, self.recipe.grpo
-        begin = synced_seconds(policy.device)
         prompts = collate(policy, [item.encoded for item in items])
-        with policy.precision():
+        with self.stage("encode"), policy.precision():
             features = encode_vision(policy, prompts)
-        encoded = synced_seconds(policy.device)
-        rollout = make_rollout(policy, items, prompts, features, settings)
-        sampled = synced_seconds(policy.device)
+        with self.stage("sample"):
+            sampled = generate(
+                policy,
+                prompts,
+                num_generations=settings.num_generations,
+                max_new_tokens=settings.max_completion_length,
+                temperature=settings.temperature,
+                features=features,
+            )
+        with self.stage("reward"):
+            rollout = score_replies(items, sampled, settings, policy.device)
+            advantages = self._advantages(rollout)
+        with self.stage("reference"):
+            ref_logps = self._reference_logps(prompts, rollout, features)
+        self.note(**rollout.stats())
+        self._keep(rollout, advantages)
+        return Experience(prompts, features, rollout, advantages.flatten().to(policy.device), ref_logps)
+
+    def objective(self, experience: Experience | None) -> Tensor:
+        """The clipped objective of one batch, by the policy as it is now."""
+        if experience is None:
+            return self.zero_loss()
+        policy, settings, rollout = self.policy, self.recipe.grpo, experience.rollout
         logps, entropy = completion_logprobs(
-            policy, prompts, rollout.completions, features=features, temperature=settings.temperature
+            policy,
+            experience.prompts,
+            rollout.completions,
+            features=experience.features,
+            temperature=settings.temperature,
         )
-        parts = grpo_loss(
-            logps,
-            old_logps=logps.detach(),  # one update a batch: the policy that sampled is the one that learns
-            advantages=rollout.advantages,
-            mask=rollout.completions.mask,
-            epsilon=settings.epsilon,
-            beta=settings.beta,
-            ref_logps=self._reference_logps(prompts, rollout),
-        )
+        if policy.trains_vision:
+            experience.features = None
+        if experience.old_logps is None:
+            experience.old_logps = logps.detach()
+        mask = rollout.learning_mask(settings)
+        parts = grpo_loss(logps, experience.old_logps, experience.advantages, mask, settings, experience.ref_logps)
+        num_tokens = rollout.completions.mask.sum()
         self.note(
-            **rollout.stats(),
             kl=parts.kl,
-            clip_share=parts.clip_share,
-            entropy=float(entropy.sum() / rollout.completions.mask.sum()),
-            encode_s=encoded - begin,
-            sample_s=sampled - encoded,
-            forward_s=synced_seconds(policy.device) - sampled,
+            clip_low_share=parts.clip_low_share,
+            clip_high_share=parts.clip_high_share,
+            entropy=float(entropy.sum() / num_tokens.clamp(min=1)),
+            num_tokens=float(experience.prompts.mask.sum() + num_tokens),
         )
-        self._keep(items, rollout)
+        self._step_tokens += float(mask.sum())
+        if settings.loss_type == "dapo":  # passes that lost a video weigh as much less
+            return parts.loss * len(rollout.items) / self.recipe.train.batch_size
         return parts.loss
 
-    def _reference_logps(self, prompts: Any, rollout: Rollout) -> Tensor | None:
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """One pass; after the last one of a step, dapo's divisor is known and replaces the one of dr_grpo."""
+        loss = super().training_step(*args, **kwargs)
+        if self.accelerator.sync_gradients:
+            if self.recipe.grpo.loss_type == "dapo":
+                self._scale_gradients_to_tokens()
+            self._step_tokens = 0.0
+        return loss
+
+    def _scale_gradients_to_tokens(self) -> None:
+        settings, train = self.recipe.grpo, self.recipe.train
+        tokens = self.accelerator.reduce(torch.tensor(self._step_tokens, device=self.policy.device), "sum")
+        rows = train.batch_size * settings.num_generations * train.accumulation * self.accelerator.num_processes
+        factor = rows * settings.max_completion_length / tokens.clamp(min=1)
+        for parameter in self.policy.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+
+    def _advantages(self, rollout: Rollout) -> Tensor:
+        everywhere = None
+        if self.accelerator.num_processes > 1 and self._scaling.kind in ("batch", "task"):
+            rows = gather_object(list(zip(rollout.rewards.tolist(), rollout.tasks, strict=True)))
+            everywhere = {"rewards": torch.tensor([r for r, _ in rows]), "tasks": [task for _, task in rows]}
+        return self._scaling(rollout.rewards, rollout.tasks, everywhere)
+
+    def _reference_logps(self, prompts: PromptBatch, rollout: Rollout, features: Any) -> Tensor | None:
         if self._reference is None:
             return None
-        with torch.no_grad():
+        shared = None if self.policy.trains_vision else features
+        with torch.no_grad(), self._reference() as reference:
             logps, _ = completion_logprobs(
-                self._reference, prompts, rollout.completions, temperature=self.recipe.grpo.temperature
+                reference, prompts, rollout.completions, features=shared, temperature=self.recipe.grpo.temperature
             )
         return logps
 
-    def _keep(self, items: Sequence[PromptItem], rollout: Rollout) -> None:
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside weights and optimiser."""
+        return {"reward_scaling": self._scaling.kept()}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Take up what ``kept`` gave."""
+        self._scaling.restore(kept["reward_scaling"])
+
+    def _keep(self, rollout: Rollout, advantages: Tensor) -> None:
         """Write the replies of this step, so that a reader can see what is being rewarded."""
         folder = Path(self.args.output_dir) / COMPLETIONS_DIR
         folder.mkdir(exist_ok=True)
-        group = self.recipe.grpo.num_generations
+        group = advantages.shape[1]
         step = self.state.global_step + 1
         mode = "a" if step == self._kept_step else "w"  # accumulation adds; a step taken again starts over
         self._kept_step = step
         with (folder / f"step-{step:06d}.jsonl").open(mode, encoding="utf-8") as out:
             for row, (text, parts) in enumerate(zip(rollout.sampled.texts, rollout.parts, strict=True)):
                 record = {
-                    "id": items[row // group].sample.id,
+                    "id": rollout.items[row // group].sample.id,
                     "reply": text,
                     "rewards": dict(parts),
-                    "advantage": round(float(rollout.advantages[row]), 4),
+                    "advantage": round(float(advantages.flatten()[row]), 4),
                 }
                 out.write(json.dumps(record) + "\n")
 
 
-def _frozen_copy(policy: Policy) -> Policy:
+def _reference(policy: Policy, recipe: GrpoRecipe) -> Callable[[], AbstractContextManager[Policy]] | None:
+    """How to get at the policy as it was at the start: a frozen copy, or the policy with its adapter off."""
+    if recipe.grpo.beta == 0:
+        return None
+    if recipe.train.lora is not None:
+        return lambda: adapter_off(policy)
     model = copy.deepcopy(policy.model).eval().requires_grad_(False)
-    return Policy(model, policy.processor, policy.name, policy.autocast_bf16)
+    frozen = Policy(model, policy.processor, policy.name, policy.autocast_bf16)
+    return lambda: nullcontext(frozen)

@@ -10,24 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-STD_EPSILON = 1e-4
+from timesight.train.recipe import GrpoSettings
+
 MAX_LOG_RATIO = 20.0  # exp(20) ≈ 5e8: beyond it a ratio says nothing and only overflows
-
-
-def group_advantages(rewards: Tensor) -> Tensor:
-    """Advantages (B, G) of rewards (B, G) within each group (paper, equation 1).
-
-    ``(R − mean) / (std + 1e-4)`` with the unbiased standard deviation. A NaN reward could not be judged: it
-    takes no part in its group's mean and spread, and its advantage is 0. So is every advantage in a group
-    with fewer than two judged rewards.
-    """
-    judged = ~rewards.isnan()
-    count = judged.sum(dim=1, keepdim=True)
-    values = rewards.nan_to_num(0.0)
-    mean = values.sum(dim=1, keepdim=True) / count.clamp(min=1)
-    deviation = (values - mean) * judged
-    std = (deviation.square().sum(dim=1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-    return deviation / (std + STD_EPSILON) * (count >= 2)
 
 
 @dataclass(frozen=True)
@@ -36,7 +21,8 @@ class LossParts:
 
     loss: Tensor
     kl: float
-    clip_share: float
+    clip_low_share: float
+    clip_high_share: float
 
 
 def grpo_loss(
@@ -44,36 +30,70 @@ def grpo_loss(
     old_logps: Tensor,
     advantages: Tensor,
     mask: Tensor,
-    *,
-    epsilon: float,
-    beta: float = 0.0,
+    settings: GrpoSettings,
     ref_logps: Tensor | None = None,
 ) -> LossParts:
-    """Clipped surrogate with a KL penalty (paper, equation 2; ratio per token as in the authors' code).
+    """Clipped surrogate with a KL penalty (paper, equation 2).
 
-    ``logps``, ``old_logps``, ``ref_logps``, ``mask``: (R, C); ``advantages``: (R,). Each completion's tokens
-    are averaged, then the completions. KL is the estimator ``exp(d) − d − 1`` with ``d = ref − logp``.
+    ``logps``, ``old_logps``, ``ref_logps``, ``mask``: (R, C); ``advantages``: (R,). The ratio of the policies is
+    taken by token, as in the authors' code, or for the whole sequence: the geometric mean of its tokens' ratios
+    (GSPO). ``settings.loss_type`` says what the sum over tokens is divided by:
+
+    ``grpo``     each completion's own length, then the number of completions
+    ``bnpo``     the number of tokens
+    ``dr_grpo``  completions × ``max_completion_length``, so that no length is favoured
+    ``dapo``     the same here; the trainer, which alone knows it, puts the number of tokens of a whole
+                 optimiser step, over all passes and processes, in its place
     """
-    ratio = (logps - old_logps).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()  # (R, C)
-    clipped = ratio.clamp(1 - epsilon, 1 + epsilon)
+    mask = mask.to(logps.dtype)
+    log_ratio = _bounded(logps - old_logps) * mask
+    if settings.importance_sampling_level == "sequence":
+        log_ratio = log_ratio.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
+    ratio = log_ratio.exp()  # (R, C) or (R, 1)
+    low, high = 1 - settings.epsilon, 1 + (settings.epsilon_high or settings.epsilon)
     gain = advantages[:, None]
-    surrogate = torch.minimum(ratio * gain, clipped * gain)
-    per_token = -surrogate
+    per_token = -torch.minimum(ratio * gain, ratio.clamp(low, high) * gain).expand_as(logps)
     kl = torch.zeros_like(logps)
-    if beta > 0.0 and ref_logps is not None:
-        difference = (ref_logps - logps).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-        kl = difference.exp() - difference - 1
-        per_token = per_token + beta * kl
+    if settings.beta > 0 and ref_logps is not None:
+        kl = kl_estimate(logps, ref_logps, settings.kl_estimator)
+        per_token = per_token + settings.beta * kl
     with torch.no_grad():
-        was_clipped = ((ratio < 1 - epsilon) & (gain < 0)) | ((ratio > 1 + epsilon) & (gain > 0))
+        too_low = ((ratio < low) & (gain < 0)).to(mask).expand_as(mask)
+        too_high = ((ratio > high) & (gain > 0)).to(mask).expand_as(mask)
     return LossParts(
-        loss=_mean_of_means(per_token, mask),
-        kl=float(_mean_of_means(kl.detach(), mask)),
-        clip_share=float(_mean_of_means(was_clipped.float(), mask)),
+        loss=_reduce(per_token, mask, settings),
+        kl=_token_mean(kl.detach(), mask),
+        clip_low_share=_token_mean(too_low, mask),
+        clip_high_share=_token_mean(too_high, mask),
     )
 
 
-def _mean_of_means(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over each row's masked entries, then over rows; an empty row counts as 0."""
-    rows = (values * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
-    return rows.mean()
+def kl_estimate(logps: Tensor, ref_logps: Tensor, estimator: str) -> Tensor:
+    """KL(policy ‖ reference) of each token from one sample (Schulman's k1, k2, k3), with d = ref − logp.
+
+    k1 = −d, unbiased, may be negative; k2 = d² / 2; k3 = exp(d) − d − 1, unbiased and never negative (the paper's).
+    """
+    d = _bounded(ref_logps - logps)
+    if estimator == "k1":
+        return -d
+    if estimator == "k2":
+        return d.square() / 2
+    return d.exp() - d - 1
+
+
+def _bounded(log_ratio: Tensor) -> Tensor:
+    """A log ratio that can be exponentiated; where both sides are -inf they are the same."""
+    return log_ratio.nan_to_num(nan=0.0).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+
+
+def _reduce(per_token: Tensor, mask: Tensor, settings: GrpoSettings) -> Tensor:
+    per_token = per_token * mask
+    if settings.loss_type == "grpo":
+        return (per_token.sum(1) / mask.sum(1).clamp(min=1)).mean()
+    if settings.loss_type == "bnpo":
+        return per_token.sum() / mask.sum().clamp(min=1)
+    return per_token.sum() / (len(mask) * settings.max_completion_length)
+
+
+def _token_mean(values: Tensor, mask: Tensor) -> float:
+    return float((values * mask).sum() / mask.sum().clamp(min=1))

@@ -20,6 +20,7 @@ from timesight.video import FrameBudget
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+VisionPart = Literal["tower", "merger"]
 
 
 class Settings(BaseModel):
@@ -52,6 +53,15 @@ class DataSettings(Settings):
         return self
 
 
+class LoraSettings(Settings):
+    """Low-rank adapters on the language model's linear layers; the rest stays as it is."""
+
+    r: int = Field(default=64, gt=0)
+    alpha: int = Field(default=128, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    quantize: Literal["4bit"] | None = None  # QLoRA: the frozen weights in four bits
+
+
 class TrainSettings(Settings):
     """The optimiser and the pace. A step takes ``batch_size`` × ``accumulation`` prompts on each process."""
 
@@ -66,19 +76,27 @@ class TrainSettings(Settings):
     batch_size: int = Field(default=1, gt=0)
     accumulation: int = Field(default=1, gt=0)
     save_steps: int = Field(default=100, gt=0)
-    freeze_vision: bool = False
+    freeze: tuple[VisionPart, ...] = ()
+    lora: LoraSettings | None = None
     gradient_checkpointing: bool = False
     max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
 
 
 class GrpoSettings(Settings):
-    """Group relative policy optimisation (paper, equations 1 and 2)."""
+    """Group relative policy optimisation (paper, equations 1 and 2); names and meanings are TRL's."""
 
     num_generations: int = Field(default=8, ge=2)
     max_completion_length: int = Field(default=256, gt=0)
     temperature: float = Field(default=1.0, gt=0)
+    num_iterations: int = Field(default=1, gt=0)  # updates on each batch of replies
     epsilon: float = Field(default=0.2, gt=0, lt=1)
-    beta: float = Field(default=0.04, ge=0)
+    epsilon_high: float | None = Field(default=None, gt=0)  # the upper end of the clip, if not the same
+    beta: float = Field(default=0.04, ge=0)  # 0 loads no reference model
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    scale_rewards: Literal["group", "batch", "none", "task"] = "group"
+    mask_truncated_completions: bool = False
     reward_weights: Mapping[str, Weight] = Field(default_factory=dict)  # 1 for every part not named
 
 
@@ -96,6 +114,12 @@ class GrpoRecipe(_Recipe):
     kind: Literal["grpo"]
     think: bool = False
     grpo: GrpoSettings = GrpoSettings()
+
+    @model_validator(mode="after")
+    def _checkpoints_fall_between_batches(self) -> GrpoRecipe:
+        if self.train.save_steps % self.grpo.num_iterations:
+            raise ValueError("train.save_steps must be a multiple of grpo.num_iterations, so that a run can resume")
+        return self
 
 
 class SftRecipe(_Recipe):
@@ -188,6 +212,7 @@ def _all_keys() -> Iterator[str]:
         FrameBudget,
         DataSettings,
         TrainSettings,
+        LoraSettings,
         GrpoSettings,
     ]
     for model in pending:

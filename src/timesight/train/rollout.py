@@ -1,4 +1,4 @@
-"""Replies to a batch of prompts, with their rewards and advantages: everything an update needs.
+"""Replies to a batch of prompts, with their rewards: everything an update needs but the advantages.
 
 B prompts, G replies a prompt.
 """
@@ -6,20 +6,17 @@ B prompts, G replies a prompt.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from timesight.policy.encode import PromptBatch
-from timesight.policy.generate import Sampled, generate
-from timesight.policy.load import Policy
+from timesight.policy.generate import Sampled
 from timesight.policy.packing import Completions
 from timesight.tasks import TASKS
+from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptItem
-from timesight.train.loss import group_advantages
 from timesight.train.recipe import GrpoSettings
 from timesight.types import Rewards
 
@@ -30,64 +27,80 @@ NO_SPREAD = 1e-6  # a group whose rewards differ by less teaches nothing
 class Rollout:
     """B · G replies, row by row, group after group."""
 
+    items: list[PromptItem]  # B
     sampled: Sampled
     completions: Completions
     parts: list[Rewards]  # B · G named reward parts
-    rewards: Tensor  # (B, G) weighted sums, NaN where nothing could be judged
-    advantages: Tensor  # (B · G,)
+    rewards: Tensor  # (B, G) weighted sums, NaN where a reply could not be judged
+
+    @property
+    def tasks(self) -> list[str]:
+        """The task of each prompt."""
+        return [item.sample.task for item in self.items]
+
+    def learning_mask(self, settings: GrpoSettings) -> Tensor:
+        """(B · G, C) the tokens that are learned from."""
+        mask = self.completions.mask
+        if not settings.mask_truncated_completions:
+            return mask
+        ended = torch.tensor([not cut for cut in self.sampled.truncated], device=mask.device)
+        return mask * ended[:, None]
 
     def stats(self) -> dict[str, float]:
-        """What there is to say about the replies, as flat numbers."""
-        names = sorted({name for parts in self.parts for name in parts})
+        """What there is to say about the replies, as flat numbers; reward parts are named ``reward/task/part``."""
         lengths = [len(ids) for ids in self.sampled.ids]
-        spread = self.rewards.nan_to_num(0.0).std(dim=1)
+        spread = group_spread(self.rewards)
         return {
-            "reward": float(self.rewards.nanmean()),
+            "reward": _mean(self.rewards.flatten().tolist()),
             "reward_spread": float(spread.mean()),
-            "no_spread_share": float((spread < NO_SPREAD).float().mean()),
+            "no_spread_share": float((spread < NO_SPREAD).double().mean()),
+            "unjudged_share": float((~self.rewards.isfinite()).double().mean()),
             "completion_tokens": sum(lengths) / len(lengths),
             "truncated_share": sum(self.sampled.truncated) / len(lengths),
-            **{f"reward/{name}": _mean([parts.get(name) for parts in self.parts]) for name in names},
+            **{f"reward/{task}/{part}": mean for task, part, mean in self.part_means()},
         }
 
+    def part_means(self) -> Iterator[tuple[str, str, float]]:
+        """Task, part and mean of each reward part, over the replies for which it was judged."""
+        group = self.rewards.shape[1]
+        for task in sorted(set(self.tasks)):
+            mine = [parts for row, parts in enumerate(self.parts) if self.tasks[row // group] == task]
+            for name in sorted({name for parts in mine for name in parts}):
+                yield task, name, _mean([parts.get(name) for parts in mine])
 
-def make_rollout(
-    policy: Policy, items: Sequence[PromptItem], prompts: PromptBatch, features: Any, settings: GrpoSettings
+
+def score_replies(
+    items: list[PromptItem], sampled: Sampled, settings: GrpoSettings, device: torch.device
 ) -> Rollout:
-    """Sample G replies to each prompt and score them."""
-    group = settings.num_generations
-    sampled = generate(
-        policy,
-        prompts,
-        num_generations=group,
-        max_new_tokens=settings.max_completion_length,
-        temperature=settings.temperature,
-        features=features,
-    )
-    prompt_of = [index for index in range(len(items)) for _ in range(group)]
-    parts = [
-        TASKS[items[index].sample.task].reward(text, items[index].sample, items[index].think)
-        for index, text in zip(prompt_of, sampled.texts, strict=True)
-    ]
-    totals = [total_reward(p, settings.reward_weights) for p in parts]
-    rewards = torch.tensor(totals, dtype=torch.float32).view(len(items), group)
-    return Rollout(
-        sampled=sampled,
-        completions=Completions.of(sampled.ids, len(items), policy.device),
-        parts=list(parts),
-        rewards=rewards,
-        advantages=group_advantages(rewards).flatten().to(policy.device),
-    )
+    """Reward the replies to ``items``."""
+    group = len(sampled.texts) // len(items)
+    parts: list[Rewards] = []
+    rewards = torch.full((len(items), group), math.nan)
+    for index, item in enumerate(items):
+        texts = sampled.texts[index * group : (index + 1) * group]
+        mine = [TASKS[item.sample.task].reward(text, item.sample, item.think) for text in texts]
+        rewards[index] = torch.tensor(group_totals(mine, settings.reward_weights))
+        parts += mine
+    return Rollout(items, sampled, Completions.of(sampled.ids, len(items), device), parts, rewards)
 
 
-def total_reward(parts: Rewards, weights: Mapping[str, float]) -> float:
-    """The weighted sum of the parts that were judged; NaN where none was."""
-    judged = {name: value for name, value in parts.items() if value is not None}
-    if not judged:
-        return math.nan
-    return sum(weights.get(name, 1.0) * value for name, value in judged.items())
+def group_totals(group: Sequence[Rewards], weights: Mapping[str, float]) -> list[float]:
+    """The weighted sum of each reply's parts, over the parts that any reply of the group was judged on.
+
+    NaN for a reply that lacks one of them: summing what is left would count the missing part as 0.
+    """
+    judged = {name for parts in group for name, value in parts.items() if value is not None}
+    counted = sorted(name for name in judged if weights.get(name, 1.0) > 0)
+    totals = []
+    for parts in group:
+        values = [parts.get(name) for name in counted]
+        known = [
+            weights.get(name, 1.0) * value for name, value in zip(counted, values, strict=True) if value is not None
+        ]
+        totals.append(sum(known) if known and len(known) == len(counted) else math.nan)
+    return totals
 
 
 def _mean(values: Sequence[float | None]) -> float:
-    judged = [value for value in values if value is not None]
+    judged = [value for value in values if value is not None and math.isfinite(value)]
     return sum(judged) / len(judged) if judged else math.nan

@@ -7,18 +7,21 @@ newest checkpoint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, set_seed
 
 from timesight.data import read_jsonl
 from timesight.errors import InputError, SampleError
+from timesight.policy.adapter import add_adapter
 from timesight.policy.load import Policy, load_policy
 from timesight.policy.tiny import create
-from timesight.train.dataset import PromptDataset, make_schedule
+from timesight.train.dataset import PromptDataset, make_schedule, repeat_steps
 from timesight.train.grpo import GrpoTrainer
 from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, dump_recipe
 from timesight.train.sft import SftTrainer
@@ -56,8 +59,10 @@ def run_recipe(
     if not usable:
         raise SampleError(f"none of the {len(samples)} samples has truth that can be trained on")
     policy = _load(recipe, out, usable)
-    if recipe.train.freeze_vision:
-        policy.freeze_vision()
+    policy.freeze(*recipe.train.freeze)
+    lora = recipe.train.lora
+    if lora is not None:
+        add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
     trainer = _trainer(recipe, out, policy, usable, callbacks)
     checkpoint = trainer.train_or_resume()
     return RunResult(
@@ -124,10 +129,13 @@ def _trainer(
     samples: list[Sample],
     callbacks: Sequence[TrainerCallback],
 ) -> PromptTrainer:
-    steps = num_steps(recipe, len(samples))
+    steps = num_steps(recipe, len(samples), PartialState().num_processes)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_steps": steps})})
-    per_step = recipe.train.batch_size * recipe.train.accumulation
-    schedule = make_schedule(samples, steps * per_step, seed=recipe.seed, **_order(recipe))
+    num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
+    per_step = recipe.train.batch_size * recipe.train.accumulation * PartialState().num_processes
+    num_fresh = math.ceil(steps / num_iterations) * per_step
+    schedule = make_schedule(samples, num_fresh, seed=recipe.seed, **_order(recipe))
+    schedule = repeat_steps(schedule, per_step, num_iterations)[: steps * per_step]
     dataset = PromptDataset(policy, samples, schedule, recipe.video)
     if isinstance(recipe, GrpoRecipe):
         return GrpoTrainer(policy, recipe, out, dataset, callbacks)

@@ -17,6 +17,8 @@ class SftTrainer(PromptTrainer):
 
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
         """The loss of one batch."""
+        if not items:
+            return self.zero_loss()
         policy = self.policy
         tokenizer = policy.processor.tokenizer
         golds = [TASKS[item.sample.task].gold(item.sample, item.think) for item in items]

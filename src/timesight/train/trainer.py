@@ -6,7 +6,8 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from timesight.policy.load import Policy
-from timesight.train.dataset import BrokenItem, Item, PromptItem
+from timesight.errors import TrainingError
+from timesight.policy.load import ADAPTER_FILE, Policy
+from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
 from timesight.train.recipe import GrpoRecipe, SftRecipe
 from timesight.video import Quarantine
 
 METRICS_FILE = "metrics.jsonl"
+STATE_FILE = "timesight_state.json"
 
 
 class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
@@ -40,6 +43,8 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         self.recipe = recipe
         self.quarantine = Quarantine(out / "quarantine.jsonl", recipe.train.max_broken_share)
         self._stats: dict[str, list[float]] = defaultdict(list)
+        self._staged_s = 0.0
+        self._logged = time.perf_counter()
         super().__init__(
             model=policy.model,
             args=_arguments(recipe, out, policy),
@@ -52,38 +57,93 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         self.remove_callback(ProgressCallback)
 
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
-        """The loss of one batch of readable prompts."""
+        """The loss of one batch of readable prompts; there may be none left."""
         raise NotImplementedError
 
+    def repeat_loss(self) -> Tensor:
+        """The loss of a batch that was read before, in a schedule that takes batches more than once."""
+        raise NotImplementedError
+
+    def zero_loss(self) -> Tensor:
+        """A loss of 0 that every weight has a part in, for a batch with nothing to learn from."""
+        return torch.stack([p.sum() * 0.0 for p in self.model.parameters() if p.requires_grad]).sum()
+
+    def kept(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside weights and optimiser, as JSON."""
+        return {}
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Take up what ``kept`` gave."""
+
     def note(self, **values: float) -> None:
-        """Report ``values`` with the next log entry, averaged over the passes since the last one."""
+        """Report ``values`` with the next log entry.
+
+        Over the passes since the last entry, seconds (``…_s``) and counts (``num_…``) are summed, all else is
+        averaged.
+        """
         for name, value in values.items():
             if not math.isnan(value):
                 self._stats[name].append(value)
 
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Report the time of this block as ``name_s``."""
+        begin = synced_seconds(self.policy.device)
+        yield
+        seconds = synced_seconds(self.policy.device) - begin
+        self._staged_s += seconds
+        self.note(**{f"{name}_s": seconds})
+
+    def training_step(self, model: Any, inputs: list[Item], *args: Any, **kwargs: Any) -> Tensor:
+        """One pass forward and backward. Raises TrainingError where the loss is not a finite number."""
+        begin, self._staged_s = synced_seconds(self.policy.device), 0.0
+        loss: Tensor = super().training_step(model, inputs, *args, **kwargs)
+        self.note(update_s=synced_seconds(self.policy.device) - begin - self._staged_s)
+        if not loss.isfinite():
+            raise TrainingError(
+                f"the loss of step {self.state.global_step + 1} is {float(loss)}: the last good weights are in the "
+                "newest checkpoint; try a lower train.learning_rate, or float32 weights"
+            )
+        return loss
+
     def compute_loss(self, model: Any, inputs: list[Item], **unused: Any) -> Tensor:
-        """Set broken videos aside, then the loss of the rest; nothing left counts as a loss of 0."""
+        """Set broken videos aside, then the loss of the rest."""
+        if all(isinstance(item, RepeatItem) for item in inputs):
+            return self.repeat_loss()
         items = []
         for item in inputs:
             self.quarantine.saw(item.sample.video.path)
             if isinstance(item, BrokenItem):
                 self.quarantine.put(item.error)
-            else:
+            elif isinstance(item, PromptItem):
                 items.append(item)
-        self.note(quarantined=float(len(self.quarantine)))
-        if not items:
-            return torch.stack([p.sum() * 0.0 for p in model.parameters() if p.requires_grad]).sum()
-        self.note(read_s=sum(item.read_s for item in items))
+        self.note(quarantined=float(len(self.quarantine)), read_s=sum(item.read_s for item in items))
         return self.prompt_loss(items)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was noted since the last entry."""
         if "loss" in logs:
-            logs = logs | {name: sum(values) / len(values) for name, values in self._stats.items()}
+            now = time.perf_counter()
+            step_s, self._logged = now - self._logged, now
+            logs = (
+                logs | {name: _summary(name, values) for name, values in self._stats.items()} | {"step_s": step_s}
+            )
+            logs |= {"tokens_per_s": logs["num_tokens"] / step_s} if "num_tokens" in logs else {}
             self._stats.clear()
         super().log(logs, start_time)
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        if self.args.should_save:
+            folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            (folder / STATE_FILE).write_text(json.dumps(self.kept()), encoding="utf-8")
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        self.restore(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+        if (folder / ADAPTER_FILE).exists():
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
         # Qwen-VL checkpoints keep older names for their weights on disk. The Trainer's own loader compares
         # names as they stand, finds none of them, warns, and goes on from untrained weights.
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype)
@@ -101,10 +161,16 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         return Path(get_last_checkpoint(self.args.output_dir))
 
 
+def _summary(name: str, values: list[float]) -> float:
+    total = sum(values)
+    return total if name.endswith("_s") or name.startswith("num_") else total / len(values)
+
+
 def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: int = 1) -> int:
     """Optimiser steps of a whole run."""
     per_step = recipe.train.batch_size * recipe.train.accumulation * num_processes
-    return recipe.train.max_steps or math.ceil(recipe.train.epochs * num_samples / per_step)
+    num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
+    return recipe.train.max_steps or math.ceil(recipe.train.epochs * num_samples / per_step) * num_iterations
 
 
 def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> TrainingArguments:
@@ -140,22 +206,18 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc] # transformers is unty
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._last = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         """Drop entries of steps that will be taken again."""
         lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
         self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._last = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **unused: Any) -> None:
         """Append one entry."""
         if "loss" not in logs or not state.is_local_process_zero:
             return
-        now = time.perf_counter()
-        entry = {"step": state.global_step, **logs, "step_s": round(now - self._last, 4)}
-        self._last = now
+        entry = {"step": state.global_step, **logs}
         with self._file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(entry) + "\n")
 
