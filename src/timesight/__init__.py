@@ -16,7 +16,8 @@ if TYPE_CHECKING:
         VideoError,
     )
     from timesight.infer.answer import ask
-    from timesight.policy.load import Policy, load_policy
+    from timesight.policy.load import load_policy
+    from timesight.policy.policy import Policy
     from timesight.tasks import TASKS
     from timesight.types import Box, Reply, Sample, Span, Video
 

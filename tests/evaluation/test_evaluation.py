@@ -7,7 +7,8 @@ import pytest
 
 from timesight.data import read_jsonl
 from timesight.evaluation import EvalSettings, Replies, collect_replies, read_replies, score_replies
-from timesight.policy.load import Policy, load_policy
+from timesight.policy.load import load_policy
+from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Sample
 

@@ -11,9 +11,10 @@ import torch
 from timesight.data import read_jsonl
 from timesight.policy.encode import EncodedPrompt, PromptBatch, collate, encode_prompt, encode_sample
 from timesight.policy.generate import generate
-from timesight.policy.load import Policy, load_policy
+from timesight.policy.load import load_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions
+from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Sample
 from timesight.video import FrameMemory, Frames

@@ -10,9 +10,10 @@ import torch
 from timesight.data import read_jsonl
 from timesight.policy import attention, logprobs
 from timesight.policy.encode import PromptBatch, collate, encode_sample
-from timesight.policy.load import Policy, load_policy
+from timesight.policy.load import load_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions, pack, whole_prompt_reason
+from timesight.policy.policy import Policy
 from timesight.policy.vision import encode_vision
 from timesight.video import FrameMemory
 

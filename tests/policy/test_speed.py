@@ -11,9 +11,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from timesight.data import read_jsonl
 from timesight.policy import attention, speed
 from timesight.policy.encode import collate, encode_sample
-from timesight.policy.load import Policy, as_policy
+from timesight.policy.load import as_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions
+from timesight.policy.policy import Policy
 from timesight.video import FrameMemory
 
 

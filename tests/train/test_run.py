@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText, TrainerCallback
 
 from timesight.data import read_jsonl
 from timesight.errors import InputError, TrainingError
+from timesight.policy.load import load_policy
 from timesight.tasks import TASKS
 from timesight.train.dataset import make_schedule
 from timesight.train.recipe import GrpoRecipe, SftRecipe
@@ -139,15 +140,31 @@ class StopAt(TrainerCallback):  # type: ignore[misc]
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(world: Path, tmp_path: Path) -> None:
-    recipe = grpo(world / "train.jsonl", train={"max_steps": 5, "save_steps": 2})
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"num_iterations": 2, "scale_rewards": "task", "loss_type": "dapo", "train": {"accumulation": 2}},
+        {"beta": 0.04, "train": {"lora": {"r": 4, "alpha": 8}, "learning_rate": 1e-2}},
+    ],
+    ids=["plain", "everything", "lora"],
+)
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
+    world: Path, tmp_path: Path, variant: dict[str, Any]
+) -> None:
+    train = {"max_steps": 5, "save_steps": 2} | variant.get("train", {})
+    settings = {name: value for name, value in variant.items() if name != "train"}
+    recipe = grpo(world / "train.jsonl", train=train, **settings)
     run_recipe(recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path / "parts", callbacks=[StopAt(3)])
     assert len(metrics(tmp_path / "parts")) == 3
     result = run_recipe(recipe, tmp_path / "parts")
     assert [entry["step"] for entry in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
-    whole, parts = weights(tmp_path / "whole/checkpoint-5"), weights(result.checkpoint)
+    start, whole, parts = (
+        load_policy(m).model.state_dict() for m in ("tiny", tmp_path / "whole", result.checkpoint)
+    )
+    assert any(not torch.equal(start[name], whole[name]) for name in start)
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, atol=1e-5, rtol=1e-4)
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "world": "Write a made world of videos with exact truth.",
     "sft": "Fine-tune a model on gold replies.",
     "train": "Fine-tune a model with GRPO.",
+    "merge": "Merge an adapter into an ordinary model folder.",
     "eval": "Measure a model on samples.",
     "report": "Turn a run directory into report.html.",
 }

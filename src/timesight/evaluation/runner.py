@@ -9,7 +9,7 @@ from pathlib import Path
 
 from timesight.errors import VideoError
 from timesight.infer.answer import MAX_NEW_TOKENS, answer_batches
-from timesight.policy.load import Policy
+from timesight.policy.policy import Policy
 from timesight.types import Sample
 from timesight.video import FrameBudget
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from timesight.errors import InputError, VideoError
 from timesight.policy.encode import collate, encode_sample
 from timesight.policy.generate import Sampled, generate
-from timesight.policy.load import Policy
+from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Pass, Reply, Sample, Span, Video
 from timesight.video import FrameBudget, FrameMemory

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel
+from peft import LoraConfig
 
 from timesight.errors import InputError
-from timesight.policy.load import ADAPTER_FILE, Policy, load_policy
+from timesight.policy.load import ADAPTER_FILE, load_policy, resolve
+from timesight.policy.policy import Policy
 
 # The language model's linear layers; the vision tower and its merger are left as they are.
 TARGETS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
@@ -34,14 +34,12 @@ def adapter_off(policy: Policy) -> Iterator[Policy]:
         policy.model.enable_adapters()
 
 
-def merge_adapter(adapter: Path, out: Path, base: str | None = None) -> None:
-    """Write base model and ``adapter`` as one ordinary model folder. Raises InputError.
+def merge_adapter(adapter: Path, out: Path) -> None:
+    """Write an adapter, or a run directory's newest one, and its base model as one ordinary model folder.
 
-    ``base`` wins over the base model that the adapter names.
+    Raises InputError.
     """
+    adapter = Path(resolve(adapter))
     if not (adapter / ADAPTER_FILE).is_file():
         raise InputError(f"{adapter} holds no adapter: there is no {ADAPTER_FILE}")
-    named: Any = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
-    policy = load_policy(base or named, dtype="as_saved")
-    merged = PeftModel.from_pretrained(policy.model, str(adapter)).merge_and_unload()
-    Policy(merged, policy.processor, policy.name).save(out)
+    load_policy(adapter, device="cpu", dtype="as_saved").save(out)

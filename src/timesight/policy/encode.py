@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timesight.policy.load import Policy
+from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Part, Sample, TextPart, VideoPart
 from timesight.video import FrameMemory, Frames

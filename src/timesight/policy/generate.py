@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from timesight.policy.encode import PromptBatch
-from timesight.policy.load import Policy
 from timesight.policy.logprobs import sampling_logits
+from timesight.policy.policy import Policy
 from timesight.policy.vision import encode_vision
 
 

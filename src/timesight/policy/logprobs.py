@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from timesight.policy.encode import PromptBatch
-from timesight.policy.load import Policy
 from timesight.policy.packing import Completions, pack, whole_prompt_reason
+from timesight.policy.policy import Policy
 from timesight.policy.vision import encode_vision, repeat_vision
 
 CHUNK_ELEMENTS = 2**25  # of float32 vocabulary scores held at one time: 128 MiB

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from timesight.policy.attention import TEXT_PREFIX, SharedPrefix
 from timesight.policy.encode import PromptBatch
-from timesight.policy.load import Policy
+from timesight.policy.policy import Policy
 
 PACKED_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ROW_MULTIPLE = 64  # rows and slots come in few sizes: matrix kernels are tuned, or on CPUs compiled, for each size

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from timesight.policy.encode import PromptBatch
-from timesight.policy.load import Policy
+from timesight.policy.policy import Policy
 
 
 def encode_vision(policy: Policy, prompts: PromptBatch) -> Any:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from timesight.errors import VideoError
 from timesight.policy.encode import EncodedPrompt, encode_sample
-from timesight.policy.load import Policy
+from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Sample
 from timesight.video import FrameBudget, FrameMemory

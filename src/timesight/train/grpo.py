@@ -26,8 +26,8 @@ from timesight.errors import RecipeError
 from timesight.policy.adapter import adapter_off
 from timesight.policy.encode import PromptBatch, collate
 from timesight.policy.generate import generate
-from timesight.policy.load import Policy
 from timesight.policy.logprobs import completion_logprobs
+from timesight.policy.policy import Policy
 from timesight.policy.vision import encode_vision
 from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem

@@ -19,7 +19,8 @@ from transformers import TrainerCallback, set_seed
 from timesight.data import read_jsonl
 from timesight.errors import InputError, SampleError
 from timesight.policy.adapter import add_adapter
-from timesight.policy.load import Policy, load_policy
+from timesight.policy.load import load_policy
+from timesight.policy.policy import Policy
 from timesight.policy.tiny import create
 from timesight.train.dataset import PromptDataset, make_schedule, repeat_steps
 from timesight.train.grpo import GrpoTrainer
@@ -112,7 +113,8 @@ def claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
 
 def _load(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample]) -> Policy:
     if not recipe.model.startswith(NEW):
-        return load_policy(recipe.model)
+        lora = recipe.train.lora
+        return load_policy(recipe.model, quantize=None if lora is None else lora.quantize)
     family = recipe.model.removeprefix(NEW)
     if family not in ("qwen2_5_vl", "qwen3_vl"):
         raise InputError(f"model {recipe.model}: new models are new:qwen2_5_vl and new:qwen3_vl")

@@ -19,7 +19,8 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from timesight.errors import TrainingError
-from timesight.policy.load import ADAPTER_FILE, Policy
+from timesight.policy.load import ADAPTER_FILE
+from timesight.policy.policy import Policy
 from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
 from timesight.train.recipe import GrpoRecipe, SftRecipe
 from timesight.video import Quarantine
@@ -142,7 +143,7 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         folder = Path(resume_from_checkpoint)
         self.restore(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
         if (folder / ADAPTER_FILE).exists():
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            self.model.load_adapter(resume_from_checkpoint, "default", hotswap=True, is_trainable=True)
             return
         # Qwen-VL checkpoints keep older names for their weights on disk. The Trainer's own loader compares
         # names as they stand, finds none of them, warns, and goes on from untrained weights.

@@ -1,0 +1,142 @@
+"""The GRPO trainer on replies that are given, so that what an update does can be compared exactly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from timesight.errors import TrainingError
+from timesight.policy.encode import PromptBatch
+from timesight.policy.generate import Sampled
+from timesight.policy.load import load_policy
+from timesight.policy.policy import Policy
+from timesight.train import grpo as grpo_module
+from timesight.train.dataset import Turn, repeat_steps
+from timesight.train.recipe import GrpoRecipe
+from timesight.train.run import run_recipe
+from timesight.train.trainer import METRICS_FILE
+
+REPLIES = (  # of different lengths, one truncated
+    "<answer>0.0 to 1.0</answer>",
+    "<answer>1.0 to 3.5</answer>",
+    "the",
+    "<answer>0.5 to 6.0</answer> the the the",
+)
+
+
+def given_replies(policy: Policy, prompts: PromptBatch, **unused: Any) -> Sampled:
+    """The same four replies to every prompt but in each prompt's own share: longer prompts get shorter ones."""
+    tokenizer = policy.processor.tokenizer
+    ids, texts = [], []
+    for length in prompts.mask.sum(1).tolist():
+        for text in REPLIES:
+            row = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+            ids.append(row[: 3 + length % 13])
+            texts.append(text)
+    truncated = [row[-1] not in policy.end_ids for row in ids]
+    return Sampled(ids, [[0.0] * len(row) for row in ids], truncated, texts)
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpo_module, "generate", given_replies)
+
+
+def run(world: Path, out: Path, train: dict[str, Any], **settings: Any) -> dict[str, torch.Tensor]:
+    """Weights after a run in float32 on given replies."""
+    recipe = GrpoRecipe.model_validate(
+        {
+            "kind": "grpo",
+            "data": {"jsonl": world / "train.jsonl"},
+            "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+            "train": {"max_steps": 1, "learning_rate": 1e-4, "max_grad_norm": 1e9} | train,
+            "grpo": {"num_generations": 4, "max_completion_length": 24, "beta": 0.0} | settings,
+        }
+    )
+    return dict(load_policy(run_recipe(recipe, out).checkpoint).model.state_dict())
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / METRICS_FILE).read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("given")
+def test_dapo_weighs_every_token_of_a_step_alike(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a step is split into passes, dapo's gradient is the same; bnpo's is not."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    splits = {"whole": {"batch_size": 4}, "parts": {"batch_size": 1, "accumulation": 4}}
+    norms = {}
+    for loss_type in ("dapo", "bnpo"):
+        for name, split in splits.items():
+            out = tmp_path / loss_type / name
+            weights = run(world, out, split, loss_type=loss_type)
+            norms[loss_type, name] = metrics(out)[0]["grad_norm"]
+            if loss_type == "dapo" and name == "whole":
+                whole = weights
+            elif loss_type == "dapo":
+                for key, tensor in whole.items():
+                    torch.testing.assert_close(weights[key], tensor, atol=2e-5, rtol=1e-3)
+    assert norms["dapo", "parts"] == pytest.approx(norms["dapo", "whole"], rel=1e-3)
+    assert norms["bnpo", "parts"] != pytest.approx(norms["bnpo", "whole"], rel=1e-2)
+
+
+@pytest.mark.usefixtures("given")
+def test_replies_can_be_learned_from_more_than_once(world: Path, tmp_path: Path) -> None:
+    run(world, tmp_path, {"max_steps": 4, "batch_size": 2, "save_steps": 2}, num_iterations=2, epsilon=0.001)
+    entries = metrics(tmp_path)
+    assert [("reward" in entry) for entry in entries] == [True, False, True, False]
+    clipped = [entry["clip_low_share"] + entry["clip_high_share"] for entry in entries]
+    assert clipped[0] == clipped[2] == 0  # the policy that sampled is the one that learns
+    assert min(clipped[1], clipped[3]) > 0
+    assert sorted(f.name for f in (tmp_path / "completions").iterdir()) == [
+        "step-000001.jsonl",
+        "step-000003.jsonl",
+    ]
+
+
+@pytest.mark.usefixtures("given")
+def test_truncated_replies_can_be_left_out(world: Path, tmp_path: Path) -> None:
+    run(world, tmp_path / "in", {"batch_size": 4})
+    run(world, tmp_path / "out", {"batch_size": 4}, mask_truncated_completions=True)
+    assert metrics(tmp_path / "in")[0]["truncated_share"] > 0
+    assert metrics(tmp_path / "in")[0]["grad_norm"] != metrics(tmp_path / "out")[0]["grad_norm"]
+
+
+@pytest.mark.usefixtures("given")
+def test_without_beta_there_is_no_reference(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(grpo_module, "Policy", lambda *args: made.append(args) or Policy(*args))
+    run(world, tmp_path / "without", {"batch_size": 2})
+    assert len(made) == 0
+    run(world, tmp_path / "with", {"batch_size": 2}, beta=0.1)
+    assert len(made) == 1
+
+
+@pytest.mark.usefixtures("given")
+def test_a_loss_that_is_no_number_stops_the_run(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpo_module.GrpoTrainer, "objective", lambda self, _: self.zero_loss() * float("nan"))
+    with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
+        run(world, tmp_path, {"batch_size": 2})
+
+
+def test_a_step_is_repeated_whole() -> None:
+    turns = [Turn(index, False) for index in range(4)]
+    repeated = repeat_steps(turns, per_step=2, num_iterations=2)
+    assert [(turn.sample, turn.is_repeat) for turn in repeated] == [
+        (0, False),
+        (1, False),
+        (0, True),
+        (1, True),
+        (2, False),
+        (3, False),
+        (2, True),
+        (3, True),
+    ]
