@@ -9,16 +9,21 @@ from typing import Any
 import pytest
 import torch
 
+from timesight.data import read_jsonl
 from timesight.errors import TrainingError
 from timesight.policy.encode import PromptBatch
 from timesight.policy.generate import Sampled
 from timesight.policy.load import load_policy
 from timesight.policy.policy import Policy
 from timesight.train import grpo as grpo_module
+from timesight.train import trainer as trainer_module
 from timesight.train.dataset import Turn, repeat_steps
+from timesight.train.preview import TaskPreview, preview
 from timesight.train.recipe import GrpoRecipe
 from timesight.train.run import run_recipe
 from timesight.train.trainer import METRICS_FILE
+from timesight.train.validate import REWARD, validate
+from timesight.video import FrameBudget
 
 REPLIES = (  # of different lengths, one truncated
     "<answer>0.0 to 1.0</answer>",
@@ -140,3 +145,66 @@ def test_a_step_is_repeated_whole() -> None:
         (2, True),
         (3, True),
     ]
+
+
+def test_validation_keeps_the_best_checkpoint(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle one of three looks best: it stays, though only two checkpoints are kept."""
+    rewards = iter([0.1, 0.9, 0.5, 0.4])
+    monkeypatch.setattr(trainer_module, "validate", lambda *args, **kwargs: {REWARD: next(rewards)})
+    recipe = GrpoRecipe.model_validate(
+        {
+            "kind": "grpo",
+            "data": {"jsonl": world / "train.jsonl"},
+            "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+            "train": {"max_steps": 4, "save_steps": 1},
+            "grpo": {"num_generations": 2, "max_completion_length": 4, "beta": 0.0},
+            "validation": {"jsonl": world / "test.jsonl", "every_steps": 1},
+        }
+    )
+    result = run_recipe(recipe, tmp_path)
+    assert result.best == tmp_path / "checkpoint-2"
+    assert result.best.is_dir()
+    assert result.checkpoint == tmp_path / "checkpoint-4"
+    assert [entry[REWARD] for entry in metrics(tmp_path) if REWARD in entry] == [0.1, 0.9, 0.5, 0.4]
+
+
+def test_validation_answers_greedily_and_scores(world: Path) -> None:
+    samples = read_jsonl(world / "test.jsonl")[:6]
+    budget = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=16)
+    figures = [
+        validate(load_policy(), samples, budget, think=False, batch_size=size, max_new_tokens=24) for size in (2, 6)
+    ]
+    assert figures[0] == pytest.approx(figures[1])
+    assert 1.0 < figures[0][REWARD] <= 2.0  # the embedded model keeps the form and knows something
+    assert figures[0]["validation/temporal_grounding/mIoU"] == pytest.approx(figures[0][REWARD] - 1, abs=0.01)
+
+
+def test_a_preview_says_what_a_run_would_start_from(world: Path, tmp_path: Path) -> None:
+    recipe = GrpoRecipe.model_validate(
+        {
+            "kind": "grpo",
+            "data": {"jsonl": world / "train.jsonl"},
+            "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+            "train": {"batch_size": 4},
+            "grpo": {"num_generations": 4, "max_completion_length": 24},
+        }
+    )
+    (task,) = preview(recipe, tmp_path, num_prompts=10)
+    assert (task.task, task.num_prompts) == ("temporal_grounding", 10)
+    assert task.parts["format"] > 0.8
+    assert 0.1 < task.parts["iou"] < 0.6
+    assert not task.advice()
+
+
+@pytest.mark.parametrize(
+    ("parts", "no_spread", "truncated", "said"),
+    [
+        ({"format": 0.02, "iou": 0.0}, 0.9, 0.0, "some SFT first"),
+        ({"format": 1.0, "iou": 0.0}, 1.0, 0.0, "nothing tells better from worse"),
+        ({"format": 1.0, "iou": 0.97}, 0.2, 0.0, "little to learn"),
+        ({"format": 1.0, "iou": 0.4}, 0.7, 0.0, "teach nothing"),
+        ({"format": 1.0, "iou": 0.4}, 0.1, 0.5, "max_completion_length"),
+    ],
+)
+def test_a_preview_gives_advice(parts: dict[str, float], no_spread: float, truncated: float, said: str) -> None:
+    assert said in " ".join(TaskPreview("t", 50, parts, no_spread, truncated).advice())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,12 +19,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
 # Progress goes to standard error, so that standard output can be piped.
 ERR = Console(stderr=True, highlight=False)
 OUT = Console(highlight=False)
+REPLY_EVERY = 50  # steps between two replies shown while training
 
 
 def quiet_libraries() -> None:
@@ -64,6 +67,7 @@ class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is un
 
     def __init__(self, label: str, figure: str) -> None:
         self._label = label
+        self._note = ""
         self._figure = figure
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
@@ -74,8 +78,24 @@ class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is un
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **unused: Any) -> None:
         """Move the bar."""
-        if "loss" in logs:
-            self._advance(1, f"{self._figure} {logs.get(self._figure, float('nan')):.3f}")
+        if "loss" not in logs:
+            return
+        if self._figure in logs:  # a step that learns from earlier replies has no reward of its own
+            self._note = f"{self._figure} {logs[self._figure]:.3f}"
+        self._advance(1, self._note)
+        if state.global_step % REPLY_EVERY == 0:
+            self._show_reply(Path(args.output_dir) / "completions" / f"step-{state.global_step:06d}.jsonl")
+
+    def _show_reply(self, file: Path) -> None:
+        """One of the step's replies, with what it earned, above the bar."""
+        if not file.exists():
+            return
+        with file.open(encoding="utf-8") as lines:
+            record = json.loads(next(lines))
+        earned = "  ".join(f"{k} {v:.2f}" for k, v in record["rewards"].items() if v is not None)
+        text = Text(f"{record['id']}  {earned}  {' '.join(record['reply'].split())}", style="dim")
+        text.truncate(ERR.width - 1, overflow="ellipsis")
+        ERR.print(text)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         """Close the bar."""

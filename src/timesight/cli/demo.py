@@ -39,7 +39,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     from where it was.
     """
     from timesight.cli.console import ERR, print_json, quiet_libraries
-    from timesight.cli.train import run_with_progress
+    from timesight.cli.training import run_with_progress
     from timesight.report import build_report
     from timesight.train.recipe import load_recipe
     from timesight.train.run import claim

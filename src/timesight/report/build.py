@@ -23,6 +23,7 @@ REPORT_FILE = "report.html"
 # Title of the chart, and the metrics it shows where the run has them.
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Reward", ("reward",)),
+    ("Reward on validation samples", ("validation/reward",)),
     ("KL from the starting model", ("kl",)),
     ("Entropy", ("entropy",)),
     ("Tokens in a reply", ("completion_tokens",)),
@@ -58,7 +59,7 @@ def _curves(entries: Sequence[Mapping[str, float]]) -> list[str]:
     if len(entries) < 2:
         return []
     charts = []
-    is_rl = "reward" in entries[-1]
+    is_rl = any("reward" in entry for entry in entries)
     for title, names in (*CURVES, *_part_curves(entries)):
         rows = [entry for entry in entries if all(name in entry for name in names)]
         if len(rows) < 2 or (is_rl and title == "Loss"):

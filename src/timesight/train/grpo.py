@@ -35,6 +35,7 @@ from timesight.train.loss import grpo_loss
 from timesight.train.recipe import GrpoRecipe
 from timesight.train.rollout import Rollout, score_replies
 from timesight.train.trainer import PromptTrainer
+from timesight.types import Sample
 
 COMPLETIONS_DIR = "completions"
 
@@ -62,9 +63,10 @@ class GrpoTrainer(PromptTrainer):
         recipe: GrpoRecipe,
         out: Path,
         dataset: Dataset[Item],
+        validation: Sequence[Sample],
         callbacks: Sequence[TrainerCallback],
     ) -> None:
-        super().__init__(policy, recipe, out, dataset, callbacks)
+        super().__init__(policy, recipe, out, dataset, validation, callbacks)
         if recipe.grpo.loss_type == "dapo" and self.is_deepspeed_enabled:
             raise RecipeError("loss_type dapo scales gradients after the backward pass; DeepSpeed hides them")
         self._reference = _reference(policy, recipe)

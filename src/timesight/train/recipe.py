@@ -80,6 +80,16 @@ class TrainSettings(Settings):
     lora: LoraSettings | None = None
     gradient_checkpointing: bool = False
     max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl
+
+
+class ValidationSettings(Settings):
+    """Held-out samples that are answered greedily while training goes on; the best checkpoint is kept."""
+
+    jsonl: Path
+    num_samples: int = Field(default=200, gt=0)
+    every_steps: int = Field(default=100, gt=0)
+    batch_size: int = Field(default=8, gt=0)
 
 
 class GrpoSettings(Settings):
@@ -105,7 +115,16 @@ class _Recipe(Settings):
     data: DataSettings
     video: FrameBudget = FrameBudget()
     train: TrainSettings = TrainSettings()
+    validation: ValidationSettings | None = None
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _validated_weights_are_kept(self) -> _Recipe:
+        if self.validation is not None and self.validation.every_steps % self.train.save_steps:
+            raise ValueError(
+                "validation.every_steps must be a multiple of train.save_steps, so that the best weights are kept"
+            )
+        return self
 
 
 class GrpoRecipe(_Recipe):
@@ -213,6 +232,7 @@ def _all_keys() -> Iterator[str]:
         DataSettings,
         TrainSettings,
         LoraSettings,
+        ValidationSettings,
         GrpoSettings,
     ]
     for model in pending:

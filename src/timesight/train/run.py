@@ -24,7 +24,7 @@ from timesight.policy.policy import Policy
 from timesight.policy.tiny import create
 from timesight.train.dataset import PromptDataset, make_schedule, repeat_steps
 from timesight.train.grpo import GrpoTrainer
-from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, dump_recipe
+from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, ValidationSettings, dump_recipe
 from timesight.train.sft import SftTrainer
 from timesight.train.trainer import METRICS_FILE, PromptTrainer, num_steps
 from timesight.types import Sample
@@ -40,6 +40,7 @@ class RunResult:
     """Where the trained model is, and what was left out of training."""
 
     checkpoint: Path
+    best: Path | None  # by reward on the validation samples, where there are any
     num_steps: int
     num_samples: int
     num_problems: int
@@ -59,15 +60,17 @@ def run_recipe(
     usable = [sample for sample in samples if not sample.problems]
     if not usable:
         raise SampleError(f"none of the {len(samples)} samples has truth that can be trained on")
-    policy = _load(recipe, out, usable)
+    policy = load_model(recipe, out, usable)
     policy.freeze(*recipe.train.freeze)
     lora = recipe.train.lora
     if lora is not None:
         add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
     trainer = _trainer(recipe, out, policy, usable, callbacks)
     checkpoint = trainer.train_or_resume()
+    best = trainer.state.best_model_checkpoint
     return RunResult(
         checkpoint,
+        best=None if best is None else Path(best),
         num_steps=trainer.args.max_steps,
         num_samples=len(usable),
         num_problems=len(samples) - len(usable),
@@ -98,6 +101,17 @@ def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = l
     return read_jsonl(file)
 
 
+def load_validation(settings: ValidationSettings | None) -> list[Sample]:
+    """The samples to validate on: those with usable truth, evenly thinned to the number asked for."""
+    if settings is None:
+        return []
+    samples = [sample for sample in read_jsonl(settings.jsonl) if not sample.problems]
+    if not samples:
+        raise SampleError(f"{settings.jsonl}: none of the samples can be scored, so validation.jsonl says nothing")
+    step = max(1, len(samples) // settings.num_samples)
+    return samples[::step][: settings.num_samples]
+
+
 def claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
     """Make ``out`` this recipe's run directory. Raises InputError where another recipe has left results."""
     text = dump_recipe(recipe)
@@ -111,7 +125,11 @@ def claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _load(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample]) -> Policy:
+def load_model(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample]) -> Policy:
+    """The model that ``recipe`` starts from.
+
+    A new one is made in ``out``, with a tokenizer learned from ``samples``.
+    """
     if not recipe.model.startswith(NEW):
         lora = recipe.train.lora
         return load_policy(recipe.model, quantize=None if lora is None else lora.quantize)
@@ -139,9 +157,10 @@ def _trainer(
     schedule = make_schedule(samples, num_fresh, seed=recipe.seed, **_order(recipe))
     schedule = repeat_steps(schedule, per_step, num_iterations)[: steps * per_step]
     dataset = PromptDataset(policy, samples, schedule, recipe.video)
+    validation = load_validation(recipe.validation)
     if isinstance(recipe, GrpoRecipe):
-        return GrpoTrainer(policy, recipe, out, dataset, callbacks)
-    return SftTrainer(policy, recipe, out, dataset, callbacks)
+        return GrpoTrainer(policy, recipe, out, dataset, validation, callbacks)
+    return SftTrainer(policy, recipe, out, dataset, validation, callbacks)
 
 
 def _order(recipe: SftRecipe | GrpoRecipe) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
-from timesight.errors import TrainingError
+from timesight.errors import RecipeError, TrainingError
+from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.policy.load import ADAPTER_FILE
 from timesight.policy.policy import Policy
 from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
 from timesight.train.recipe import GrpoRecipe, SftRecipe
+from timesight.train.validate import REWARD, validate
+from timesight.types import Sample
 from timesight.video import Quarantine
 
 METRICS_FILE = "metrics.jsonl"
@@ -38,6 +42,7 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         recipe: SftRecipe | GrpoRecipe,
         out: Path,
         dataset: Dataset[Item],
+        validation: Sequence[Sample],
         callbacks: Sequence[TrainerCallback],
     ) -> None:
         self.policy = policy
@@ -50,6 +55,7 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
             model=policy.model,
             args=_arguments(recipe, out, policy),
             train_dataset=dataset,
+            eval_dataset=list(validation) or None,
             data_collator=list,
             processing_class=policy.processor,
             callbacks=[MetricsFile(out / METRICS_FILE), *callbacks],
@@ -121,6 +127,26 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         self.note(quarantined=float(len(self.quarantine)), read_s=sum(item.read_s for item in items))
         return self.prompt_loss(items)
 
+    def evaluate(self, *unused: Any, **unused_too: Any) -> dict[str, float]:
+        """Answer the validation samples. Every process answers them all, so that they agree on what is best."""
+        recipe = self.recipe
+        assert recipe.validation is not None  # the Trainer evaluates only where there is something to evaluate
+        if isinstance(recipe, GrpoRecipe):
+            think, max_new_tokens = recipe.think, recipe.grpo.max_completion_length
+        else:
+            think, max_new_tokens = recipe.think_share == 1, MAX_NEW_TOKENS
+        figures = validate(
+            self.policy,
+            self.eval_dataset,
+            recipe.video,
+            think=think,
+            batch_size=recipe.validation.batch_size,
+            max_new_tokens=max_new_tokens,
+        )
+        self.log(figures)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        return figures | {f"eval_{REWARD}": figures[REWARD]}
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was noted since the last entry."""
         if "loss" in logs:
@@ -176,6 +202,9 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: i
 
 def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> TrainingArguments:
     settings = recipe.train
+    for logger in settings.report_to:
+        if find_spec(logger) is None:
+            raise RecipeError(f"train.report_to: {logger} is not installed: pip install {logger}")
     # Only said where it is wanted: the option is changing its name in transformers.
     checkpointing = {"gradient_checkpointing": True} if settings.gradient_checkpointing else {}
     return TrainingArguments(
@@ -193,13 +222,26 @@ def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> Tra
         save_total_limit=2,
         logging_steps=1,
         seed=recipe.seed,
-        report_to=[],
+        report_to=list(settings.report_to),
+        run_name=out.name,
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         use_cpu=policy.device.type == "cpu",
         **checkpointing,
+        **_validation_arguments(recipe),
     )
+
+
+def _validation_arguments(recipe: SftRecipe | GrpoRecipe) -> dict[str, Any]:
+    if recipe.validation is None:
+        return {}
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": recipe.validation.every_steps,
+        "metric_for_best_model": f"eval_{REWARD}",
+        "greater_is_better": True,
+    }
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc] # transformers is untyped
@@ -216,7 +258,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc] # transformers is unty
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **unused: Any) -> None:
         """Append one entry."""
-        if "loss" not in logs or not state.is_local_process_zero:
+        if not ("loss" in logs or REWARD in logs) or not state.is_world_process_zero:
             return
         entry = {"step": state.global_step, **logs}
         with self._file.open("a", encoding="utf-8") as out:

@@ -1,0 +1,96 @@
+"""What ``timesight train`` and ``timesight sft`` share: reading the recipe, running it, saying what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from timesight.cli.options import json_option
+from timesight.errors import RecipeError
+
+F = TypeVar("F", bound=Callable[..., Any])
+COMMANDS = {"grpo": "train", "sft": "sft"}
+
+
+def recipe_options(function: F) -> F:
+    """The arguments of a command that runs a recipe."""
+    for option in (
+        json_option,
+        click.option("--data", type=click.Path(path_type=Path), help="JSONL of samples; wins over the recipe's."),
+        click.option("--model", help="Model folder or hub id; wins over the recipe's."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe."
+        ),
+        click.option("--out", required=True, type=click.Path(path_type=Path), help="Run directory."),
+        click.argument("recipe"),
+    ):
+        function = option(function)
+    return function
+
+
+def read_recipe(kind: str, recipe: str, overrides: tuple[str, ...], model: str | None, data: Path | None) -> Any:
+    """The recipe with what the command line says in its place. Raises RecipeError for one of another kind."""
+    from timesight.train.recipe import DataSettings, load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    if settings.kind != kind:
+        raise RecipeError(f"{recipe} is a {settings.kind} recipe: use timesight {COMMANDS[settings.kind]}")
+    changes: dict[str, Any] = {} if model is None else {"model": model}
+    if data is not None:
+        changes["data"] = DataSettings(jsonl=data)
+    return settings.model_copy(update=changes)
+
+
+def train(recipe: Any, out: Path, as_json: bool) -> None:
+    """Run ``recipe`` and say what came of it."""
+    from timesight.cli.console import print_json
+
+    result = run_with_progress(recipe, out)
+    if as_json:
+        print_json(
+            {
+                "run_dir": str(out),
+                "checkpoint": str(result.checkpoint),
+                "best": None if result.best is None else str(result.best),
+                "num_steps": result.num_steps,
+                "num_samples": result.num_samples,
+                "num_problems": result.num_problems,
+                "num_quarantined": result.num_quarantined,
+            }
+        )
+        return
+    click.echo(f"{result.checkpoint}: trained {result.num_steps} steps on {result.num_samples} samples")
+    if result.best is not None:
+        click.echo(f"{result.best}: the best on the validation samples")
+    if result.num_problems:
+        click.echo(f"{result.num_problems} samples left out: their truth cannot be used")
+    if result.num_quarantined:
+        click.echo(f"{result.num_quarantined} videos could not be read: see {out / 'quarantine.jsonl'}")
+
+
+def run_with_progress(recipe: Any, out: Path) -> Any:
+    """``run_recipe`` with progress bars on the terminal."""
+    from timesight.cli.console import TrainProgress
+    from timesight.train.run import run_recipe
+
+    write_world_with_progress(recipe, out)
+    bar = TrainProgress(recipe.kind.upper(), "reward" if recipe.kind == "grpo" else "loss")
+    try:
+        return run_recipe(recipe, out, callbacks=[bar])
+    finally:
+        bar.close()
+
+
+def write_world_with_progress(recipe: Any, out: Path) -> None:
+    """The recipe's made world, if it has one and it is not there yet."""
+    from timesight.cli.console import progress
+    from timesight.train.run import WORLD_DIR, claim, load_samples
+
+    world = recipe.data.world
+    if world is not None and not (out / WORLD_DIR / f"{world.split}.jsonl").exists():
+        claim(recipe, out)
+        with progress("made world", world.num_videos) as advance:
+            load_samples(recipe.data, out, advance)

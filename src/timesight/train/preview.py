@@ -1,0 +1,118 @@
+"""What GRPO would start from: replies of the untrained model, and what their rewards mean for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timesight.errors import SampleError
+from timesight.policy.encode import collate
+from timesight.policy.generate import generate
+from timesight.policy.policy import Policy
+from timesight.train.advantages import group_spread
+from timesight.train.dataset import PromptDataset, PromptItem, make_schedule
+from timesight.train.recipe import GrpoRecipe
+from timesight.train.rollout import NO_SPREAD, Rollout, score_replies
+from timesight.train.run import load_model, load_samples
+
+NUM_PROMPTS = 50
+RARELY, MOSTLY, NEARLY_ALWAYS = 0.1, 0.5, 0.95
+
+
+@dataclass(frozen=True)
+class TaskPreview:
+    """One task's replies before training."""
+
+    task: str
+    num_prompts: int
+    parts: dict[str, float]  # mean of each reward part
+    no_spread_share: float  # of groups whose replies all earn the same
+    truncated_share: float
+
+    def advice(self) -> list[str]:
+        """What the figures mean for training, in sentences; empty where nothing stands out."""
+        said = []
+        others = [value for name, value in self.parts.items() if name != "format"]
+        if self.parts.get("format", 1.0) < RARELY:
+            said.append("The model hardly ever answers in the form it is asked for: some SFT first would teach it.")
+        if self.truncated_share > RARELY:
+            said.append("Many replies are cut off: raise grpo.max_completion_length.")
+        if others and min(others) >= NEARLY_ALWAYS:
+            said.append("Nearly all replies are right already: there is little to learn here.")
+        elif others and max(others) == 0:
+            said.append("No reply earned anything but for its form: nothing tells better from worse.")
+        elif self.no_spread_share > MOSTLY:
+            said.append(
+                "In most groups all replies earn the same and teach nothing: more generations, a higher "
+                "temperature or samples of middling difficulty would help."
+            )
+        return said
+
+
+def preview(
+    recipe: GrpoRecipe,
+    out: Path,
+    num_prompts: int = NUM_PROMPTS,
+    on_prompts: Callable[[int], None] = lambda n: None,
+) -> list[TaskPreview]:
+    """Sample a group of replies to each of ``num_prompts`` prompts from the model that ``recipe`` starts from.
+
+    A made world is written to ``out``. ``on_prompts`` is told how many prompts are done. Raises what reading data
+    and models raises.
+    """
+    samples = [sample for sample in load_samples(recipe.data, out) if not sample.problems]
+    if not samples:
+        raise SampleError("none of the samples has truth that can be trained on")
+    policy = load_model(recipe, out, samples)
+    schedule = make_schedule(samples, num_prompts, seed=recipe.seed, think_share=float(recipe.think))
+    dataset = PromptDataset(policy, samples, schedule, recipe.video)
+    rollouts = []
+    for first in range(0, len(dataset), recipe.train.batch_size):
+        items = [dataset[index] for index in range(first, min(first + recipe.train.batch_size, len(dataset)))]
+        readable = [item for item in items if isinstance(item, PromptItem)]
+        if readable:
+            rollouts.append(_roll_out(policy, readable, recipe))
+        on_prompts(len(items))
+    return summarize(rollouts)
+
+
+def _roll_out(policy: Policy, items: list[PromptItem], recipe: GrpoRecipe) -> Rollout:
+    sampled = generate(
+        policy,
+        collate(policy, [item.encoded for item in items]),
+        num_generations=recipe.grpo.num_generations,
+        max_new_tokens=recipe.grpo.max_completion_length,
+        temperature=recipe.grpo.temperature,
+    )
+    return score_replies(items, sampled, recipe.grpo, policy.device)
+
+
+def summarize(rollouts: Sequence[Rollout]) -> list[TaskPreview]:
+    """One preview a task, sorted by name."""
+    summaries = []
+    for task in sorted({name for rollout in rollouts for name in rollout.tasks}):
+        values: dict[str, list[float]] = {}
+        spreads: list[float] = []
+        truncated: list[bool] = []
+        for rollout in rollouts:
+            group = rollout.rewards.shape[1]
+            for index, name in enumerate(rollout.tasks):
+                if name != task:
+                    continue
+                rows = slice(index * group, (index + 1) * group)
+                spreads += group_spread(rollout.rewards[index : index + 1]).tolist()
+                truncated += rollout.sampled.truncated[rows]
+                for parts in rollout.parts[rows]:
+                    for part, value in parts.items():
+                        values.setdefault(part, []).extend([] if value is None else [value])
+        summaries.append(
+            TaskPreview(
+                task=task,
+                num_prompts=len(spreads),
+                parts={part: sum(v) / len(v) for part, v in sorted(values.items()) if v},
+                no_spread_share=sum(spread < NO_SPREAD for spread in spreads) / len(spreads),
+                truncated_share=sum(truncated) / len(truncated),
+            )
+        )
+    return summaries
