@@ -107,6 +107,15 @@ class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is un
             self._bar.__exit__(None, None, None)
 
 
+def figure_table(title: str, columns: str) -> Table:
+    """A table of figures: a name, then the right-aligned ``columns`` (names with spaces between)."""
+    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0, 0, 1))
+    table.add_column("")
+    for name in columns.split():
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
 def metric_table(title: str, columns: dict[str, dict[str, str]]) -> Table:
     """Rows by metric, one column for each system; cells are ready to print."""
     table = Table(title=title, title_justify="left", title_style="bold")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from transformers import DynamicCache
 from timesight.policy.encode import PromptBatch
 from timesight.policy.logprobs import sampling_logits
 from timesight.policy.policy import Policy
-from timesight.policy.vision import encode_vision
+from timesight.policy.vision import VisionFeatures, encode_vision
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ def generate(
     num_generations: int = 1,
     max_new_tokens: int = 256,
     temperature: float = 1.0,
-    features: Any = None,
+    features: VisionFeatures | None = None,
 ) -> Sampled:
     """Sample ``num_generations`` replies to each prompt; ``temperature`` 0 is greedy.
 
@@ -69,7 +68,12 @@ class _Row:
 
 
 def _decode(
-    policy: Policy, prompts: PromptBatch, group: int, max_new_tokens: int, temperature: float, features: Any
+    policy: Policy,
+    prompts: PromptBatch,
+    group: int,
+    max_new_tokens: int,
+    temperature: float,
+    features: VisionFeatures | None,
 ) -> list[_Row]:
     cache = DynamicCache(config=policy.model.config.get_text_config())
     features = encode_vision(policy, prompts) if features is None else features

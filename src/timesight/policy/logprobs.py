@@ -5,8 +5,6 @@ B prompts, G completions a prompt, R = B · G rows, C completion length, T compl
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -14,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from timesight.policy.encode import PromptBatch
 from timesight.policy.packing import Completions, pack, whole_prompt_reason
 from timesight.policy.policy import Policy
-from timesight.policy.vision import encode_vision, repeat_vision
+from timesight.policy.vision import VisionFeatures, encode_vision, repeat_vision
 
 CHUNK_ELEMENTS = 2**25  # of float32 vocabulary scores held at one time: 128 MiB
 
@@ -24,7 +22,7 @@ def completion_logprobs(
     prompts: PromptBatch,
     completions: Completions,
     *,
-    features: Any = None,
+    features: VisionFeatures | None = None,
     temperature: float = 1.0,
     packed: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -49,7 +47,7 @@ def completion_logprobs(
 
 
 def _packed_logits(
-    policy: Policy, prompts: PromptBatch, completions: Completions, features: Any
+    policy: Policy, prompts: PromptBatch, completions: Completions, features: VisionFeatures
 ) -> tuple[Tensor, Tensor]:
     row = pack(prompts, completions, policy.processor.tokenizer.pad_token_id)
     output = policy.model(
@@ -65,7 +63,7 @@ def _packed_logits(
 
 
 def _plain_logits(
-    policy: Policy, prompts: PromptBatch, completions: Completions, features: Any
+    policy: Policy, prompts: PromptBatch, completions: Completions, features: VisionFeatures
 ) -> tuple[Tensor, Tensor]:
     rows = completions.prompt_of
     num_tokens = completions.ids.shape[1]

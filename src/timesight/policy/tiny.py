@@ -34,6 +34,7 @@ from timesight.tasks import TASKS
 from timesight.types import Sample, TextPart
 
 Family = Literal["qwen2_5_vl", "qwen3_vl"]
+Size = Literal["tiny", "small"]
 EMBEDDED = "tiny"
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -49,7 +50,10 @@ VISION_CONFIG = {  # what both families' towers share
     "num_heads": 4,
     "spatial_merge_size": 2,
     "temporal_patch_size": 2,
-    "out_hidden_size": 192,
+}
+TEXT_SIZES: dict[str, dict[str, int]] = {
+    "tiny": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 6},
+    "small": {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 8},
 }
 # What a token may span: a tag; a single digit, so that times are read and written digit by digit; a word or
 # punctuation with the space before it, and the space after it where a digit follows.
@@ -84,16 +88,16 @@ def embed(trained: str | Path) -> None:
     AutoProcessor.from_pretrained(checkpoint).save_pretrained(target)
 
 
-def create(out: Path, family: Family, seed: int, texts: list[Sample]) -> None:
+def create(out: Path, family: Family, seed: int, texts: list[Sample], size: Size = "tiny") -> None:
     """Write a new model of ``family`` with random weights of ``seed`` to ``out``.
 
-    Its tokenizer is learned from the prompts and gold replies of ``texts``; any other text still encodes,
-    byte by byte.
+    ``tiny`` has 2.7 million parameters, ``small`` 6 million. The tokenizer is learned from the prompts and gold
+    replies of ``texts``; any other text still encodes, byte by byte.
     """
     tokenizer = _tokenizer(texts)
     torch.manual_seed(seed)
     if family == "qwen2_5_vl":
-        model: Any = Qwen2_5_VLForConditionalGeneration(_qwen2_5_config(tokenizer))
+        model: Any = Qwen2_5_VLForConditionalGeneration(_qwen2_5_config(tokenizer, size))
         processor: Any = Qwen2_5_VLProcessor(
             image_processor=Qwen2VLImageProcessor(patch_size=14),
             tokenizer=tokenizer,
@@ -101,7 +105,7 @@ def create(out: Path, family: Family, seed: int, texts: list[Sample]) -> None:
             chat_template=CHAT_TEMPLATE,
         )
     else:
-        model = Qwen3VLForConditionalGeneration(_qwen3_config(tokenizer))
+        model = Qwen3VLForConditionalGeneration(_qwen3_config(tokenizer, size))
         processor = Qwen3VLProcessor(
             image_processor=Qwen2VLImageProcessor(patch_size=16),
             tokenizer=tokenizer,
@@ -165,13 +169,10 @@ def _token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     }
 
 
-def _text_config(tokenizer: PreTrainedTokenizerFast, **rope: Any) -> dict[str, Any]:
+def _text_config(tokenizer: PreTrainedTokenizerFast, size: Size, **rope: Any) -> dict[str, Any]:
     return {
         "vocab_size": len(tokenizer),
-        "hidden_size": 192,
-        "intermediate_size": 512,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 6,
+        **TEXT_SIZES[size],
         "num_key_value_heads": 2,
         "max_position_embeddings": 32768,
         "initializer_range": INITIALIZER_RANGE,
@@ -184,29 +185,32 @@ def _text_config(tokenizer: PreTrainedTokenizerFast, **rope: Any) -> dict[str, A
     }
 
 
-def _qwen2_5_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+def _qwen2_5_config(tokenizer: PreTrainedTokenizerFast, size: Size) -> Qwen2_5_VLConfig:
     return Qwen2_5_VLConfig(
-        text_config=_text_config(tokenizer, mrope_section=[8, 4, 4]),
+        text_config=_text_config(tokenizer, size, mrope_section=[8, 4, 4]),
         vision_config=VISION_CONFIG
         | {
             "patch_size": 14,
             "tokens_per_second": 2,
             "window_size": 112,
             "fullatt_block_indexes": [2],
+            "out_hidden_size": TEXT_SIZES[size]["hidden_size"],
         },
         tie_word_embeddings=True,
         **_token_ids(tokenizer),
     )
 
 
-def _qwen3_config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
+def _qwen3_config(tokenizer: PreTrainedTokenizerFast, size: Size) -> Qwen3VLConfig:
     return Qwen3VLConfig(
-        text_config=_text_config(tokenizer, mrope_section=[8, 4, 4], mrope_interleaved=True) | {"head_dim": 32},
+        text_config=_text_config(tokenizer, size, mrope_section=[8, 4, 4], mrope_interleaved=True)
+        | {"head_dim": 32},
         vision_config=VISION_CONFIG
         | {
             "patch_size": 16,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [1],
+            "out_hidden_size": TEXT_SIZES[size]["hidden_size"],
         },
         tie_word_embeddings=True,
         **_token_ids(tokenizer),

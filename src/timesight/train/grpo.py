@@ -28,7 +28,7 @@ from timesight.policy.encode import PromptBatch, collate
 from timesight.policy.generate import generate
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.policy import Policy
-from timesight.policy.vision import encode_vision
+from timesight.policy.vision import VisionFeatures
 from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
@@ -45,7 +45,7 @@ class Experience:
     """A batch of prompts with rewarded replies, and what is needed to learn from it more than once."""
 
     prompts: PromptBatch
-    features: Any  # of the videos; None once a step has made them stale
+    features: VisionFeatures | None  # None once a step has made them stale
     rollout: Rollout
     advantages: Tensor  # (B · G,)
     ref_logps: Tensor | None  # (B · G, C)
@@ -91,8 +91,8 @@ class GrpoTrainer(PromptTrainer):
             return None
         policy, settings = self.policy, self.recipe.grpo
         prompts = collate(policy, [item.encoded for item in items])
-        with self.stage("encode"), policy.precision():
-            features = encode_vision(policy, prompts)
+        with self.stage("encode"):
+            features = self.encode(prompts)
         with self.stage("sample"):
             sampled = generate(
                 policy,
@@ -167,7 +167,7 @@ class GrpoTrainer(PromptTrainer):
             everywhere = {"rewards": torch.tensor([r for r, _ in rows]), "tasks": [task for _, task in rows]}
         return self._scaling(rollout.rewards, rollout.tasks, everywhere)
 
-    def _reference_logps(self, prompts: PromptBatch, rollout: Rollout, features: Any) -> Tensor | None:
+    def _reference_logps(self, prompts: PromptBatch, rollout: Rollout, features: VisionFeatures) -> Tensor | None:
         if self._reference is None:
             return None
         shared = None if self.policy.trains_vision else features

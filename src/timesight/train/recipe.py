@@ -79,8 +79,18 @@ class TrainSettings(Settings):
     freeze: tuple[VisionPart, ...] = ()
     lora: LoraSettings | None = None
     gradient_checkpointing: bool = False
+    keep_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
+    keep_features_gb: float = Field(default=100.0, gt=0)
     max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl
+
+    @model_validator(mode="after")
+    def _kept_features_stay_true(self) -> TrainSettings:
+        if self.keep_features is not None and self.lora is None and set(self.freeze) != {"tower", "merger"}:
+            raise ValueError(
+                "keep_features needs a vision tower that does not learn: freeze: [tower, merger], or lora"
+            )
+        return self
 
 
 class ValidationSettings(Settings):

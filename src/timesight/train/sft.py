@@ -25,5 +25,5 @@ class SftTrainer(PromptTrainer):
         replies = [[*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id] for gold in golds]
         prompts = collate(policy, [item.encoded for item in items])
         completions = Completions.of(replies, len(items), policy.device)
-        logps, _ = completion_logprobs(policy, prompts, completions)
+        logps, _ = completion_logprobs(policy, prompts, completions, features=self.encode(prompts))
         return -logps.sum() / completions.mask.sum()

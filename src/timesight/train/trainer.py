@@ -21,8 +21,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 
 from timesight.errors import RecipeError, TrainingError
 from timesight.infer.answer import MAX_NEW_TOKENS
+from timesight.policy.encode import PromptBatch
 from timesight.policy.load import ADAPTER_FILE
 from timesight.policy.policy import Policy
+from timesight.policy.vision import FeatureStore, VisionFeatures, encode_vision
 from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
 from timesight.train.recipe import GrpoRecipe, SftRecipe
 from timesight.train.validate import REWARD, validate
@@ -49,6 +51,7 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         self.recipe = recipe
         self.quarantine = Quarantine(out / "quarantine.jsonl", recipe.train.max_broken_share)
         self._stats: dict[str, list[float]] = defaultdict(list)
+        self._feature_store = _feature_store(recipe, policy)
         self._staged_s = 0.0
         self._logged = time.perf_counter()
         super().__init__(
@@ -62,6 +65,11 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         )
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
+
+    def encode(self, prompts: PromptBatch) -> VisionFeatures:
+        """The videos of ``prompts`` through the vision tower, or from the folder of kept features."""
+        with self.policy.precision():
+            return encode_vision(self.policy, prompts, self._feature_store)
 
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
         """The loss of one batch of readable prompts; there may be none left."""
@@ -144,7 +152,7 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
             max_new_tokens=max_new_tokens,
         )
         self.log(figures)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures | {f"eval_{REWARD}": figures[REWARD]}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -198,6 +206,13 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: i
     per_step = recipe.train.batch_size * recipe.train.accumulation * num_processes
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
     return recipe.train.max_steps or math.ceil(recipe.train.epochs * num_samples / per_step) * num_iterations
+
+
+def _feature_store(recipe: SftRecipe | GrpoRecipe, policy: Policy) -> FeatureStore | None:
+    settings = recipe.train
+    if settings.keep_features is None:
+        return None
+    return FeatureStore(settings.keep_features, policy, max_bytes=int(settings.keep_features_gb * 1e9))
 
 
 def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> TrainingArguments:

@@ -1,0 +1,1 @@
+"""Measuring speed and memory; figures are printed, nothing fails by the clock."""
