@@ -22,6 +22,9 @@ def add_adapter(policy: Policy, *, r: int, alpha: int, dropout: float) -> None:
     policy.model.add_adapter(
         LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=TARGETS, task_type="CAUSAL_LM")
     )
+    for parameter in policy.model.parameters():
+        if parameter.requires_grad:  # small steps vanish in the base model's bf16
+            parameter.data = parameter.data.float()
 
 
 @contextmanager

@@ -34,18 +34,20 @@ def load_policy(
 
     A PEFT adapter's folder gives its base model with the adapter merged into it.
 
-    ``dtype``: ``float32``, ``bfloat16``, ``as_saved``, or ``auto``: on GPUs the checkpoint's own type, on CPUs
-    float32 weights with bf16 matrix products where the processor has instructions for them. ``quantize="4bit"``
-    keeps the weights of linear layers in four bits (NF4). Raises InputError.
+    ``dtype``: ``float32``, ``bfloat16``, ``as_saved``; ``mixed``: float32 weights with bf16 matrix products where
+    the processor has instructions for them, as training needs (steps of 1e-6 vanish in bf16 weights); ``auto``:
+    mixed on CPUs, as saved on GPUs. ``quantize="4bit"`` keeps the weights of linear layers in four bits (NF4).
+    Raises InputError.
     """
     where = resolve(path)
     adapter = Path(where) if (Path(where) / ADAPTER_FILE).is_file() else None
-    base = where if adapter is None else _base_of(adapter)
+    base = base_folder(path)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     on_cpu = device.startswith("cpu")
     kinds: dict[str, Any] = {
         "float32": torch.float32,
         "bfloat16": torch.bfloat16,
+        "mixed": torch.float32,
         "as_saved": "auto",
         "auto": torch.float32 if on_cpu else "auto",
     }
@@ -63,7 +65,7 @@ def load_policy(
         raise InputError(f"cannot load a model from {base}: {first_line}") from None
     if quantize is None:
         model = model.to(device)
-    return as_policy(model, processor, str(path), autocast_bf16=dtype == "auto" and on_cpu)
+    return as_policy(model, processor, str(path), autocast_bf16=dtype == "mixed" or (dtype == "auto" and on_cpu))
 
 
 def resolve(path: str | Path) -> str | Path:
@@ -82,6 +84,12 @@ def resolve(path: str | Path) -> str | Path:
     if looks_local and not folder.exists():
         raise InputError(f"no model at {path}: there is no such folder")
     return path
+
+
+def base_folder(path: str | Path) -> str | Path:
+    """Where the configuration and weights of ``path`` are: an adapter's are those of its base model."""
+    where = resolve(path)
+    return _base_of(Path(where)) if (Path(where) / ADAPTER_FILE).is_file() else where
 
 
 def _base_of(adapter: Path) -> str:

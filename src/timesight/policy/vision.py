@@ -95,7 +95,7 @@ class FeatureStore:
         self._num_bytes = sum(file.stat().st_size for file in folder.iterdir())
 
     def key(self, patches: Tensor, grid_thw: Tensor) -> str:
-        """The name of one video's features, from the tower's input: ``patches`` (N, patch_dim), ``grid_thw`` (3,)."""
+        """The name of one video's features, from what the tower is given: (N, patch_dim) and (3,)."""
         digest = self._tower.copy()
         digest.update(_bytes(patches))
         digest.update(str(grid_thw.tolist()).encode())

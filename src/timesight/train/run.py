@@ -132,7 +132,9 @@ def load_model(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample])
     """
     if not recipe.model.startswith(NEW):
         lora = recipe.train.lora
-        return load_policy(recipe.model, quantize=None if lora is None else lora.quantize)
+        if lora is not None:
+            return load_policy(recipe.model, quantize=lora.quantize)
+        return load_policy(recipe.model, dtype="mixed")
     family = recipe.model.removeprefix(NEW)
     if family not in ("qwen2_5_vl", "qwen3_vl"):
         raise InputError(f"model {recipe.model}: new models are new:qwen2_5_vl and new:qwen3_vl")

@@ -1,0 +1,42 @@
+"""How fast this machine multiplies and reads: the rates that costs are divided by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+SIDE = 2048
+COPY_BYTES = 2**28
+REPEATS = 5
+
+
+def matrix_rate() -> float:
+    """Operations a second of a large bf16 matrix product."""
+    device = _device()
+    a = torch.randn(SIDE, SIDE, device=device).bfloat16()
+    return 2.0 * SIDE**3 / _fastest(lambda: a @ a)
+
+
+def memory_rate() -> float:
+    """Bytes a second read while a large tensor is summed up."""
+    data = torch.zeros(COPY_BYTES // 4, device=_device())
+    return COPY_BYTES / _fastest(data.sum)
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _fastest(run: Callable[[], Any]) -> float:
+    run()
+    times = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+    return min(times)

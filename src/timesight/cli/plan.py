@@ -1,0 +1,80 @@
+"""``timesight plan``: what a recipe will need, before it is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from timesight.cli.options import json_option
+
+
+@click.command(
+    epilog="Example: timesight plan charades/grpo-24gb --samples 12408",
+    short_help="Say what a recipe will need: tokens, memory, time.",
+)
+@click.argument("recipe")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
+@click.option(
+    "--samples", type=click.IntRange(1), help="Size of the training set; else the recipe's file is counted."
+)
+@click.option("--cards", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--tflops", type=float, help="bf16 rate of a card, in 1e12 operations a second; else measured here.")
+@click.option("--gbs", type=float, help="Memory rate of a card, in GB a second; else measured here.")
+@json_option
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    samples: int | None,
+    cards: int,
+    tflops: float | None,
+    gbs: float | None,
+    as_json: bool,
+) -> None:
+    """Compute tokens, memory and time of RECIPE, a YAML file or the name of a shipped recipe.
+
+    Memory is computed from the model's shapes, at the longest prompts and replies the recipe allows. Time comes
+    from the rates of this machine, or from the ones given, and is a lower bound: no kernel reaches them.
+    """
+    from timesight.bench.rates import matrix_rate, memory_rate
+    from timesight.cli.console import OUT, metric_table, print_json, quiet_libraries
+    from timesight.policy.outline import outline
+    from timesight.train.cost import plan
+    from timesight.train.recipe import load_recipe
+
+    quiet_libraries()
+    settings = load_recipe(recipe, overrides)
+    count = samples or _count(settings)
+    model = outline(settings.model)
+    result = plan(settings, model, count, cards)
+    seconds = result.seconds_per_step(
+        tflops * 1e12 if tflops else matrix_rate(), gbs * 1e9 if gbs else memory_rate(), settings.train.accumulation
+    )
+    if as_json:
+        print_json(
+            {
+                "tokens_per_step": result.tokens_per_step,
+                "memory_gb": round(result.memory_gb, 1),
+                "seconds_per_step": round(seconds, 2),
+                "steps": result.steps,
+                "memory": {name: round(gb, 2) for name, gb in result.memory.items()},
+                "parameters": model.total,
+            }
+        )
+        return
+    parts = {name: f"{gb:.1f}" for name, gb in result.memory.items()} | {
+        "at its fullest": f"{result.memory_gb:.1f}"
+    }
+    OUT.print(metric_table(f"{settings.model}, {model.total / 1e9:.2f} billion weights", {"GB a card": parts}))
+    OUT.print(f"{result.tokens_per_step:,} tokens a step, {result.steps:,} steps")
+    OUT.print(f"{seconds:.1f} s a step at the least, {seconds * result.steps / 3600:.1f} h in all")
+
+
+def _count(settings: Any) -> int:
+    """Samples of the recipe's own file; a made world has about 3.5 questions a video."""
+    from timesight.data import read_jsonl
+
+    if settings.data.world is not None:
+        return round(3.5 * int(settings.data.world.num_videos))
+    return len(read_jsonl(Path(settings.data.jsonl)))
