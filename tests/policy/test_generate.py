@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from timesight.data import read_jsonl
+from timesight.policy import generate as generate_module
 from timesight.policy.encode import EncodedPrompt, PromptBatch, collate, encode_prompt, encode_sample
 from timesight.policy.generate import generate
 from timesight.policy.load import load_policy
@@ -155,3 +156,19 @@ def test_the_videos_time_reaches_the_training_logprobs(policy: Policy, samples: 
         for shown in (frames, slow)
     ]
     assert (logps[0] - logps[1]).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("reason", [None, "its attention is another"])
+def test_caches_stay_right_while_replies_end(
+    policy: Policy, samples: list[Sample], reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seventh of the tokens end a reply: slots are dropped, filled and dropped again, all along the way."""
+    monkeypatch.setattr(generate_module, "whole_prompt_reason", lambda policy: reason)
+    prompts = collate(policy, encode(policy, samples))
+    policy.__dict__["end_ids"] = frozenset(range(10, policy.model.config.get_text_config().vocab_size, 7))
+    torch.manual_seed(1)
+    sampled = generate(policy, prompts, num_generations=6, max_new_tokens=24)
+    assert len({len(ids) for ids in sampled.ids}) > 6
+    logps = score(policy, prompts, sampled.ids, 6)
+    for row, seen in zip(logps, sampled.logps, strict=True):
+        torch.testing.assert_close(row[: len(seen)], torch.tensor(seen), atol=1e-4, rtol=1e-4)

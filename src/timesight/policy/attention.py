@@ -7,6 +7,8 @@ Two patterns are computed here because nothing stock computes them well:
 - *shared prefix*, in the text model: one row ``[prompts | completions]`` in which each completion sees its
   prompt and itself. No mask over the row is ever made, so cost and memory grow with what is attended, not with
   the row squared.
+- *shared past*, while sampling: the replies of a group each have a cache of their own tokens, and the cache of
+  their prompt is there once for all of them.
 
 Letters in shapes: L tokens in the row, B prompts, G completions a prompt, P and C padded prompt and completion
 lengths, H query heads, K key heads, d head size.
@@ -52,6 +54,19 @@ class SharedPrefix:
         return self.prompts.shape[1] + self.completions.shape[2]
 
 
+@dataclass(frozen=True, eq=False)
+class SharedPast:
+    """Prompts that replies go on from; given to the model as the argument ``shared_past``."""
+
+    cache: Any  # keys and values of the prompts, layer by layer: (B, K, P, d)
+    padding: Tensor  # (B, P) True where there is no token
+
+    def select(self, prompts: Tensor) -> SharedPast:
+        """The past of ``prompts`` alone."""
+        self.cache.batch_select_indices(prompts)
+        return SharedPast(self.cache, self.padding[prompts])
+
+
 def install_attention(model: Any) -> None:
     """Make ``model`` use the functions of this file; what else it is asked to do goes to its former attention."""
     on_cpu = model.device.type == "cpu"
@@ -73,10 +88,15 @@ def _register_text(former: str) -> str:
             otherwise, mask = ALL_ATTENTION_FUNCTIONS[former], ALL_MASK_ATTENTION_FUNCTIONS[former]
 
         def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-            layout = kwargs.pop("shared_prefix", None)
-            if layout is None:
-                return otherwise(module, query, key, value, *args, **kwargs)
-            return shared_prefix_attention(query, key, value, layout, kwargs.get("scaling")), None
+            layout, past = kwargs.pop("shared_prefix", None), kwargs.pop("shared_past", None)
+            scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
+            if layout is not None:
+                return shared_prefix_attention(query, key, value, layout, scaling), None
+            if past is not None:
+                layer = past.cache.layers[module.layer_idx]
+                shared = (layer.keys, layer.values, past.padding)
+                return shared_past_attention(query, key, value, *shared, scaling), None
+            return otherwise(module, query, key, value, *args, **kwargs)
 
         AttentionInterface.register(name, attend)
         AttentionMaskInterface.register(name, mask)
@@ -84,7 +104,7 @@ def _register_text(former: str) -> str:
 
 
 def shared_prefix_attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: SharedPrefix, scaling: float | None = None
+    query: Tensor, key: Tensor, value: Tensor, layout: SharedPrefix, scaling: float
 ) -> Tensor:
     """Causal attention in which each completion sees its own prompt and itself.
 
@@ -93,9 +113,40 @@ def shared_prefix_attention(
     """
     plain = query.device.type == "cpu" and layout.longest <= MAX_PLAIN_LENGTH
     attend = _prefix_plain if plain else _prefix_fused
-    prompts, completions = attend(query[0], key[0], value[0], layout, scaling or query.shape[-1] ** -0.5)
+    prompts, completions = attend(query[0], key[0], value[0], layout, scaling)
     slots = torch.cat([prompts.flatten(0, 1), completions.flatten(0, 2)])  # (B · P + B · G · C, H, d)
     return slots.index_select(0, layout.restore)[None]
+
+
+def shared_past_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    past_key: Tensor,
+    past_value: Tensor,
+    past_padding: Tensor,
+    scaling: float,
+) -> Tensor:
+    """The next token of B · G replies, G to each prompt, attends to its prompt and to what it has said.
+
+    query (B·G, H, 1, d), own key and value (B·G, K, t, d), past key and value (B, K, P, d), padding (B, P)
+    → (B·G, 1, H, d).
+    """
+    (rows, heads, _, size), kv_heads = query.shape, key.shape[1]
+    prompts, _, length, _ = past_key.shape
+    group, repeats = rows // prompts, heads // kv_heads
+    q = query.view(prompts, group, kv_heads, repeats, size)
+    to_past = q.transpose(1, 2).flatten(2, 3) @ past_key.to(q.dtype).mT  # (B, K, G · H/K, P)
+    to_past = to_past.masked_fill(past_padding[:, None, None], float("-inf"))
+    to_past = to_past.view(prompts, kv_heads, group, repeats, length).transpose(1, 2)
+    to_own = q.view(rows, kv_heads, repeats, size) @ key.mT  # (B·G, K, H/K, t)
+    scores = torch.cat([to_past.reshape(rows, kv_heads, repeats, length), to_own], dim=-1)
+    weights = torch.softmax(scores * scaling, dim=-1, dtype=torch.float32).to(value.dtype)
+    on_past = weights[..., :length].view(prompts, group, kv_heads, repeats, length)
+    from_past = on_past.transpose(1, 2).flatten(2, 3) @ past_value.to(value.dtype)  # (B, K, G · H/K, d)
+    from_past = from_past.view(prompts, kv_heads, group, repeats, size).transpose(1, 2)
+    out = from_past.reshape(rows, kv_heads, repeats, size) + weights[..., length:] @ value
+    return out.reshape(rows, 1, heads, size)
 
 
 def _pick(rows: Tensor, index: Tensor) -> Tensor:

@@ -1,19 +1,22 @@
-"""Sampling replies: each prompt is prefilled once, its cache is widened to the group, then decoded together.
+"""Sampling replies: each prompt is prefilled once, and its cache is there once for the whole group.
 
 B prompts, G replies a prompt, R = B · G rows, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from timesight.policy.attention import SharedPast
 from timesight.policy.encode import PromptBatch
 from timesight.policy.logprobs import sampling_logits
+from timesight.policy.packing import NO_MASK, whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.vision import VisionFeatures, encode_vision
 
@@ -86,33 +89,105 @@ def _decode(
         use_cache=True,
         logits_to_keep=1,
     )
-    cache.batch_repeat_interleave(group)
+    past: _Past = (_SharedPast if whole_prompt_reason(policy) is None else _WidenedPast)(
+        policy, prompts, cache, group
+    )
     logits = output.logits[:, -1].repeat_interleave(group, dim=0)  # (R, V)
-    mask = prompts.mask.repeat_interleave(group, dim=0)
     position = prompts.next_position.repeat_interleave(group)  # (R,)
     rows = [_Row([], []) for _ in range(len(logits))]
-    alive = list(range(len(rows)))
+    slots = list(range(len(rows)))  # the row that each slot of the batch goes on with
     for step in range(max_new_tokens):
         tokens, logps = _draw(policy, logits, temperature)
-        _append(rows, alive, tokens.tolist(), logps.tolist())
-        keep = [i for i, row in enumerate(alive) if rows[row].ids[-1] not in policy.end_ids]
-        if not keep or step == max_new_tokens - 1:
+        _append(rows, slots, step, tokens.tolist(), logps.tolist())
+        kept = past.keep(_alive(rows, slots, policy.end_ids))
+        if not kept or step == max_new_tokens - 1:
             break
-        if len(keep) < len(alive):
-            index = torch.tensor(keep, device=tokens.device)
-            cache.batch_select_indices(index)
-            tokens, mask, position = tokens[index], mask[index], position[index]
-            alive = [alive[i] for i in keep]
-        mask = torch.nn.functional.pad(mask, (0, 1), value=1)
-        logits = policy.model(
-            input_ids=tokens[:, None],
-            attention_mask=mask,
-            position_ids=position.expand(3, -1)[:, :, None],
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
+        if kept != list(range(len(slots))):
+            index = torch.tensor(kept, device=tokens.device)
+            past.select(index)
+            tokens, position, slots = tokens[index], position[index], [slots[i] for i in kept]
+        logits = past.advance(tokens, position)
         position = position + 1
     return rows
+
+
+class _Past(Protocol):
+    """What replies go on from."""
+
+    def keep(self, alive: Sequence[bool]) -> list[int]:
+        """The slots that stay in the batch; a slot may stand in for another to keep the batch in shape."""
+
+    def select(self, index: Tensor) -> None:
+        """Leave all other slots behind."""
+
+    def advance(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """One more token in each slot (R,), at ``position`` (R,); logits (R, V) of the next."""
+
+
+class _SharedPast:
+    """The prompts' cache, there once, and a cache of each reply's own tokens."""
+
+    def __init__(self, policy: Policy, prompts: PromptBatch, cache: Any, group: int) -> None:
+        self._policy = policy
+        self._prompts = SharedPast(cache, prompts.mask == 0)
+        self._own = DynamicCache(config=policy.model.config.get_text_config())
+        self._group = group
+
+    def keep(self, alive: Sequence[bool]) -> list[int]:
+        # Every prompt keeps as many slots as the one with most replies alive; the first of its own fill them up.
+        groups = [range(first, first + self._group) for first in range(0, len(alive), self._group)]
+        living = [mine for slots in groups if (mine := [slot for slot in slots if alive[slot]])]
+        most = max(map(len, living), default=0)
+        return [slot for mine in living for slot in mine + mine[:1] * (most - len(mine))]
+
+    def select(self, index: Tensor) -> None:
+        prompt_of = torch.div(index, self._group, rounding_mode="floor")
+        prompts: Tensor = torch.unique_consecutive(prompt_of)
+        if len(prompts) < len(self._prompts.padding):
+            self._prompts = self._prompts.select(prompts)
+        self._group = len(index) // len(prompts)
+        if self._own.get_seq_length() > 0:
+            self._own.batch_select_indices(index)
+
+    def advance(self, tokens: Tensor, position: Tensor) -> Tensor:
+        return _next_logits(
+            self._policy, tokens, position, NO_MASK.to(tokens.device), self._own, shared_past=self._prompts
+        )
+
+
+class _WidenedPast:
+    """The prompts' cache repeated for each reply: for models whose attention is not ours."""
+
+    def __init__(self, policy: Policy, prompts: PromptBatch, cache: Any, group: int) -> None:
+        self._policy = policy
+        self._cache = cache
+        self._cache.batch_repeat_interleave(group)
+        self._mask = prompts.mask.repeat_interleave(group, dim=0)
+
+    def keep(self, alive: Sequence[bool]) -> list[int]:
+        return [slot for slot, is_alive in enumerate(alive) if is_alive]
+
+    def select(self, index: Tensor) -> None:
+        self._cache.batch_select_indices(index)
+        self._mask = self._mask[index]
+
+    def advance(self, tokens: Tensor, position: Tensor) -> Tensor:
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        return _next_logits(self._policy, tokens, position, self._mask, self._cache)
+
+
+def _next_logits(
+    policy: Policy, tokens: Tensor, position: Tensor, mask: Tensor, cache: Any, **shared: SharedPast
+) -> Tensor:
+    logits: Tensor = policy.model(
+        input_ids=tokens[:, None],
+        attention_mask=mask,
+        position_ids=position.expand(3, -1)[:, :, None],
+        past_key_values=cache,
+        use_cache=True,
+        **shared,
+    ).logits[:, -1]
+    return logits
 
 
 def _draw(policy: Policy, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -122,7 +197,17 @@ def _draw(policy: Policy, logits: Tensor, temperature: float) -> tuple[Tensor, T
     return tokens, logps.gather(-1, tokens[:, None]).squeeze(-1)
 
 
-def _append(rows: Sequence[_Row], alive: Sequence[int], tokens: Sequence[int], logps: Sequence[float]) -> None:
-    for row, token, logp in zip(alive, tokens, logps, strict=True):
-        rows[row].ids.append(token)
-        rows[row].logps.append(logp)
+def _alive(rows: Sequence[_Row], slots: Sequence[int], end_ids: Container[int]) -> list[bool]:
+    """Which slots have a row of their own that goes on; the first of two slots with one row is its own."""
+    first = {row: slot for slot, row in reversed(list(enumerate(slots)))}
+    return [first[row] == slot and rows[row].ids[-1] not in end_ids for slot, row in enumerate(slots)]
+
+
+def _append(
+    rows: Sequence[_Row], slots: Sequence[int], step: int, tokens: Sequence[int], logps: Sequence[float]
+) -> None:
+    """Add a token to each row; of two slots that go on with the same row the first one counts."""
+    for row, token, logp in zip(slots, tokens, logps, strict=True):
+        if len(rows[row].ids) == step:
+            rows[row].ids.append(token)
+            rows[row].logps.append(logp)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from timesight.policy.encode import PromptBatch
-from timesight.policy.packing import Completions, pack, whole_prompt_reason
+from timesight.policy.packing import NO_MASK, Completions, pack, whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.vision import VisionFeatures, encode_vision, repeat_vision
 
@@ -52,7 +52,7 @@ def _packed_logits(
     row = pack(prompts, completions, policy.processor.tokenizer.pad_token_id)
     output = policy.model(
         input_ids=row.input_ids,
-        attention_mask=torch.zeros(1, 1, 1, 1),  # four dimensions: taken as it is, so that none is made
+        attention_mask=NO_MASK.to(row.input_ids.device),
         position_ids=row.position_ids,
         mm_encoder_outputs={"video": features},
         shared_prefix=row.shared_prefix,

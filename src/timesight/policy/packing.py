@@ -19,6 +19,8 @@ from timesight.policy.policy import Policy
 PACKED_FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ROW_MULTIPLE = 64  # rows and slots come in few sizes: matrix kernels are tuned, or on CPUs compiled, for each size
 SLOT_MULTIPLE = 8
+# A mask of four dimensions is taken as it is: with this one no mask is made, and shared attention reads none.
+NO_MASK = torch.zeros(1, 1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
