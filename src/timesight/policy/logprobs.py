@@ -50,7 +50,7 @@ def _packed_logits(
     policy: Policy, prompts: PromptBatch, completions: Completions, features: VisionFeatures
 ) -> tuple[Tensor, Tensor]:
     row = pack(prompts, completions, policy.processor.tokenizer.pad_token_id)
-    output = policy.model(
+    output = policy(
         input_ids=row.input_ids,
         attention_mask=NO_MASK.to(row.input_ids.device),
         position_ids=row.position_ids,
@@ -68,7 +68,7 @@ def _plain_logits(
     rows = completions.prompt_of
     num_tokens = completions.ids.shape[1]
     positions = prompts.next_position[rows][:, None] + torch.arange(num_tokens, device=rows.device)  # (R, C)
-    output = policy.model(
+    output = policy(
         input_ids=torch.cat([prompts.input_ids[rows], completions.ids], dim=1),
         attention_mask=torch.cat([prompts.mask[rows], completions.mask], dim=1),
         position_ids=torch.cat(

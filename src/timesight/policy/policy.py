@@ -26,6 +26,7 @@ class Policy:
     processor: Any
     name: str
     autocast_bf16: bool = False
+    wrapped: Any = None  # the model as a trainer on several cards has wrapped it: gradients are shared through it
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +75,10 @@ class Policy:
             return
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             yield
+
+    def __call__(self, **inputs: Any) -> Any:
+        """A forward pass of the model, through its wrapping where there is one."""
+        return (self.model if self.wrapped is None else self.wrapped)(**inputs)
 
     @property
     def core(self) -> Any:

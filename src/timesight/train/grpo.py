@@ -88,6 +88,7 @@ class GrpoTrainer(PromptTrainer):
     def collect(self, items: list[PromptItem]) -> Experience | None:
         """Encode, sample and reward."""
         if not items:
+            self._rewards_everywhere(None)
             return None
         policy, settings = self.policy, self.recipe.grpo
         prompts = collate(policy, [item.encoded for item in items])
@@ -104,7 +105,7 @@ class GrpoTrainer(PromptTrainer):
             )
         with self.stage("reward"):
             rollout = score_replies(items, sampled, settings, policy.device)
-            advantages = self._advantages(rollout)
+            advantages = self._scaling(rollout.rewards, rollout.tasks, self._rewards_everywhere(rollout))
         with self.stage("reference"):
             ref_logps = self._reference_logps(prompts, rollout, features)
         self.note(**rollout.stats())
@@ -160,12 +161,13 @@ class GrpoTrainer(PromptTrainer):
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
 
-    def _advantages(self, rollout: Rollout) -> Tensor:
-        everywhere = None
-        if self.accelerator.num_processes > 1 and self._scaling.kind in ("batch", "task"):
-            rows = gather_object(list(zip(rollout.rewards.tolist(), rollout.tasks, strict=True)))
-            everywhere = {"rewards": torch.tensor([r for r, _ in rows]), "tasks": [task for _, task in rows]}
-        return self._scaling(rollout.rewards, rollout.tasks, everywhere)
+    def _rewards_everywhere(self, rollout: Rollout | None) -> dict[str, Any] | None:
+        """Rewards and tasks of all processes, where a scale needs them; every process asks, or none goes on."""
+        if self.accelerator.num_processes == 1 or self._scaling.kind not in ("batch", "task"):
+            return None
+        mine = [] if rollout is None else list(zip(rollout.rewards.tolist(), rollout.tasks, strict=True))
+        rows = gather_object(mine)
+        return {"rewards": torch.tensor([rewards for rewards, _ in rows]), "tasks": [task for _, task in rows]}
 
     def _reference_logps(self, prompts: PromptBatch, rollout: Rollout, features: VisionFeatures) -> Tensor | None:
         if self._reference is None:
@@ -188,12 +190,14 @@ class GrpoTrainer(PromptTrainer):
     def _keep(self, rollout: Rollout, advantages: Tensor) -> None:
         """Write the replies of this step, so that a reader can see what is being rewarded."""
         folder = Path(self.args.output_dir) / COMPLETIONS_DIR
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         group = advantages.shape[1]
         step = self.state.global_step + 1
         mode = "a" if step == self._kept_step else "w"  # accumulation adds; a step taken again starts over
         self._kept_step = step
-        with (folder / f"step-{step:06d}.jsonl").open(mode, encoding="utf-8") as out:
+        rank = self.accelerator.process_index
+        name = f"step-{step:06d}.jsonl" if rank == 0 else f"step-{step:06d}.process-{rank}.jsonl"
+        with (folder / name).open(mode, encoding="utf-8") as out:
             for row, (text, parts) in enumerate(zip(rollout.sampled.texts, rollout.parts, strict=True)):
                 record = {
                     "id": rollout.items[row // group].sample.id,

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from transformers import TrainerCallback, set_seed
 
 from timesight.data import read_jsonl
@@ -26,7 +25,7 @@ from timesight.train.dataset import PromptDataset, make_schedule, repeat_steps
 from timesight.train.grpo import GrpoTrainer
 from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, ValidationSettings, dump_recipe
 from timesight.train.sft import SftTrainer
-from timesight.train.trainer import METRICS_FILE, PromptTrainer, num_steps
+from timesight.train.trainer import METRICS_FILE, PromptTrainer, num_steps, this_process
 from timesight.types import Sample
 from timesight.world import Corruption, write_world
 
@@ -54,9 +53,10 @@ def run_recipe(
 
     Raises InputError when ``out`` holds results of another recipe, and whatever reading data and models raises.
     """
-    claim(recipe, out)
+    with this_process().main_process_first():
+        claim(recipe, out)
+        samples = load_samples(recipe.data, out)
     set_seed(recipe.seed)
-    samples = load_samples(recipe.data, out)
     usable = [sample for sample in samples if not sample.problems]
     if not usable:
         raise SampleError(f"none of the {len(samples)} samples has truth that can be trained on")
@@ -66,6 +66,7 @@ def run_recipe(
     if lora is not None:
         add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
     trainer = _trainer(recipe, out, policy, usable, callbacks)
+    set_seed(recipe.seed + this_process().process_index)  # each process samples replies of its own
     checkpoint = trainer.train_or_resume()
     best = trainer.state.best_model_checkpoint
     return RunResult(
@@ -132,16 +133,17 @@ def load_model(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample])
     """
     if not recipe.model.startswith(NEW):
         lora = recipe.train.lora
+        device = str(this_process().device)
         if lora is not None:
-            return load_policy(recipe.model, quantize=lora.quantize)
-        return load_policy(recipe.model, dtype="mixed")
+            return load_policy(recipe.model, device=device, quantize=lora.quantize)
+        return load_policy(recipe.model, device=device, dtype="mixed")
     family = recipe.model.removeprefix(NEW)
     if family not in ("qwen2_5_vl", "qwen3_vl"):
         raise InputError(f"model {recipe.model}: new models are new:qwen2_5_vl and new:qwen3_vl")
     start = out / "start"
     if not (start / "config.json").exists():
         create(start, family, recipe.seed, samples[:2000])  # type: ignore[arg-type] # checked above
-    return load_policy(start)
+    return load_policy(start, device=str(this_process().device))
 
 
 def _trainer(
@@ -151,10 +153,10 @@ def _trainer(
     samples: list[Sample],
     callbacks: Sequence[TrainerCallback],
 ) -> PromptTrainer:
-    steps = num_steps(recipe, len(samples), PartialState().num_processes)
+    steps = num_steps(recipe, len(samples), this_process().num_processes)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_steps": steps})})
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
-    per_step = recipe.train.batch_size * recipe.train.accumulation * PartialState().num_processes
+    per_step = recipe.train.batch_size * recipe.train.accumulation * this_process().num_processes
     num_fresh = math.ceil(steps / num_iterations) * per_step
     schedule = make_schedule(samples, num_fresh, seed=recipe.seed, **_order(recipe))
     schedule = repeat_steps(schedule, per_step, num_iterations)[: steps * per_step]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -80,8 +81,15 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         raise NotImplementedError
 
     def zero_loss(self) -> Tensor:
-        """A loss of 0 that every weight has a part in, for a batch with nothing to learn from."""
-        return torch.stack([p.sum() * 0.0 for p in self.model.parameters() if p.requires_grad]).sum()
+        """A loss of 0 that every weight has a part in, for a batch with nothing to learn from.
+
+        It passes through the model, as the batches of other processes do at the same time.
+        """
+        pad = torch.tensor([[self.policy.processor.tokenizer.pad_token_id]], device=self.policy.device)
+        passed = self.policy(input_ids=pad, attention_mask=torch.ones_like(pad), use_cache=False).logits.sum()
+        weights = torch.stack([p.sum() for p in self.model.parameters() if p.requires_grad])
+        loss: Tensor = (passed + weights.sum()) * 0.0
+        return loss
 
     def kept(self) -> dict[str, Any]:
         """What a checkpoint keeps beside weights and optimiser, as JSON."""
@@ -123,6 +131,7 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
 
     def compute_loss(self, model: Any, inputs: list[Item], **unused: Any) -> Tensor:
         """Set broken videos aside, then the loss of the rest."""
+        self.policy.wrapped = model
         if all(isinstance(item, RepeatItem) for item in inputs):
             return self.repeat_loss()
         items = []
@@ -243,6 +252,7 @@ def _arguments(recipe: SftRecipe | GrpoRecipe, out: Path, policy: Policy) -> Tra
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         use_cpu=policy.device.type == "cpu",
+        ddp_find_unused_parameters=False,  # all are used, the tower outside of the wrapped forward pass
         **checkpointing,
         **_validation_arguments(recipe),
     )
@@ -267,6 +277,8 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc] # transformers is unty
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         """Drop entries of steps that will be taken again."""
+        if not state.is_world_process_zero:
+            return
         lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
         self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
@@ -278,6 +290,11 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc] # transformers is unty
         entry = {"step": state.global_step, **logs}
         with self._file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(entry) + "\n")
+
+
+def this_process() -> Any:
+    """Which of the processes of this run this one is, and on which device it works."""
+    return PartialState(cpu=not torch.cuda.is_available())  # accelerate does not look for processes on CPUs unasked
 
 
 def synced_seconds(device: torch.device) -> float:
