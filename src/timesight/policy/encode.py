@@ -82,8 +82,8 @@ def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames
     return EncodedPrompt(
         input_ids=encoded["input_ids"][0],
         token_types=encoded["mm_token_type_ids"][0],
-        patches=encoded["pixel_values_videos"],
-        grid_thw=encoded["video_grid_thw"],
+        patches=encoded["pixel_values_videos"] if frames else torch.zeros(0, 1),
+        grid_thw=encoded["video_grid_thw"] if frames else torch.zeros(0, 3, dtype=torch.long),
         seconds_per_grid=None if seconds is None else torch.as_tensor(seconds, dtype=torch.float64),
     )
 
@@ -111,7 +111,7 @@ def collate(policy: Policy, prompts: Sequence[EncodedPrompt]) -> PromptBatch:
     position_ids, _ = policy.core.get_rope_index(
         input_ids,
         mm_token_type_ids=token_types,
-        video_grid_thw=grid_thw,
+        video_grid_thw=grid_thw if len(grid_thw) else None,
         attention_mask=mask,
         **({"second_per_grid_ts": torch.cat(seconds)} if seconds else {}),
     )
@@ -126,7 +126,7 @@ def collate(policy: Policy, prompts: Sequence[EncodedPrompt]) -> PromptBatch:
         mask=mask.to(to),
         token_types=token_types.to(to),
         position_ids=position_ids.to(to),
-        patches=torch.cat([p.patches for p in prompts]).to(to),
+        patches=torch.cat([p.patches for p in prompts if len(p.patches)] or [torch.zeros(0, 1)]).to(to),
         grid_thw=grid_thw.to(to),
         videos_of=tuple(videos_of),
     )

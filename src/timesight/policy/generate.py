@@ -84,7 +84,7 @@ def _decode(
         input_ids=prompts.input_ids,
         attention_mask=prompts.mask,
         position_ids=prompts.position_ids,
-        mm_encoder_outputs={"video": features},
+        mm_encoder_outputs=features.inputs,
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,

@@ -54,7 +54,7 @@ def _packed_logits(
         input_ids=row.input_ids,
         attention_mask=NO_MASK.to(row.input_ids.device),
         position_ids=row.position_ids,
-        mm_encoder_outputs={"video": features},
+        mm_encoder_outputs=features.inputs,
         shared_prefix=row.shared_prefix,
         logits_to_keep=row.predicting,
         use_cache=False,
@@ -74,7 +74,7 @@ def _plain_logits(
         position_ids=torch.cat(
             [prompts.position_ids[:, rows], positions.expand(3, -1, -1)], dim=2
         ),  # (3, R, P + C)
-        mm_encoder_outputs={"video": repeat_vision(features, prompts, rows.tolist())},
+        mm_encoder_outputs=repeat_vision(features, prompts, rows.tolist()).inputs,
         logits_to_keep=num_tokens + 1,
         use_cache=False,
     )

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,10 +23,15 @@ from timesight.policy.policy import Policy
 
 @dataclass(frozen=True, eq=False)
 class VisionFeatures:
-    """What the text model takes from the tower, video by video; goes into its ``mm_encoder_outputs``."""
+    """What the text model takes from the tower, video by video."""
 
     pooler_output: tuple[Tensor, ...]  # V of (M, H)
     deepstack_features: tuple[tuple[Tensor, ...], ...] | None  # layers of V of (M, H), for families that have them
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The model's ``mm_encoder_outputs``; nothing where there is no video."""
+        return {"video": self} if self.pooler_output else {}
 
     def pick(self, videos: Sequence[int]) -> VisionFeatures:
         """The features of ``videos``, in that order; one may come more than once."""
@@ -59,6 +65,8 @@ def repeat_vision(features: VisionFeatures, prompts: PromptBatch, prompt_of: Seq
 
 
 def _run_tower(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatures:
+    if len(grid_thw) == 0:
+        return VisionFeatures((), None)
     output = policy.core.get_video_features(patches, grid_thw, return_dict=True)
     layers = getattr(output, "deepstack_features", None)
     return VisionFeatures(output.pooler_output, None if layers is None else tuple(tuple(layer) for layer in layers))
