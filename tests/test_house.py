@@ -35,7 +35,7 @@ def imports() -> Iterator[tuple[str, str, str]]:
     for file in ROOT.rglob("*.py"):
         relative = file.relative_to(ROOT)
         room = relative.parts[0].removesuffix(".py")
-        if room == "__init__":
+        if room in ("__init__", "__main__"):
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("timesight."):

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoProcessor, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from timesight.data import read_jsonl
 from timesight.policy import attention, logprobs
 from timesight.policy.encode import PromptBatch, collate, encode_sample
-from timesight.policy.load import load_policy
+from timesight.policy.load import as_policy, load_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions, pack, whole_prompt_reason
 from timesight.policy.policy import Policy
@@ -75,6 +76,25 @@ def test_packed_equals_plain(
     if frozen:
         policy.freeze("tower", "merger")
     assert_same(policy, prompts)
+
+
+def test_packed_equals_plain_for_qwen2_vl(new_model: Path, world: Path) -> None:
+    """The oldest family, on random weights; it shares the processor of Qwen2.5-VL."""
+    if new_model.name != "qwen2_5_vl":
+        pytest.skip("one family's processor will do")
+    newer = AutoConfig.from_pretrained(new_model)
+    ids = {name: getattr(newer, name) for name in ("image_token_id", "video_token_id", "vision_start_token_id")}
+    config = Qwen2VLConfig(
+        text_config=newer.text_config.to_dict() | {"model_type": "qwen2_vl_text"},
+        vision_config={"depth": 2, "embed_dim": 64, "hidden_size": 192, "num_heads": 4},
+        **ids,
+    )
+    torch.manual_seed(0)
+    model = Qwen2VLForConditionalGeneration(config)
+    policy = as_policy(model, AutoProcessor.from_pretrained(new_model), "qwen2_vl")
+    samples = list({s.video.path: s for s in read_jsonl(world / "train.jsonl")}.values())[:3]
+    memory = FrameMemory(policy.default_budget, policy.factor)
+    assert_same(policy, collate(policy, [encode_sample(policy, s, False, memory) for s in samples]))
 
 
 def test_with_gradient_checkpointing(policy: Policy, prompts: PromptBatch) -> None:

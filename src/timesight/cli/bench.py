@@ -11,7 +11,7 @@ import click
 from timesight.cli.options import json_option
 
 
-@click.group(short_help="Measure speed and memory on this machine.")
+@click.group(epilog="Example: timesight bench grpo", short_help="Measure speed and memory on this machine.")
 def command() -> None:
     """Measure speed and memory on this machine."""
 

@@ -216,7 +216,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
 def _value(text: str) -> Any:
     """YAML's reading of ``text``, and numbers such as 1e-6 that YAML 1.1 takes for words."""
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        return float(value) if isinstance(value, str) and "e" in value.lower() else value
     except (ValueError, yaml.YAMLError):
         return text
 
