@@ -75,10 +75,10 @@ def measure(policy: Policy, prompt: EncodedPrompt, options: Any, packed: bool, r
         return
     middle = statistics.median(seconds)
     operations = group_operations(policy, prompt.grid_thw, len(prompt), group, length, packed=packed).total
-    tokens = len(prompt) + group * length
+    tokens, share = len(prompt) + group * length, 4 * operations / middle / rate
     print(
         f"{name}: {middle:.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), peak {peak / 1e9:.1f} GB above the "
-        f"weights, {tokens / middle:,.0f} distinct tokens/s, {4 * operations / middle / rate:.0%} of the matrix rate"
+        f"weights, {tokens / middle:,.0f} distinct tokens/s, {share:.0%} of the matrix rate"
     )
 
 
