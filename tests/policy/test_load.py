@@ -40,7 +40,7 @@ def test_what_is_no_model_is_named(tmp_path: Path, world: Path) -> None:
         tmp_path / "file.txt": "is a file",
         tmp_path / "nothing": "no such folder",
         world: "holds no model",
-        tmp_path / "bert": "is a bert model; supported",
+        tmp_path / "bert": "is a bert model; timesight trains",
         tmp_path / "broken": "cannot load a model",
     }.items():
         with pytest.raises(InputError, match=message):

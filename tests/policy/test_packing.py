@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoProcessor, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
+)
 
 from timesight.data import read_jsonl
 from timesight.policy import attention, logprobs
 from timesight.policy.encode import PromptBatch, collate, encode_sample
+from timesight.policy.generate import generate
 from timesight.policy.load import as_policy, load_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions, pack, whole_prompt_reason
@@ -95,6 +103,33 @@ def test_packed_equals_plain_for_qwen2_vl(new_model: Path, world: Path) -> None:
     samples = list({s.video.path: s for s in read_jsonl(world / "train.jsonl")}.values())[:3]
     memory = FrameMemory(policy.default_budget, policy.factor)
     assert_same(policy, collate(policy, [encode_sample(policy, s, False, memory) for s in samples]))
+
+
+def test_another_family_takes_the_plain_path(new_model: Path, world: Path, tmp_path: Path) -> None:
+    """A mixture of experts, which we have not tried packed rows on: it loads, samples and scores all the same."""
+    if new_model.name != "qwen3_vl":
+        pytest.skip("one family's processor will do")
+    dense = AutoConfig.from_pretrained(new_model)
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+    text = {k: v for k, v in dense.text_config.to_dict().items() if k not in ("model_type", "architectures")}
+    vision = {k: v for k, v in dense.vision_config.to_dict().items() if k not in ("model_type", "architectures")}
+    ids = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    config = Qwen3VLMoeConfig(
+        text_config=text | experts, vision_config=vision, **{name: getattr(dense, name) for name in ids}
+    )
+    torch.manual_seed(0)
+    Qwen3VLMoeForConditionalGeneration(config).save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(new_model).save_pretrained(tmp_path)
+    policy = load_policy(tmp_path, dtype="float32")
+    assert "not known to take packed rows" in (whole_prompt_reason(policy) or "")
+    memory = FrameMemory(policy.default_budget, policy.factor)
+    samples = read_jsonl(world / "train.jsonl")[:2]
+    prompts = collate(policy, [encode_sample(policy, s, False, memory) for s in samples])
+    sampled = generate(policy, prompts, num_generations=2, max_new_tokens=5)
+    with torch.no_grad():
+        logps, _ = completion_logprobs(policy, prompts, Completions.of(sampled.ids, 2, policy.device))
+    for row, seen in zip(logps, sampled.logps, strict=True):
+        torch.testing.assert_close(row[: len(seen)], torch.tensor(seen), atol=1e-4, rtol=1e-4)
 
 
 def test_with_gradient_checkpointing(policy: Policy, prompts: PromptBatch) -> None:

@@ -18,7 +18,9 @@ import torch
 
 from timesight.errors import TimesightError
 
-PLAIN_ATTENTION = ("sdpa", "eager")  # the faster one of the two stands for plain
+LONGEST_EAGER = (
+    1024  # tokens in a row: beyond it eager attention is never the faster one, and its scores fill memory
+)
 MODELS = {"tiny Qwen2.5-VL": ("qwen2_5_vl", "tiny"), "6M Qwen3-VL": ("qwen3_vl", "small")}
 
 
@@ -72,16 +74,21 @@ def bench_grpo(
     """Measure ``cases`` one by one; models and gradients are kept in the folder ``out`` meanwhile."""
     for case in cases:
         measured = {}
-        for name in (*PLAIN_ATTENTION, "packed"):
+        for name in (*plain_attention(case), "packed"):
             measured[name] = _in_own_process(case, name, out)
             on_measured()
-        plain_name = min(PLAIN_ATTENTION, key=lambda name: measured[name]["median_s"])
+        plain_name = min(plain_attention(case), key=lambda name: measured[name]["median_s"])
         yield _row(case, plain_name, measured[plain_name], measured["packed"], out)
 
 
 def measurements(cases: Iterable[Case] = CASES) -> int:
     """How many measurements ``bench_grpo`` takes."""
-    return len(list(cases)) * (len(PLAIN_ATTENTION) + 1)
+    return sum(len(plain_attention(case)) + 1 for case in cases)
+
+
+def plain_attention(case: Case) -> tuple[str, ...]:
+    """Stock attention that plain is tried with; the fastest stands for it."""
+    return ("sdpa", "eager") if case.prompt_tokens + case.completion_tokens <= LONGEST_EAGER else ("sdpa",)
 
 
 def _in_own_process(case: Case, path: str, out: Path) -> dict[str, Any]:

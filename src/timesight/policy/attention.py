@@ -44,9 +44,7 @@ class SharedPrefix:
     prompts: Tensor  # (B, P) index in the row of each prompt token
     prompt_lengths: tuple[int, ...]  # B
     completions: Tensor  # (B, G, C) index in the row of each completion token
-    restore: (
-        Tensor  # (L,) for each token of the row, its index in [B · P prompt slots | B · G · C completion slots]
-    )
+    restore: Tensor  # (L,) each token's index in [B · P prompt slots | B · G · C completion slots]
 
     @property
     def longest(self) -> int:
@@ -211,10 +209,10 @@ def _prefix_fused(
             torch.cat([shared.expand(group, -1, -1, -1), _pick(t, own)], dim=2)
             for shared, t in ((k, key), (v, value))
         )  # (G, K, p + C, d)
+        # With a mask, CUDA has a fused kernel only for as many key heads as query heads.
+        k, v = (t.repeat_interleave(len(query) // len(key), dim=1) for t in (k, v))
         seen = torch.ones(length, size + length, dtype=torch.bool, device=query.device).tril(size)
-        out_completions.append(
-            fused(q, k, v, attn_mask=seen, scale=scaling, enable_gqa=True).transpose(1, 2)
-        )  # (G, C, H, d)
+        out_completions.append(fused(q, k, v, attn_mask=seen, scale=scaling).transpose(1, 2))  # (G, C, H, d)
     return torch.stack(out_prompts), torch.stack(out_completions)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
     AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -23,7 +25,6 @@ from timesight.policy.policy import Policy
 from timesight.policy.speed import speed_up
 from timesight.policy.tiny import EMBEDDED, embedded_path
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 ADAPTER_FILE = "adapter_config.json"
 
 
@@ -54,8 +55,10 @@ def load_policy(
     quantization = {} if quantize is None else {"quantization_config": _four_bit(), "device_map": device}
     try:
         config = AutoConfig.from_pretrained(base)
-        if config.model_type not in FAMILIES:
-            raise InputError(f"{path} is a {config.model_type} model; supported: {', '.join(FAMILIES)}")
+        if not _speaks_qwen_vl(config):
+            raise InputError(
+                f"{path} is a {config.model_type} model; timesight trains models of the Qwen-VL families"
+            )
         model = AutoModelForImageTextToText.from_pretrained(base, config=config, dtype=kinds[dtype], **quantization)
         processor = AutoProcessor.from_pretrained(where)
         if adapter is not None:
@@ -101,6 +104,15 @@ def _base_of(adapter: Path) -> str:
             f"into base_model_name_or_path of {ADAPTER_FILE}"
         )
     return base
+
+
+def _speaks_qwen_vl(config: Any) -> bool:
+    """Whether models of this configuration take videos, positions and features as the Qwen-VL families do."""
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return False
+    model_class: Any = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    takes = signature(model_class.forward).parameters
+    return {"mm_encoder_outputs", "video_grid_thw", "mm_token_type_ids"} <= takes.keys()
 
 
 def _four_bit() -> BitsAndBytesConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections import defaultdict
@@ -24,6 +25,7 @@ from timesight.errors import RecipeError, TrainingError
 from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.policy.encode import PromptBatch
 from timesight.policy.load import ADAPTER_FILE
+from timesight.policy.packing import whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.vision import FeatureStore, VisionFeatures, encode_vision
 from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
@@ -32,6 +34,7 @@ from timesight.train.validate import REWARD, validate
 from timesight.types import Sample
 from timesight.video import Quarantine
 
+LOGGER = logging.getLogger("timesight")
 METRICS_FILE = "metrics.jsonl"
 STATE_FILE = "timesight_state.json"
 
@@ -50,6 +53,8 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
     ) -> None:
         self.policy = policy
         self.recipe = recipe
+        if (reason := whole_prompt_reason(policy)) is not None:
+            LOGGER.warning("%s: each prompt is computed once for each of its replies", reason)
         self.quarantine = Quarantine(out / "quarantine.jsonl", recipe.train.max_broken_share)
         self._stats: dict[str, list[float]] = defaultdict(list)
         self._feature_store = _feature_store(recipe, policy)
