@@ -54,9 +54,10 @@ def measure(
     drawn = allowed[torch.randint(len(allowed), (num_generations, completion_tokens))]
     update = _update(policy, prompt, drawn, path)
 
-    peak_bytes = peak_above(policy.device, update)  # the first pass of a fresh process
-    grads = {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
-    torch.save({"logps": update(), "grads": grads}, result_file(Path(out), path))
+    logps: list[Tensor] = []
+    peak_bytes = peak_above(policy.device, lambda: logps.append(update()))  # the first pass of a fresh process
+    grads = {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
+    torch.save({"logps": logps[0], "grads": grads}, result_file(Path(out), path))
     times = _times(update)
     step_s = None
     if whole_step:
