@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from timesight.cli.options import json_option
+from timesight.errors import InputError
 
 
 @click.command(
@@ -77,4 +78,7 @@ def _count(settings: Any) -> int:
 
     if settings.data.world is not None:
         return round(3.5 * int(settings.data.world.num_videos))
-    return len(read_jsonl(Path(settings.data.jsonl)))
+    file = Path(settings.data.jsonl)
+    if not file.exists():
+        raise InputError(f"{file}: no such file; say with --samples how many samples there will be")
+    return len(read_jsonl(file))
