@@ -56,6 +56,22 @@ def test_eval_in_think_mode(world: Path) -> None:
     assert "replies unparsable" in result.stdout
 
 
+def test_plan() -> None:
+    content = last_json(
+        run("plan", "charades/grpo-24gb", "--samples", 800, "--tflops", 100, "--gbs", 900, "--json")
+    )
+    assert {"tokens_per_step", "memory_gb", "seconds_per_step", "steps"} <= content.keys()
+    assert content["steps"] == 100
+
+
+def test_a_preview_before_training(world: Path, tmp_path: Path) -> None:
+    args = ("train", "tiny/grpo", "--preview", "--data", world / "train.jsonl", "--out", tmp_path)
+    (task,) = last_json(run(*args, "--json"))["tasks"]  # type: ignore[misc]
+    assert task["task"] == "temporal_grounding"
+    assert task["parts"]["format"] > 0.8
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 @pytest.fixture
 def bad_line(tmp_path: Path) -> Path:
     record = {"task": "temporal_grounding", "video": "v.mp4", "query": "q", "spans": [[0, 1]]}
@@ -78,6 +94,9 @@ def bad_line(tmp_path: Path) -> Path:
             "did you mean learning_rate?",
         ),
         (["train", "tiny/nothing", "--out", "r"], "no recipe tiny/nothing"),
+        (["plan", "charades/grpo"], "say with --samples"),
+        (["merge", "missing", "out"], "holds no adapter"),
+        (["merge", ".", "out"], "holds no model"),
         (["train", "tiny/pretrain", "--out", "r"], "use timesight sft"),
         (["sft", "tiny/pretrain", "--out", "bad.jsonl"], "is a file"),
         (["train", "tiny/grpo", "--out", "r", "--data", "missing.jsonl"], "missing.jsonl: no such file"),
