@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 
 from timesight.data import read_jsonl
 from timesight.errors import InputError
+from timesight.policy import load
 from timesight.policy.adapter import adapter_off, add_adapter, merge_adapter
 from timesight.policy.encode import PromptBatch, collate, encode_sample
 from timesight.policy.load import load_policy
@@ -98,7 +98,6 @@ def test_merging_what_is_no_adapter(new_model: Path, tmp_path: Path) -> None:
         merge_adapter(new_model, tmp_path / "out")
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 def test_four_bit_weights_learn_through_an_adapter(new_model: Path, world: Path) -> None:
     policy = load_policy(new_model, quantize="4bit")
     add_adapter(policy, r=4, alpha=8, dropout=0.0)
@@ -109,7 +108,7 @@ def test_four_bit_weights_learn_through_an_adapter(new_model: Path, world: Path)
     assert all(grad is not None and grad.isfinite().all() for grad in grads)
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
-def test_four_bit_weights_say_what_they_need(new_model: Path) -> None:
+def test_four_bit_weights_say_what_they_need(new_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "is_bitsandbytes_available", lambda: False)
     with pytest.raises(InputError, match=r"pip install 'timesight\[qlora\]'"):
         load_policy(new_model, quantize="4bit")
