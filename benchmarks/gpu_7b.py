@@ -42,20 +42,20 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=8)
     parser.add_argument("--completion", type=int, default=256)
     parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
-    policy = build(options.device, options.layers)
+    args = parser.parse_args()
+    policy = build(args.device, args.layers)
     prompt = encode(policy)
     rate = matrix_rate()
     weights = sum(p.numel() for p in policy.model.parameters())
     print(f"{weights / 1e9:.2f} billion weights, prompt of {len(prompt)} tokens")
     print(f"bf16 matrix rate of this device: {rate / 1e12:.1f} TFLOP/s")
     for packed in (True, False):
-        measure(policy, prompt, options, packed, rate)
+        measure(policy, prompt, args, packed, rate)
 
 
-def measure(policy: Policy, prompt: EncodedPrompt, options: Any, packed: bool, rate: float) -> None:
+def measure(policy: Policy, prompt: EncodedPrompt, args: Any, packed: bool, rate: float) -> None:
     """Print the figures of one path; plain runs the tower and the prompt once for each reply."""
-    group, length = options.generations, options.completion
+    group, length = args.generations, args.completion
     prompts = collate(policy, [prompt] if packed else [prompt] * group)
     allowed = (~policy.banned_mask).nonzero().flatten().cpu()
     replies = allowed[torch.randint(len(allowed), (group, length))].tolist()
@@ -69,7 +69,7 @@ def measure(policy: Policy, prompt: EncodedPrompt, options: Any, packed: bool, r
     policy.model.zero_grad()
     try:
         peak = peak_above(policy.device, update)
-        seconds = [timed(update, policy.device) for _ in range(options.runs)]
+        seconds = [timed(update, policy.device) for _ in range(args.runs)]
     except torch.OutOfMemoryError:
         print(f"{name}: out of memory")
         return

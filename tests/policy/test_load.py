@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from timesight.errors import InputError
-from timesight.policy.load import load_policy
+from timesight.policy.load import load_policy, newest_checkpoint
 from timesight.policy.tiny import embedded_path
 
 
@@ -25,8 +26,12 @@ def test_without_a_path_the_embedded_model_is_loaded() -> None:
 
 
 def test_a_run_directory_stands_for_its_newest_checkpoint(new_model: Path, tmp_path: Path) -> None:
-    for step in (5, 10):
-        (tmp_path / f"checkpoint-{step}").symlink_to(new_model, target_is_directory=True)
+    for step in (5, 20, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    shutil.copytree(new_model, tmp_path / "checkpoint-20", dirs_exist_ok=True)
+    for step in (5, 20):  # the one of step 100 was not written to its end
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-20"
     assert load_policy(tmp_path).model.config.model_type in str(new_model)
 
 

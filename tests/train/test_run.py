@@ -169,6 +169,18 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
         torch.testing.assert_close(parts[name], tensor, atol=1e-5, rtol=1e-4)
 
 
+def test_a_checkpoint_torn_by_a_kill_is_passed_over(world: Path, tmp_path: Path) -> None:
+    recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path, callbacks=[StopAt(2)])
+    torn = tmp_path / "checkpoint-2"
+    (torn / "trainer_state.json").unlink()
+    (torn / "model.safetensors").write_bytes(b"half of it")
+    assert load_policy(tmp_path).name == str(tmp_path)  # from checkpoint-1
+    assert run_recipe(recipe, tmp_path).checkpoint == tmp_path / "checkpoint-3"
+    assert [entry["step"] for entry in metrics(tmp_path)] == [1, 2, 3]
+
+
 def test_a_finished_run_is_not_run_again(world: Path, tmp_path: Path) -> None:
     recipe = grpo(world / "train.jsonl", train={"max_steps": 2})
     first = run_recipe(recipe, tmp_path)

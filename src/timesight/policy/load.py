@@ -17,7 +17,7 @@ from transformers import (
     BitsAndBytesConfig,
     GenerationConfig,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import is_bitsandbytes_available
 
 from timesight.errors import InputError
@@ -26,6 +26,7 @@ from timesight.policy.speed import speed_up
 from timesight.policy.tiny import EMBEDDED, embedded_path
 
 ADAPTER_FILE = "adapter_config.json"
+WRITTEN_LAST = "trainer_state.json"  # of a checkpoint's files
 
 
 def load_policy(
@@ -79,14 +80,20 @@ def resolve(path: str | Path) -> str | Path:
     if folder.is_file():
         raise InputError(f"{path} is a file: a model is a folder or a hub id")
     if folder.is_dir() and not any((folder / name).exists() for name in ("config.json", ADAPTER_FILE)):
-        newest = get_last_checkpoint(str(folder))
+        newest = newest_checkpoint(folder)
         if newest is None:
             raise InputError(f"{path} holds no model: neither config.json nor a checkpoint")
-        return str(newest)
+        return newest
     looks_local = str(path).startswith((".", "/", "~")) or str(path).count("/") > 1
     if looks_local and not folder.exists():
         raise InputError(f"no model at {path}: there is no such folder")
     return path
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; a run stopped while it saves leaves a torn one."""
+    whole = [file.parent for file in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{WRITTEN_LAST}")]
+    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
 def base_folder(path: str | Path) -> str | Path:

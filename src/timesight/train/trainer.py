@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from timesight.errors import RecipeError, TrainingError
 from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.policy.encode import PromptBatch
-from timesight.policy.load import ADAPTER_FILE
+from timesight.policy.load import ADAPTER_FILE, newest_checkpoint
 from timesight.policy.packing import whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.vision import FeatureStore, VisionFeatures, encode_vision
@@ -182,10 +182,11 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         super().log(logs, start_time)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        super()._save_checkpoint(*args, **kwargs)
-        if self.args.should_save:
+        if self.args.should_save:  # first, so that a checkpoint whose last file is there has this one too
             folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            folder.mkdir(exist_ok=True)
             (folder / STATE_FILE).write_text(json.dumps(self.kept()), encoding="utf-8")
+        super()._save_checkpoint(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -204,10 +205,13 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
 
     def train_or_resume(self) -> Path:
         """Train to the end, from the newest checkpoint if there is one; returns the last checkpoint."""
-        newest = get_last_checkpoint(self.args.output_dir)
-        if newest is None or int(newest.rpartition("-")[2]) < self.args.max_steps:
-            self.train(resume_from_checkpoint=newest)
-        return Path(get_last_checkpoint(self.args.output_dir))
+        out = Path(self.args.output_dir)
+        newest = newest_checkpoint(out)
+        if newest is None or int(newest.name.rpartition("-")[2]) < self.args.max_steps:
+            self.train(resume_from_checkpoint=None if newest is None else str(newest))
+        last = newest_checkpoint(out)
+        assert last is not None  # training ends with a checkpoint
+        return last
 
 
 def _summary(name: str, values: list[float]) -> float:
