@@ -1,4 +1,7 @@
-"""The model's room: ``load`` a policy, ``encode`` prompts, ``generate`` replies, score them in ``logprobs``.
+"""The model: loading it, giving it videos, sampling from it, and the log-probabilities of what it said.
 
-``tiny`` makes new small models, ``speed`` makes stock models fast on CPUs.
+``policy`` the model with its processor, ``load`` and ``adapter`` where it comes from, ``encode`` prompts to tensors,
+``vision`` the tower, ``generate`` sampling, ``logprobs`` with ``packing`` and ``attention`` the scores of replies,
+``speed`` fast parts for stock models, ``tiny`` new small models and the embedded one, ``operations`` and
+``outline`` what a pass and a model come to in numbers.
 """
