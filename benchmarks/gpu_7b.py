@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoProcessor, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from timesight.bench.clock import seconds_of
 from timesight.bench.memory import peak_above
 from timesight.bench.rates import matrix_rate
 from timesight.policy.encode import EncodedPrompt, collate, encode_prompt
@@ -69,7 +69,7 @@ def measure(policy: Policy, prompt: EncodedPrompt, args: Any, packed: bool, rate
     policy.model.zero_grad()
     try:
         peak = peak_above(policy.device, update)
-        seconds = [timed(update, policy.device) for _ in range(args.runs)]
+        seconds = [seconds_of(update) for _ in range(args.runs)]
     except torch.OutOfMemoryError:
         print(f"{name}: out of memory")
         return
@@ -80,15 +80,6 @@ def measure(policy: Policy, prompt: EncodedPrompt, args: Any, packed: bool, rate
         f"{name}: {middle:.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), peak {peak / 1e9:.1f} GB above the "
         f"weights, {tokens / middle:,.0f} distinct tokens/s, {share:.0%} of the matrix rate"
     )
-
-
-def timed(run: Any, device: torch.device) -> float:
-    """Seconds of one run."""
-    begin = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begin
 
 
 def build(device: str, layers: int | None) -> Policy:

@@ -16,6 +16,7 @@ from timesight.policy.generate import Sampled
 from timesight.policy.load import load_policy
 from timesight.policy.policy import Policy
 from timesight.train import grpo as grpo_module
+from timesight.train import rollout as rollout_module
 from timesight.train import trainer as trainer_module
 from timesight.train.dataset import Turn, repeat_steps
 from timesight.train.preview import TaskPreview, preview
@@ -48,7 +49,7 @@ def given_replies(policy: Policy, prompts: PromptBatch, **unused: Any) -> Sample
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grpo_module, "generate", given_replies)
+    monkeypatch.setattr(rollout_module, "generate", given_replies)
 
 
 def run(world: Path, out: Path, train: dict[str, Any], **settings: Any) -> dict[str, torch.Tensor]:

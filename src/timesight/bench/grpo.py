@@ -18,9 +18,7 @@ import torch
 
 from timesight.errors import TimesightError
 
-LONGEST_EAGER = (
-    1024  # tokens in a row: beyond it eager attention is never the faster one, and its scores fill memory
-)
+LONGEST_EAGER = 1024  # tokens; in longer rows eager attention never wins, and its scores fill the memory
 MODELS = {"tiny Qwen2.5-VL": ("qwen2_5_vl", "tiny"), "6M Qwen3-VL": ("qwen3_vl", "small")}
 
 

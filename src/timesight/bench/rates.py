@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from timesight.bench.clock import seconds_of
 
 SIDE = 2048
 COPY_BYTES = 2**28
@@ -32,11 +33,4 @@ def _device() -> str:
 
 def _fastest(run: Callable[[], Any]) -> float:
     run()
-    times = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        run()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    return min(seconds_of(run) for _ in range(REPEATS))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from timesight.bench.clock import seconds_of
 from timesight.bench.grpo import MODELS, result_file
 from timesight.bench.memory import peak_above
 from timesight.policy.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
@@ -144,11 +144,7 @@ def _times(run: Callable[[], Any]) -> list[float]:
     """Seconds of several runs: up to MOST_RUNS, fewer once ENOUGH_S have passed, two at least."""
     times: list[float] = []
     while len(times) < 2 or (len(times) < MOST_RUNS and sum(times) < ENOUGH_S):
-        begin = time.perf_counter()
-        run()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
+        times.append(seconds_of(run))
     return times
 
 

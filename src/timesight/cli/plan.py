@@ -50,7 +50,7 @@ def command(
     model = outline(settings.model)
     result = plan(settings, model, count, cards)
     seconds = result.seconds_per_step(
-        tflops * 1e12 if tflops else matrix_rate(), gbs * 1e9 if gbs else memory_rate(), settings.train.accumulation
+        tflops * 1e12 if tflops else matrix_rate(), gbs * 1e9 if gbs else memory_rate()
     )
     if as_json:
         print_json(

@@ -67,12 +67,11 @@ def _plain_logits(
 ) -> tuple[Tensor, Tensor]:
     rows = completions.prompt_of
     num_tokens = completions.ids.shape[1]
-    positions = prompts.next_position[rows][:, None] + torch.arange(num_tokens, device=rows.device)  # (R, C)
     output = policy(
         input_ids=torch.cat([prompts.input_ids[rows], completions.ids], dim=1),
         attention_mask=torch.cat([prompts.mask[rows], completions.mask], dim=1),
         position_ids=torch.cat(
-            [prompts.position_ids[:, rows], positions.expand(3, -1, -1)], dim=2
+            [prompts.position_ids[:, rows], completions.positions(prompts).expand(3, -1, -1)], dim=2
         ),  # (3, R, P + C)
         mm_encoder_outputs=repeat_vision(features, prompts, rows.tolist()).inputs,
         logits_to_keep=num_tokens + 1,

@@ -41,6 +41,11 @@ class Completions:
         """(B · G,) index of each reply's prompt."""
         return torch.arange(self.num_prompts, device=self.ids.device).repeat_interleave(self.group)
 
+    def positions(self, prompts: PromptBatch) -> Tensor:
+        """(B · G, C) where each token stands: the first one right after the largest position of its prompt."""
+        steps = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return prompts.next_position[self.prompt_of][:, None] + steps
+
     @staticmethod
     def of(rows: list[list[int]], num_prompts: int, device: torch.device) -> Completions:
         """Pad ``rows`` of token ids; an empty row gets a mask of zeros."""
@@ -85,16 +90,15 @@ def pack(prompts: PromptBatch, completions: Completions, pad_id: int) -> PackedR
     """Lay out a batch of prompts and their completions as one row."""
     device = completions.ids.device
     is_prompt, is_reply = prompts.mask.bool(), completions.mask.bool()
-    num_prompt, num_reply = int(is_prompt.sum()), int(is_reply.sum())
+    prompt_lengths, reply_lengths = is_prompt.sum(1), is_reply.sum(1)
+    num_prompt, num_reply = int(prompt_lengths.sum()), int(reply_lengths.sum())
     length = _round_up(num_prompt + num_reply, ROW_MULTIPLE)
     tail = length - num_prompt - num_reply
 
-    steps = torch.arange(completions.ids.shape[1], device=device)
-    reply_positions = prompts.next_position[completions.prompt_of][:, None] + steps  # (R, C)
     position_ids = torch.cat(
         [
             prompts.position_ids[:, is_prompt],
-            reply_positions[is_reply].expand(3, -1),
+            completions.positions(prompts)[is_reply].expand(3, -1),
             prompts.position_ids.new_zeros(3, tail),
         ],
         dim=1,
@@ -102,14 +106,15 @@ def pack(prompts: PromptBatch, completions: Completions, pad_id: int) -> PackedR
     padding = prompts.input_ids.new_full((tail,), pad_id)
     input_ids = torch.cat([prompts.input_ids[is_prompt], completions.ids[is_reply], padding])[None]
 
-    prompt_slots, prompt_restore = _slots(is_prompt.sum(1), first=0)
-    reply_slots, reply_restore = _slots(is_reply.sum(1), first=num_prompt)
+    prompt_slots, prompt_restore = _slots(prompt_lengths, first=0)
+    reply_slots, reply_restore = _slots(reply_lengths, first=num_prompt)
     restore = torch.cat([prompt_restore, reply_restore + prompt_slots.numel(), prompt_restore.new_zeros(tail)])
-    last_of_prompt = is_prompt.sum(1).cumsum(0) - 1  # (B,)
+    last_of_prompt = prompt_lengths.cumsum(0) - 1  # (B,)
 
     # The prompt's last token predicts every first reply token of its group, each reply token the one after it.
+    steps = torch.arange(completions.ids.shape[1], device=device)
     is_first = is_reply & (steps == 0)
-    is_last = steps == is_reply.sum(1, keepdim=True) - 1
+    is_last = steps == reply_lengths[:, None] - 1
     in_row = torch.full_like(completions.ids, -1)
     in_row[is_reply] = torch.arange(num_prompt, num_prompt + num_reply, device=device)
     predicts = is_reply & ~is_last
@@ -122,7 +127,7 @@ def pack(prompts: PromptBatch, completions: Completions, pad_id: int) -> PackedR
         position_ids=position_ids,
         shared_prefix=SharedPrefix(
             prompts=prompt_slots,
-            prompt_lengths=tuple(is_prompt.sum(1).tolist()),
+            prompt_lengths=tuple(prompt_lengths.tolist()),
             completions=reply_slots.view(completions.num_prompts, completions.group, -1),
             restore=restore,
         ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from timesight.policy.outline import Outline
 from timesight.train.recipe import GrpoRecipe, SftRecipe
+from timesight.train.trainer import num_steps
 
 FLOAT32, BFLOAT16, FOUR_BIT = 4.0, 2.0, 0.52  # bytes a weight; NF4 with doubly quantised scales
 ADAM_BYTES = 8.0  # two float32 moments a weight
@@ -26,7 +27,7 @@ class Plan:
     tokens_per_step: int
     steps: int
     operations_per_step: float
-    sampled_tokens: int  # one after the other, in each pass
+    sampled_tokens: float  # one after the other
     weight_bytes: float  # read for each sampled token
     memory: dict[str, float]
 
@@ -36,12 +37,10 @@ class Plan:
         passing = max(self.memory["sampling"], self.memory["update"])
         return sum(gb for name, gb in self.memory.items() if name not in ("sampling", "update")) + passing
 
-    def seconds_per_step(self, operations_per_s: float, bytes_per_s: float, passes: int) -> float:
+    def seconds_per_step(self, operations_per_s: float, bytes_per_s: float) -> float:
         """At these measured rates: the update is bound by arithmetic, sampling by reading the weights."""
-        return (
-            self.operations_per_step / operations_per_s
-            + passes * self.sampled_tokens * self.weight_bytes / bytes_per_s
-        )
+        reading = self.sampled_tokens * self.weight_bytes / bytes_per_s
+        return self.operations_per_step / operations_per_s + reading
 
 
 def plan(recipe: SftRecipe | GrpoRecipe, model: Outline, num_samples: int, cards: int = 1) -> Plan:
@@ -53,19 +52,20 @@ def plan(recipe: SftRecipe | GrpoRecipe, model: Outline, num_samples: int, cards
     group = grpo.num_generations if grpo else 1
     reply = grpo.max_completion_length if grpo else GOLD_TOKENS
     row = train.batch_size * (prompt + group * reply)  # tokens of one pass
-    passes = train.accumulation * (grpo.num_iterations if grpo else 1)
-    per_step = train.batch_size * train.accumulation * cards
+    fresh = 1 / grpo.num_iterations if grpo else 1.0  # share of the steps that sample
     patches = train.batch_size * visual * model.patches_per_token
 
     forward = 2.0 * (model.text_linear * row + model.tower * patches + model.merger * train.batch_size * visual)
     backward = forward * (2 if train.lora is None else 1)
-    again = (forward if train.gradient_checkpointing else 0.0) + (forward if grpo and grpo.beta > 0 else 0.0)
-    prefill = 2.0 * model.text_linear * train.batch_size * prompt if grpo else 0.0
+    again = (forward if train.gradient_checkpointing else 0.0) + (
+        fresh * forward if grpo and grpo.beta > 0 else 0.0
+    )
+    prefill = fresh * 2.0 * model.text_linear * train.batch_size * prompt if grpo else 0.0
     return Plan(
-        tokens_per_step=row * passes * cards,
-        steps=train.max_steps or -(-round(train.epochs * num_samples) // per_step),
-        operations_per_step=passes * (forward + backward + again + prefill),
-        sampled_tokens=reply if grpo else 0,
+        tokens_per_step=row * train.accumulation * cards,
+        steps=num_steps(recipe, num_samples, cards),
+        operations_per_step=train.accumulation * (forward + backward + again + prefill),
+        sampled_tokens=fresh * train.accumulation * reply if grpo else 0.0,
         weight_bytes=(model.total - model.tower) * BFLOAT16,
         memory=_memory(recipe, model, cards, row, prompt, group, reply, patches),
     )

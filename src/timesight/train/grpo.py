@@ -25,7 +25,6 @@ from transformers import TrainerCallback
 from timesight.errors import RecipeError
 from timesight.policy.adapter import adapter_off
 from timesight.policy.encode import PromptBatch, collate
-from timesight.policy.generate import generate
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.policy import Policy
 from timesight.policy.vision import VisionFeatures
@@ -33,7 +32,7 @@ from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
 from timesight.train.recipe import GrpoRecipe
-from timesight.train.rollout import Rollout, score_replies
+from timesight.train.rollout import Rollout, sample_groups, score_replies
 from timesight.train.trainer import PromptTrainer
 from timesight.types import Sample
 
@@ -95,14 +94,7 @@ class GrpoTrainer(PromptTrainer):
         with self.stage("encode"):
             features = self.encode(prompts)
         with self.stage("sample"):
-            sampled = generate(
-                policy,
-                prompts,
-                num_generations=settings.num_generations,
-                max_new_tokens=settings.max_completion_length,
-                temperature=settings.temperature,
-                features=features,
-            )
+            sampled = sample_groups(policy, prompts, settings, features)
         with self.stage("reward"):
             rollout = score_replies(items, sampled, settings, policy.device)
             advantages = self._scaling(rollout.rewards, rollout.tasks, self._rewards_everywhere(rollout))

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from timesight.errors import SampleError
 from timesight.policy.encode import collate
-from timesight.policy.generate import generate
 from timesight.policy.policy import Policy
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptDataset, PromptItem, make_schedule
 from timesight.train.recipe import GrpoRecipe
-from timesight.train.rollout import NO_SPREAD, Rollout, score_replies
+from timesight.train.rollout import NO_SPREAD, Rollout, sample_groups, score_replies
 from timesight.train.run import load_model, load_samples
 
 NUM_PROMPTS = 50
@@ -78,13 +77,7 @@ def preview(
 
 
 def _roll_out(policy: Policy, items: list[PromptItem], recipe: GrpoRecipe) -> Rollout:
-    sampled = generate(
-        policy,
-        collate(policy, [item.encoded for item in items]),
-        num_generations=recipe.grpo.num_generations,
-        max_new_tokens=recipe.grpo.max_completion_length,
-        temperature=recipe.grpo.temperature,
-    )
+    sampled = sample_groups(policy, collate(policy, [item.encoded for item in items]), recipe.grpo)
     return score_replies(items, sampled, recipe.grpo, policy.device)
 
 

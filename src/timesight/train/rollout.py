@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from timesight.policy.generate import Sampled
+from timesight.policy.encode import PromptBatch
+from timesight.policy.generate import Sampled, generate
 from timesight.policy.packing import Completions
+from timesight.policy.policy import Policy
+from timesight.policy.vision import VisionFeatures
 from timesight.tasks import TASKS
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptItem
@@ -67,6 +70,20 @@ class Rollout:
             mine = [parts for row, parts in enumerate(self.parts) if self.tasks[row // group] == task]
             for name in sorted({name for parts in mine for name in parts}):
                 yield task, name, _mean([parts.get(name) for parts in mine])
+
+
+def sample_groups(
+    policy: Policy, prompts: PromptBatch, settings: GrpoSettings, features: VisionFeatures | None = None
+) -> Sampled:
+    """A group of replies to each prompt, as ``settings`` say."""
+    return generate(
+        policy,
+        prompts,
+        num_generations=settings.num_generations,
+        max_new_tokens=settings.max_completion_length,
+        temperature=settings.temperature,
+        features=features,
+    )
 
 
 def score_replies(
