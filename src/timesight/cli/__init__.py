@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -49,6 +50,7 @@ def group() -> None:
 def main() -> None:
     """Run the command line: 0 done, 2 bad input, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on CPUs it misses a kernel that nobody asked for
     try:
         group(standalone_mode=False)
     except click.ClickException as error:
