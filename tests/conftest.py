@@ -21,11 +21,21 @@ def samples_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made world of 24 training and 12 held-out videos."""
+    """A made world of 24 training and 12 held-out videos, asked when things happen."""
     from timesight.world import write_world
 
     root = tmp_path_factory.mktemp("world")
-    write_world(root, {"train": 24, "test": 12}, seed=5)
+    write_world(root, {"train": 24, "test": 12}, seed=5, tasks=("temporal_grounding",))
+    return root
+
+
+@pytest.fixture(scope="session")
+def full_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made world of 16 training and 12 held-out videos with samples of every task."""
+    from timesight.world import write_world
+
+    root = tmp_path_factory.mktemp("full_world")
+    write_world(root, {"train": 16, "test": 12}, seed=5)
     return root
 
 

@@ -24,12 +24,18 @@ class Interval:
 
 
 def cluster_bootstrap(
-    values: ArrayLike, clusters: Sequence[Hashable], *, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+    values: ArrayLike,
+    clusters: Sequence[Hashable],
+    *,
+    weights: ArrayLike | None = None,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
     """Mean of ``values`` (N,) with a 95% percentile interval, resampling whole clusters.
 
-    ``clusters`` names the video of each item. For the difference of two systems on the same items pass
-    the paired differences. With fewer than two clusters no interval exists: ``low`` and ``high`` are NaN.
+    ``clusters`` names the video of each item; ``weights`` (N,) makes the mean a weighted one. For the difference
+    of two systems on the same items pass the paired differences. With fewer than two clusters no interval exists:
+    ``low`` and ``high`` are NaN.
     """
     items = np.asarray(values, dtype=np.float64)  # (N,)
     if items.ndim != 1 or len(items) != len(clusters):
@@ -38,9 +44,10 @@ def cluster_bootstrap(
         return Interval(float("nan"), float("nan"), float("nan"))
     index_of = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
     index = np.array([index_of[name] for name in clusters])
-    sums = np.bincount(index, weights=items)  # (V,)
-    counts = np.bincount(index)  # (V,)
-    mean = float(items.mean())
+    weight = np.ones(len(items)) if weights is None else np.asarray(weights, dtype=np.float64)  # (N,)
+    sums = np.bincount(index, weights=items * weight)  # (V,)
+    counts = np.bincount(index, weights=weight)  # (V,)
+    mean = float(sums.sum() / counts.sum())
     if len(sums) < 2:
         return Interval(mean, float("nan"), float("nan"))
     draws = np.random.default_rng(seed).integers(len(sums), size=(num_resamples, len(sums)))  # (R, V)

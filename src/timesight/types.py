@@ -7,7 +7,7 @@ Value types check themselves when made, so code that receives one need not. Unit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,9 +116,13 @@ Part = TextPart | VideoPart
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """What a task itself demands of the video: exactly ``num_frames`` evenly spaced frames."""
+    """What a task itself demands of the video: exactly ``num_frames`` frames, evenly spaced.
+
+    Or those on screen at ``times_s``, counted from the file's start, where the truth is known at these times only.
+    """
 
     num_frames: int
+    times_s: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,13 @@ class Reply:
 
 
 class Judge(Protocol):
-    """Says which reference events a caption entails; None where it could not be judged."""
+    """Reads captions. None stands for what could not be judged: a judge that is down, fooled or makes no sense."""
 
-    def entailed(self, captions: list[str], samples: list[Sample]) -> list[list[bool] | None]:
-        """One list of verdicts, in the order of the sample's events, for each caption."""
+    def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+        """What happens in each caption, one short sentence an event."""
+
+    def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
+        """For each caption and its list of events: which of them the caption says, in their order."""
 
 
 Rewards = Mapping[str, float | None]

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from timesight.data import read_jsonl
+from timesight.errors import InputError
 from timesight.evaluation import EvalSettings, Replies, collect_replies, read_replies, score_replies
 from timesight.policy.load import load_policy
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Sample
+from timesight.world import WorldJudge
 
 TASK = TASKS["temporal_grounding"]
 
@@ -100,3 +103,40 @@ def test_the_result_is_plain_json(samples: list[Sample]) -> None:
     content = json.loads(json.dumps(result.to_json()))
     assert content["suite"] == "w"
     assert len(content["results"]["official"]["intervals"]["mIoU"]) == 2
+
+
+def test_several_tasks_are_scored_side_by_side_with_their_protocols(full_world: Path) -> None:
+    items = read_jsonl(full_world / "test.jsonl")
+    gold = Replies({s.id: TASKS[s.task].gold(s) for s in items}, {})
+    result = score_replies("all", items, gold, think=False, judge=WorldJudge())
+    assert set(result.results) == {"official", "official_on_n_frames", "paper"}
+    figures = result.results["official"].metrics
+    assert {"temporal_grounding/mIoU", "grounded_qa/Acc@GQA", "captioning/event_f1"} <= set(figures)
+    assert all(value == 1.0 for r in result.results.values() for value in r.metrics.values())
+    tracking = result.results["official_on_n_frames"]
+    assert tracking.baselines["repeat the given box"]["object_tracking/AO"] < 1.0
+    assert (result.num_unparsable, result.num_unscored) == (0, 0)
+
+
+def test_what_the_judge_cannot_score_is_counted_and_left_out(full_world: Path) -> None:
+    class Down:
+        def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+            return [None] * len(captions)
+
+        def entailed(
+            self, captions: Sequence[str], events: Sequence[Sequence[str]]
+        ) -> list[tuple[bool, ...] | None]:
+            return [None] * len(captions)
+
+    items = [s for s in read_jsonl(full_world / "test.jsonl") if s.task == "captioning"]
+    gold = Replies({s.id: TASKS[s.task].gold(s) for s in items[1:]} | {items[0].id: "?"}, {})
+    result = score_replies("captions", items, gold, think=False, judge=Down())
+    assert result.num_unscored == len(items) - 1
+    assert result.num_unparsable == 1
+    assert result.results["official"].metrics["event_recall"] == 0.0
+
+
+def test_captions_need_a_judge(full_world: Path) -> None:
+    items = read_jsonl(full_world / "test.jsonl")
+    with pytest.raises(InputError, match="captioning is scored by a judge"):
+        score_replies("all", items, Replies({}, {}), think=False)

@@ -28,5 +28,3 @@ def test_ask_names_what_is_wrong(tmp_path: Path) -> None:
     policy = timesight.load_policy()
     with pytest.raises(timesight.VideoError, match="no such file"):
         timesight.ask(policy, tmp_path / "no.mp4", "a door opens")
-    with pytest.raises(timesight.InputError, match="no task tracking"):
-        timesight.ask(policy, tmp_path / "no.mp4", "a door opens", task="tracking")

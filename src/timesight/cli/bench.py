@@ -59,3 +59,43 @@ def grpo(quick: bool, as_json: bool) -> None:
                 f"{row.model}, a whole step at G {row.num_generations}: plain {row.plain_step_s:.2f} s, "
                 f"packed {row.packed_step_s:.2f} s, {row.step_speedup:.1f} times as fast"
             )
+
+
+@command.command(
+    epilog="Example: timesight bench rewards --fuzz 1000000", short_help="Rewards: rate, slowest reply."
+)
+@click.option(
+    "--replies", default=20_000, show_default=True, type=click.IntRange(1), help="Gold replies to each task."
+)
+@click.option(
+    "--fuzz", default=30_000, show_default=True, type=click.IntRange(1), help="Hostile replies, all tasks."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the hostile replies.")
+@json_option
+def rewards(replies: int, fuzz: int, seed: int, as_json: bool) -> None:
+    """Reward gold replies as fast as one core can, then random, mutated and hostile ones; report the slowest."""
+    from timesight.bench.rewards import measure_rewards, world_samples
+    from timesight.cli.console import OUT, figure_table, print_json, progress
+    from timesight.tasks import TASKS
+    from timesight.world import WorldJudge
+
+    with progress("bench rewards", len(TASKS)) as advance:
+        rates = measure_rewards(
+            world_samples(),
+            WorldJudge(),
+            num_replies=replies,
+            num_fuzzed=-(-fuzz // len(TASKS)),
+            seed=seed,
+            on_task=advance,
+        )
+    if as_json:
+        print_json({"rows": [asdict(rate) for rate in rates]})
+        return
+    table = figure_table(
+        f"Rewards on one core; {sum(rate.num_fuzzed for rate in rates)} hostile replies", "a_second slowest chars"
+    )
+    for rate in rates:
+        table.add_row(
+            rate.task, f"{rate.replies_per_s:,.0f}", f"{1000 * rate.slowest_s:.1f} ms", str(rate.slowest_chars)
+        )
+    OUT.print(table)

@@ -122,6 +122,7 @@ class _Demo:
                     self.out / "world",
                     {"test": NUM_TEST_VIDEOS},
                     seed=self.recipe.data.world.seed,
+                    tasks=self.recipe.data.world.tasks,
                     on_video=advance,
                 )
         return read_jsonl(file)

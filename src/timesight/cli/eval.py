@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timesight.cli.options import json_option
-from timesight.errors import InputError
+from timesight.cli.options import (
+    json_option,
+    judge_option,
+    judge_settings,
+    judge_url_option,
+    prompts_option,
+    task_settings,
+    tasks_option,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +39,10 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for replies and result; replies there are kept."
 )
+@judge_option
+@judge_url_option
+@tasks_option
+@prompts_option
 @json_option
 def command(
     samples: Path,
@@ -44,31 +55,41 @@ def command(
     max_frames: int | None,
     max_pixels: int | None,
     out: Path | None,
+    judge: str | None,
+    judge_url: str | None,
+    task_files: tuple[Path, ...],
+    prompts: Path | None,
     as_json: bool,
 ) -> None:
-    """Ask a model every question of SAMPLES, a JSONL file, and score its replies."""
+    """Ask a model every question of SAMPLES, a JSONL file, and score its replies, task by task."""
     import tempfile
+    from contextlib import ExitStack
 
     from transformers import set_seed
 
     from timesight.cli.console import OUT, print_json, progress, quiet_libraries
     from timesight.data import read_jsonl
-    from timesight.evaluation import EvalSettings, collect_replies, score_replies, write_result
+    from timesight.evaluation import EvalSettings, collect_replies, require_judge, score_replies, write_result
+    from timesight.judge import open_judge
     from timesight.policy.load import load_policy
+    from timesight.tasks.own import own_tasks
+    from timesight.world import WorldJudge
 
     quiet_libraries()
-    items = read_jsonl(samples)
-    if len({item.task for item in items}) > 1:
-        raise InputError(f"{samples}: holds samples of several tasks; measure one task at a time")
-    policy = load_policy(model)
-    given = {"fps": fps, "max_frames": max_frames, "max_pixels": max_pixels}
-    budget = policy.default_budget.model_copy(update={k: v for k, v in given.items() if v is not None})
-    settings = EvalSettings(budget, think=think, temperature=temperature, batch_size=batch_size)
-    set_seed(seed)
-    with tempfile.TemporaryDirectory() as scratch, progress("eval", len(items)) as advance:
-        folder = out or Path(scratch)
+    with ExitStack() as stack:
+        stack.enter_context(own_tasks(task_settings(task_files, prompts)))
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        items = read_jsonl(samples)
+        judging = open_judge(judge_settings(judge, judge_url), WorldJudge(), out)
+        require_judge({item.task for item in items}, judging)
+        policy = load_policy(model)
+        given = {"fps": fps, "max_frames": max_frames, "max_pixels": max_pixels}
+        budget = policy.default_budget.model_copy(update={k: v for k, v in given.items() if v is not None})
+        settings = EvalSettings(budget, think=think, temperature=temperature, batch_size=batch_size)
+        set_seed(seed)
+        advance = stack.enter_context(progress("eval", len(items)))
         replies = collect_replies(policy, items, settings, folder / "replies.jsonl", advance)
-        result = score_replies(samples.stem, items, replies, think)
+        result = score_replies(samples.stem, items, replies, think, judging)
         write_result(result, folder / "result.json")
     if as_json:
         print_json(result.to_json() | {"model": model, "think": think, "video": budget.model_dump()})
@@ -84,10 +105,10 @@ def result_table(result: EvalResult, protocol: str, model: str) -> Table:
     from timesight.cli.console import metric_table, percent
 
     figures = result.results[protocol]
-    own = {
-        name: f"{percent(value)} [{percent(figures.intervals[name][0])}, {percent(figures.intervals[name][1])}]"
-        for name, value in figures.metrics.items()
-    }
+    own = {}
+    for name, value in figures.metrics.items():
+        bounds = " to ".join(percent(bound) for bound in figures.intervals.get(name, ()))
+        own[name] = f"{percent(value)} [{bounds}]" if bounds else percent(value)
     columns = {model: own} | {
         name: {metric: percent(value) for metric, value in metrics.items()}
         for name, metrics in figures.baselines.items()
@@ -101,6 +122,10 @@ def footnotes(result: EvalResult) -> list[str]:
         f"{result.num_items} items on {result.num_videos} videos; "
         f"{result.num_unparsable} replies unparsable (scored 0, counted)"
     ]
+    if result.num_unscored:
+        lines.append(
+            f"{result.num_unscored} items unscored (not judged, or without truth) and left out of the means"
+        )
     if result.quarantined:
         reasons = sorted(set(result.quarantined.values()))
         lines.append(f"{len(result.quarantined)} items left out, their videos cannot be read:")

@@ -56,6 +56,10 @@ def show_preview(recipe: Any, out: Path, as_json: bool) -> None:
         figures["groups without spread"] = percent(task.no_spread_share)
         figures["replies cut off"] = percent(task.truncated_share)
         title = f"{task.task}: {recipe.grpo.num_generations} replies to each of {task.num_prompts} prompts"
-        OUT.print(metric_table(title, {"percent": figures}))
+        columns = {"percent": figures} | {
+            name: {f"mean {part}": percent(mean) for part, mean in parts.items()}
+            for name, parts in task.baselines.items()
+        }
+        OUT.print(metric_table(title, columns))
         for sentence in task.advice() or ["Groups differ and there is something to learn: ready to train."]:
             OUT.print(sentence)

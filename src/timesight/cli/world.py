@@ -8,6 +8,9 @@ import click
 
 from timesight.cli.options import json_option
 from timesight.errors import InputError
+from timesight.tasks import TASKS
+
+TASK_NAMES = list(TASKS)
 
 
 @click.command(
@@ -18,9 +21,10 @@ from timesight.errors import InputError
 @click.option("--train", default=800, show_default=True, type=click.IntRange(0), help="Training videos.")
 @click.option("--test", default=400, show_default=True, type=click.IntRange(0), help="Held-out videos.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same world.")
+@click.option("--task", "tasks", multiple=True, type=click.Choice(TASK_NAMES), help="Only these; all by default.")
 @json_option
-def command(out: Path, train: int, test: int, seed: int, as_json: bool) -> None:
-    """Write OUT/train.jsonl and OUT/test.jsonl with the .mp4 files they ask about."""
+def command(out: Path, train: int, test: int, seed: int, tasks: tuple[str, ...], as_json: bool) -> None:
+    """Write OUT/train.jsonl and OUT/test.jsonl with the .mp4 files they ask about: samples of all six tasks."""
     from timesight.cli.console import print_json, progress
     from timesight.world import write_world
 
@@ -30,7 +34,7 @@ def command(out: Path, train: int, test: int, seed: int, as_json: bool) -> None:
     if not splits:
         raise InputError("nothing to write: give --train or --test a number of videos")
     with progress("made world", sum(splits.values())) as advance:
-        files = write_world(out, splits, seed=seed, on_video=advance)
+        files = write_world(out, splits, seed=seed, tasks=tasks or TASK_NAMES, on_video=advance)
     counts = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in files.items()}
     if as_json:
         print_json({"output": str(out), "num_videos": splits, "num_samples": counts})

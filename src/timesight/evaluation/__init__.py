@@ -1,7 +1,7 @@
 """Evaluation: ``runner`` asks and keeps replies, ``score`` turns replies into figures."""
 
 from timesight.evaluation.runner import EvalSettings, Replies, collect_replies, read_replies
-from timesight.evaluation.score import EvalResult, score_replies, write_result
+from timesight.evaluation.score import EvalResult, require_judge, score_replies, write_result
 
 __all__ = [
     "EvalResult",
@@ -9,6 +9,7 @@ __all__ = [
     "Replies",
     "collect_replies",
     "read_replies",
+    "require_judge",
     "score_replies",
     "write_result",
 ]

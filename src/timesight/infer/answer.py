@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from timesight.errors import InputError, VideoError
+from timesight.errors import VideoError
 from timesight.policy.encode import collate, encode_sample
 from timesight.policy.generate import Sampled, generate
 from timesight.policy.policy import Policy
@@ -52,25 +52,23 @@ def ask(
     video: str | Path | Video,
     question: str,
     *,
-    task: str = "temporal_grounding",
     think: bool = False,
     budget: FrameBudget | None = None,
 ) -> Reply:
-    """Ask one question about one video and get the answer with its evidence.
+    """Ask when something happens in a video and get the answer with its evidence.
 
-    Raises InputError for an unknown task and VideoError for a video that cannot be read.
+    Raises VideoError for a video that cannot be read.
     """
-    if task not in TASKS:
-        raise InputError(f"no task {task}; known: {', '.join(TASKS)}")
+    task = TASKS["temporal_grounding"]
     source = video if isinstance(video, Video) else Video(path=Path(video))
-    sample = TASKS[task].Sample.model_validate(
-        {"id": "question", "task": task, "video": source, "query": question, "spans": []}
+    sample = task.Sample.model_validate(
+        {"id": "question", "task": task.name, "video": source, "query": question, "spans": []}
     )
     memory = FrameMemory(budget or policy.default_budget, policy.factor)
     started = time.perf_counter()
     encoded = encode_sample(policy, sample, think, memory)
     text = generate(policy, collate(policy, [encoded]), temperature=0, max_new_tokens=MAX_NEW_TOKENS).texts[0]
-    answer = TASKS[task].parse(text, think, strict=False)
+    answer = task.parse(text, think, strict=False)
     seen = Pass(text, int(2 * encoded.grid_thw[0, 0]), len(encoded), time.perf_counter() - started)
     spans = (answer,) if isinstance(answer, Span) else ()
     return Reply(text=text, answer=answer, spans=spans, passes=(seen,))

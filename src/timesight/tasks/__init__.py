@@ -3,8 +3,23 @@
 from typing import Any
 
 from timesight.tasks.base import Graded, Task
+from timesight.tasks.captioning import Captioning
+from timesight.tasks.grounded_qa import GroundedQa
+from timesight.tasks.multiple_choice import MultipleChoice
+from timesight.tasks.object_tracking import ObjectTracking
+from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.tasks.temporal_grounding import TemporalGrounding
 
-TASKS: dict[str, Task[Any, Any]] = {task.name: task for task in (TemporalGrounding(),)}
+TASKS: dict[str, Task[Any, Any]] = {
+    task.name: task
+    for task in (
+        TemporalGrounding(),
+        ObjectTracking(),
+        MultipleChoice(),
+        GroundedQa(),
+        Captioning(),
+        QualityAssessment(),
+    )
+}
 
 __all__ = ["TASKS", "Graded", "Task"]

@@ -35,7 +35,7 @@ class ReplyForm:
 
     def instruction(self, think: bool) -> str:
         """How a prompt asks for this form."""
-        shown = "".join(tag.around(tag.placeholder) for tag in self._tags(think))
+        shown = "".join(tag.around(tag.placeholder) for tag in self.asked(think))
         return f"Reply as {shown}"
 
     def render(self, contents: dict[str, str], thought: str | None = None) -> str:
@@ -54,8 +54,16 @@ class ReplyForm:
         contents = match.groupdict() if match else {}
         return contents if contents and all(text.strip() for text in contents.values()) else None
 
+    def read(self, reply: str, tag: str, think: bool, strict: bool) -> str | None:
+        """What ``reply`` has in ``tag``, by ``split_strict`` or by ``find``."""
+        if not strict:
+            return self.find(reply, tag)
+        contents = self.split_strict(reply, think)
+        return contents[tag] if contents else None
+
     def find(self, reply: str, tag: str) -> str | None:
-        """What a model that was not trained on our tags put in ``tag``; the whole reply where it used none.
+        """What a model that was not trained on our tags put in ``tag``; the whole reply where it used no tag at
+        all.
 
         Thoughts never count as an answer. Repeated, unclosed or nested tags make the reply unparsable.
         """
@@ -63,25 +71,26 @@ class ReplyForm:
             return None
         opened, closed = f"<{tag}>", f"</{tag}>"
         visible = re.sub(r"<think>.*?(</think>|$)", "", reply, flags=re.DOTALL)
-        if opened not in visible and closed not in visible:
+        if not any(f"<{t.name}>" in visible or f"</{t.name}>" in visible for t in self.tags):
             return visible
         if visible.count(opened) != 1 or visible.count(closed) != 1:
             return None
         content, end, _ = visible.partition(opened)[2].partition(closed)
         return content if end else None
 
-    def _tags(self, think: bool) -> tuple[Tag, ...]:
+    def asked(self, think: bool) -> tuple[Tag, ...]:
+        """The tags of a whole reply, in order."""
         return (THINK, *self.tags) if think else self.tags
 
     @cached_property
     def _patterns(self) -> dict[bool, re.Pattern[str]]:
         # Any text that opens or closes none of the known tags; written without nesting, so matching is linear.
-        names = "|".join(tag.name for tag in self._tags(think=True))
+        names = "|".join(tag.name for tag in self.asked(think=True))
         inside = rf"(?:[^<]|<(?!/?(?:{names})>))*+"
         return {
             think: re.compile(
                 r"\s*+"
-                + r"\s*+".join(f"<{tag.name}>(?P<{tag.name}>{inside})</{tag.name}>" for tag in self._tags(think))
+                + r"\s*+".join(f"<{tag.name}>(?P<{tag.name}>{inside})</{tag.name}>" for tag in self.asked(think))
                 + r"\s*+"
             )
             for think in (False, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -71,14 +72,13 @@ def make_schedule(
     """What is asked in which order: shuffled epochs, the same on every process.
 
     During the share ``easy_first`` of the items, samples are drawn from those with the shortest gold replies
-    in think mode: for a fifth of that time only the very shortest, then longer ones join in evenly. The first
-    share ``think_first`` of the items is all asked in think mode. The items of one batch share a mode: thoughts
-    are long, and padding answers to them is waste.
+    in think mode, of every task: for a fifth of that time only the very shortest, then longer ones join in evenly.
+    The first share ``think_first`` of the items is all asked in think mode. The items of one batch share a mode:
+    thoughts are long, and padding answers to them is waste.
     """
     rng = np.random.default_rng(seed)
     num_early = int(easy_first * num_items)
-    lengths = [len(TASKS[s.task].gold(s, think=True)) if num_early else 0 for s in samples]
-    by_length = np.argsort(lengths, kind="stable")
+    by_length = _shortest_first(samples) if num_early else []
     num_easiest = int(EASIEST_HOLD * num_early)
     shares = np.r_[np.full(num_easiest, EASIEST_SHARE), np.linspace(EASIEST_SHARE, 1, num_early - num_easiest)]
     early = [int(by_length[rng.integers(max(1, int(share * len(samples))))]) for share in shares]
@@ -89,6 +89,18 @@ def make_schedule(
     thinks[: int(think_first * num_items)] = True
     order = [*early, *late][:num_items]
     return [Turn(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]
+
+
+def _shortest_first(samples: Sequence[Sample]) -> list[int]:
+    """Samples by the length of their gold replies in think mode, each task's spread evenly over the order."""
+    by_task: dict[str, list[int]] = defaultdict(list)
+    for index, sample in enumerate(samples):
+        by_task[sample.task].append(index)
+    places: dict[int, float] = {}
+    for task, indices in by_task.items():
+        indices.sort(key=lambda index: len(TASKS[task].gold(samples[index], think=True)))
+        places |= {index: (rank + 0.5) / len(indices) for rank, index in enumerate(indices)}
+    return sorted(places, key=lambda index: places[index])
 
 
 def repeat_steps(schedule: Sequence[Turn], per_step: int, num_iterations: int) -> list[Turn]:

@@ -22,21 +22,23 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
-from timesight.errors import RecipeError
+from timesight.errors import RecipeError, TrainingError
 from timesight.policy.adapter import adapter_off
 from timesight.policy.encode import PromptBatch, collate
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.policy import Policy
 from timesight.policy.vision import VisionFeatures
+from timesight.tasks import TASKS
 from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
 from timesight.train.recipe import GrpoRecipe
 from timesight.train.rollout import Rollout, sample_groups, score_replies
 from timesight.train.trainer import PromptTrainer
-from timesight.types import Sample
+from timesight.types import Judge, Sample
 
 COMPLETIONS_DIR = "completions"
+LEAST_JUDGED = 20  # replies, before their unscored share says anything
 
 
 @dataclass(eq=False)
@@ -64,8 +66,9 @@ class GrpoTrainer(PromptTrainer):
         dataset: Dataset[Item],
         validation: Sequence[Sample],
         callbacks: Sequence[TrainerCallback],
+        judge: Judge | None = None,
     ) -> None:
-        super().__init__(policy, recipe, out, dataset, validation, callbacks)
+        super().__init__(policy, recipe, out, dataset, validation, callbacks, judge)
         if recipe.grpo.loss_type == "dapo" and self.is_deepspeed_enabled:
             raise RecipeError("loss_type dapo scales gradients after the backward pass; DeepSpeed hides them")
         self._reference = _reference(policy, recipe)
@@ -73,6 +76,7 @@ class GrpoTrainer(PromptTrainer):
         self._experiences: deque[Experience | None] = deque(maxlen=recipe.train.accumulation)
         self._step_tokens = 0.0  # learned from since the last optimiser step
         self._kept_step = -1
+        self._judged, self._unjudged = 0, 0  # replies that a judge was to score
 
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
         """Sample and reward, then the objective."""
@@ -96,7 +100,8 @@ class GrpoTrainer(PromptTrainer):
         with self.stage("sample"):
             sampled = sample_groups(policy, prompts, settings, features)
         with self.stage("reward"):
-            rollout = score_replies(items, sampled, settings, policy.device)
+            rollout = score_replies(items, sampled, settings, policy.device, self.judge)
+            self._require_judgements(rollout)
             advantages = self._scaling(rollout.rewards, rollout.tasks, self._rewards_everywhere(rollout))
         with self.stage("reference"):
             ref_logps = self._reference_logps(prompts, rollout, features)
@@ -152,6 +157,22 @@ class GrpoTrainer(PromptTrainer):
         for parameter in self.policy.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)
+
+    def _require_judgements(self, rollout: Rollout) -> None:
+        """Raise TrainingError once the judge leaves more unscored than the recipe allows."""
+        judge = self.recipe.judge
+        if judge is None:
+            return
+        group = rollout.rewards.shape[1]
+        asked = [row for row in range(rollout.rewards.numel()) if TASKS[rollout.tasks[row // group]].needs_judge]
+        unjudged = sum(None in rollout.parts[row].values() for row in asked)
+        self._judged, self._unjudged = self._judged + len(asked) - unjudged, self._unjudged + unjudged
+        total = self._judged + self._unjudged
+        if total >= LEAST_JUDGED and self._unjudged > judge.max_unjudged_share * total:
+            raise TrainingError(
+                f"the judge left {self._unjudged} of {total} captions unscored, more than judge.max_unjudged_share "
+                f"= {judge.max_unjudged_share}: see its warnings above; the run goes on from its newest checkpoint"
+            )
 
     def _rewards_everywhere(self, rollout: Rollout | None) -> dict[str, Any] | None:
         """Rewards and tasks of all processes, where a scale needs them; every process asks, or none goes on."""

@@ -9,11 +9,14 @@ from pathlib import Path
 from timesight.errors import SampleError
 from timesight.policy.encode import collate
 from timesight.policy.policy import Policy
+from timesight.tasks import TASKS
+from timesight.tasks.own import own_tasks
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptDataset, PromptItem, make_schedule
 from timesight.train.recipe import GrpoRecipe
 from timesight.train.rollout import NO_SPREAD, Rollout, sample_groups, score_replies
-from timesight.train.run import load_model, load_samples
+from timesight.train.run import judge_for, load_model, load_samples
+from timesight.types import Judge, Rewards, Sample
 
 NUM_PROMPTS = 50
 RARELY, MOSTLY, NEARLY_ALWAYS = 0.1, 0.5, 0.95
@@ -28,6 +31,7 @@ class TaskPreview:
     parts: dict[str, float]  # mean of each reward part
     no_spread_share: float  # of groups whose replies all earn the same
     truncated_share: float
+    baselines: dict[str, dict[str, float]]  # mean of each reward part, by what answers without a look at the video
 
     def advice(self) -> list[str]:
         """What the figures mean for training, in sentences; empty where nothing stands out."""
@@ -60,9 +64,17 @@ def preview(
     A made world is written to ``out``. ``on_prompts`` is told how many prompts are done. Raises what reading data
     and models raises.
     """
+    with own_tasks(recipe.tasks):
+        return _preview(recipe, out, num_prompts, on_prompts)
+
+
+def _preview(
+    recipe: GrpoRecipe, out: Path, num_prompts: int, on_prompts: Callable[[int], None]
+) -> list[TaskPreview]:
     samples = [sample for sample in load_samples(recipe.data, out) if not sample.problems]
     if not samples:
         raise SampleError("none of the samples has truth that can be trained on")
+    judge = judge_for(recipe, samples, out)
     policy = load_model(recipe, out, samples)
     schedule = make_schedule(samples, num_prompts, seed=recipe.seed, think_share=float(recipe.think))
     dataset = PromptDataset(policy, samples, schedule, recipe.video)
@@ -71,41 +83,50 @@ def preview(
         items = [dataset[index] for index in range(first, min(first + recipe.train.batch_size, len(dataset)))]
         readable = [item for item in items if isinstance(item, PromptItem)]
         if readable:
-            rollouts.append(_roll_out(policy, readable, recipe))
+            rollouts.append(_roll_out(policy, readable, recipe, judge))
         on_prompts(len(items))
     return summarize(rollouts)
 
 
-def _roll_out(policy: Policy, items: list[PromptItem], recipe: GrpoRecipe) -> Rollout:
+def _roll_out(policy: Policy, items: list[PromptItem], recipe: GrpoRecipe, judge: Judge | None) -> Rollout:
     sampled = sample_groups(policy, collate(policy, [item.encoded for item in items]), recipe.grpo)
-    return score_replies(items, sampled, recipe.grpo, policy.device)
+    return score_replies(items, sampled, recipe.grpo, policy.device, judge)
 
 
 def summarize(rollouts: Sequence[Rollout]) -> list[TaskPreview]:
     """One preview a task, sorted by name."""
-    summaries = []
-    for task in sorted({name for rollout in rollouts for name in rollout.tasks}):
-        values: dict[str, list[float]] = {}
-        spreads: list[float] = []
-        truncated: list[bool] = []
-        for rollout in rollouts:
-            group = rollout.rewards.shape[1]
-            for index, name in enumerate(rollout.tasks):
-                if name != task:
-                    continue
+    return [_summary(task, rollouts) for task in sorted({name for rollout in rollouts for name in rollout.tasks})]
+
+
+def _summary(task: str, rollouts: Sequence[Rollout]) -> TaskPreview:
+    samples: list[Sample] = []
+    parts: list[Rewards] = []
+    spreads: list[float] = []
+    truncated: list[bool] = []
+    for rollout in rollouts:
+        group = rollout.rewards.shape[1]
+        for index, item in enumerate(rollout.items):
+            if item.sample.task == task:
                 rows = slice(index * group, (index + 1) * group)
+                samples.append(item.sample)
+                parts += rollout.parts[rows]
                 spreads += group_spread(rollout.rewards[index : index + 1]).tolist()
                 truncated += rollout.sampled.truncated[rows]
-                for parts in rollout.parts[rows]:
-                    for part, value in parts.items():
-                        values.setdefault(part, []).extend([] if value is None else [value])
-        summaries.append(
-            TaskPreview(
-                task=task,
-                num_prompts=len(spreads),
-                parts={part: sum(v) / len(v) for part, v in sorted(values.items()) if v},
-                no_spread_share=sum(spread < NO_SPREAD for spread in spreads) / len(spreads),
-                truncated_share=sum(truncated) / len(truncated),
-            )
-        )
-    return summaries
+    return TaskPreview(
+        task=task,
+        num_prompts=len(samples),
+        parts=_means(parts),
+        no_spread_share=sum(spread < NO_SPREAD for spread in spreads) / len(spreads),
+        truncated_share=sum(truncated) / len(truncated),
+        baselines={
+            name: _means(TASKS[task].rewards([TASKS[task].render(answer) for answer in answers], samples))
+            for name, answers in TASKS[task].baselines(samples, [None] * len(samples)).items()
+        },
+    )
+
+
+def _means(rows: Sequence[Rewards]) -> dict[str, float]:
+    """The mean of each part, over the replies for which it was judged."""
+    names = sorted({name for row in rows for name, value in row.items() if value is not None})
+    values = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
+    return {name: sum(mine) / len(mine) for name, mine in values.items()}

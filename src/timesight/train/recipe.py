@@ -13,10 +13,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from timesight.errors import RecipeError
+from timesight.judge import JudgeSettings
+from timesight.tasks.own import TaskSettings
 from timesight.video import FrameBudget
+from timesight.world import ASKED
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -35,9 +46,17 @@ class WorldSource(Settings):
     num_videos: int = Field(gt=0)
     seed: int = 0
     split: str = "train"
+    tasks: tuple[str, ...] = tuple(ASKED)
     duration_s: tuple[float, float] = (3.0, 8.0)
     replaced: Share = 0.0
     shift_s: float = Field(default=0.0, ge=0)
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [task for task in tasks if task not in ASKED]:
+            raise ValueError(f"the made world does not ask for {unknown[0]}; it knows {', '.join(ASKED)}")
+        return tasks
 
 
 class DataSettings(Settings):
@@ -126,6 +145,8 @@ class _Recipe(Settings):
     video: FrameBudget = FrameBudget()
     train: TrainSettings = TrainSettings()
     validation: ValidationSettings | None = None
+    tasks: TaskSettings = TaskSettings()
+    judge: JudgeSettings | None = None
     seed: int = 0
 
     @model_validator(mode="after")
@@ -245,6 +266,8 @@ def _all_keys() -> Iterator[str]:
         LoraSettings,
         ValidationSettings,
         GrpoSettings,
+        TaskSettings,
+        JudgeSettings,
     ]
     for model in pending:
         yield from model.model_fields

@@ -21,7 +21,7 @@ from timesight.tasks import TASKS
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptItem
 from timesight.train.recipe import GrpoSettings
-from timesight.types import Rewards
+from timesight.types import Judge, Rewards, Sample
 
 NO_SPREAD = 1e-6  # a group whose rewards differ by less teaches nothing
 
@@ -87,18 +87,35 @@ def sample_groups(
 
 
 def score_replies(
-    items: list[PromptItem], sampled: Sampled, settings: GrpoSettings, device: torch.device
+    items: list[PromptItem],
+    sampled: Sampled,
+    settings: GrpoSettings,
+    device: torch.device,
+    judge: Judge | None = None,
 ) -> Rollout:
     """Reward the replies to ``items``."""
     group = len(sampled.texts) // len(items)
-    parts: list[Rewards] = []
+    asked = [item for item in items for _ in range(group)]
+    parts = reply_rewards([i.sample for i in asked], [i.think for i in asked], sampled.texts, judge)
     rewards = torch.full((len(items), group), math.nan)
-    for index, item in enumerate(items):
-        texts = sampled.texts[index * group : (index + 1) * group]
-        mine = [TASKS[item.sample.task].reward(text, item.sample, item.think) for text in texts]
+    for index in range(len(items)):
+        mine = parts[index * group : (index + 1) * group]
         rewards[index] = torch.tensor(group_totals(mine, settings.reward_weights))
-        parts += mine
     return Rollout(items, sampled, Completions.of(sampled.ids, len(items), device), parts, rewards)
+
+
+def reply_rewards(
+    samples: Sequence[Sample], thinks: Sequence[bool], replies: Sequence[str], judge: Judge | None
+) -> list[Rewards]:
+    """The reward parts of each reply; a task gets all its replies at once, so that a judge can."""
+    kinds = [(sample.task, think) for sample, think in zip(samples, thinks, strict=True)]
+    rewards: list[Rewards] = [{}] * len(replies)
+    for task, think in sorted(set(kinds)):
+        mine = [n for n, kind in enumerate(kinds) if kind == (task, think)]
+        parts = TASKS[task].rewards([replies[n] for n in mine], [samples[n] for n in mine], think, judge)
+        for n, named in zip(mine, parts, strict=True):
+            rewards[n] = named
+    return rewards
 
 
 def group_totals(group: Sequence[Rewards], weights: Mapping[str, float]) -> list[float]:

@@ -16,18 +16,21 @@ from typing import Any
 from transformers import TrainerCallback, set_seed
 
 from timesight.data import read_jsonl
-from timesight.errors import InputError, SampleError
+from timesight.errors import InputError, RecipeError, SampleError
+from timesight.judge import open_judge
 from timesight.policy.adapter import add_adapter
 from timesight.policy.load import load_policy
 from timesight.policy.policy import Policy
 from timesight.policy.tiny import create
+from timesight.tasks import TASKS
+from timesight.tasks.own import own_tasks
 from timesight.train.dataset import PromptDataset, make_schedule, repeat_steps
 from timesight.train.grpo import GrpoTrainer
 from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, ValidationSettings, dump_recipe
 from timesight.train.sft import SftTrainer
 from timesight.train.trainer import METRICS_FILE, PromptTrainer, num_steps, this_process
-from timesight.types import Sample
-from timesight.world import Corruption, write_world
+from timesight.types import Judge, Sample
+from timesight.world import Corruption, WorldJudge, write_world
 
 RECIPE_FILE = "recipe.yaml"
 WORLD_DIR = "world"
@@ -53,9 +56,15 @@ def run_recipe(
 
     Raises InputError when ``out`` holds results of another recipe, and whatever reading data and models raises.
     """
+    with own_tasks(recipe.tasks):
+        return _run(recipe, out, callbacks)
+
+
+def _run(recipe: SftRecipe | GrpoRecipe, out: Path, callbacks: Sequence[TrainerCallback]) -> RunResult:
     with this_process().main_process_first():
         claim(recipe, out)
         samples = load_samples(recipe.data, out)
+    judge = judge_for(recipe, samples, out)
     set_seed(recipe.seed)
     usable = [sample for sample in samples if not sample.problems]
     if not usable:
@@ -65,7 +74,7 @@ def run_recipe(
     lora = recipe.train.lora
     if lora is not None:
         add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
-    trainer = _trainer(recipe, out, policy, usable, callbacks)
+    trainer = _trainer(recipe, out, policy, usable, callbacks, judge)
     set_seed(recipe.seed + this_process().process_index)  # each process samples replies of its own
     checkpoint = trainer.train_or_resume()
     best = trainer.state.best_model_checkpoint
@@ -77,6 +86,17 @@ def run_recipe(
         num_problems=len(samples) - len(usable),
         num_quarantined=len(trainer.quarantine),
     )
+
+
+def judge_for(recipe: SftRecipe | GrpoRecipe, samples: Sequence[Sample], out: Path) -> Judge | None:
+    """The judge of ``recipe``, its answers kept in ``out``. Raises RecipeError where one is needed and missing."""
+    asked = sorted({sample.task for sample in samples if TASKS[sample.task].needs_judge})
+    if asked and recipe.kind == "grpo" and recipe.judge is None:
+        raise RecipeError(
+            f"{asked[0]} is rewarded by a judge and the recipe names none: add a section such as "
+            "judge: {kind: served, model: NAME, base_url: URL}, or {kind: world} for the made world"
+        )
+    return open_judge(recipe.judge if asked else None, WorldJudge(), out)
 
 
 def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None) -> list[Sample]:
@@ -96,6 +116,7 @@ def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = l
             {world.split: world.num_videos},
             seed=world.seed,
             duration_s=world.duration_s,
+            tasks=world.tasks,
             corruption=Corruption(world.replaced, world.shift_s),
             on_video=on_video,
         )
@@ -152,6 +173,7 @@ def _trainer(
     policy: Policy,
     samples: list[Sample],
     callbacks: Sequence[TrainerCallback],
+    judge: Judge | None,
 ) -> PromptTrainer:
     steps = num_steps(recipe, len(samples), this_process().num_processes)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_steps": steps})})
@@ -163,8 +185,8 @@ def _trainer(
     dataset = PromptDataset(policy, samples, schedule, recipe.video)
     validation = load_validation(recipe.validation)
     if isinstance(recipe, GrpoRecipe):
-        return GrpoTrainer(policy, recipe, out, dataset, validation, callbacks)
-    return SftTrainer(policy, recipe, out, dataset, validation, callbacks)
+        return GrpoTrainer(policy, recipe, out, dataset, validation, callbacks, judge)
+    return SftTrainer(policy, recipe, out, dataset, validation, callbacks, judge)
 
 
 def _order(recipe: SftRecipe | GrpoRecipe) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from timesight.policy.vision import FeatureStore, VisionFeatures, encode_vision
 from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
 from timesight.train.recipe import GrpoRecipe, SftRecipe
 from timesight.train.validate import REWARD, validate
-from timesight.types import Sample
+from timesight.types import Judge, Sample
 from timesight.video import Quarantine
 
 LOGGER = logging.getLogger("timesight")
@@ -50,8 +50,10 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
         dataset: Dataset[Item],
         validation: Sequence[Sample],
         callbacks: Sequence[TrainerCallback],
+        judge: Judge | None = None,
     ) -> None:
         self.policy = policy
+        self.judge = judge
         self.recipe = recipe
         if (reason := whole_prompt_reason(policy)) is not None:
             LOGGER.warning("%s: each prompt is computed once for each of its replies", reason)
@@ -164,6 +166,7 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
             think=think,
             batch_size=recipe.validation.batch_size,
             max_new_tokens=max_new_tokens,
+            judge=self.judge,
         )
         self.log(figures)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)

@@ -10,8 +10,8 @@ from timesight.errors import VideoError
 from timesight.infer.answer import answer_batches
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS, Graded
-from timesight.train.rollout import group_totals
-from timesight.types import Rewards, Sample
+from timesight.train.rollout import group_totals, reply_rewards
+from timesight.types import Judge, Sample
 from timesight.video import FrameBudget
 
 REWARD = "validation/reward"
@@ -25,13 +25,16 @@ def validate(
     think: bool,
     batch_size: int,
     max_new_tokens: int,
+    judge: Judge | None = None,
 ) -> dict[str, float]:
     """Greedy replies' mean reward (``validation/reward``) and each task's metrics (``validation/task/metric``).
 
+    Beside them what answers without a look at the video earn (``validation/task/baseline/metric``).
+
     Samples whose video cannot be read are left out and counted (``validation/num_unreadable``).
     """
-    graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
-    rewards: list[Rewards] = []
+    answered: list[Sample] = []
+    replies: list[str] = []
     unreadable = 0
     for batch in answer_batches(
         policy,
@@ -46,16 +49,26 @@ def validate(
             if isinstance(reply, VideoError):
                 unreadable += 1
                 continue
-            task = TASKS[sample.task]
-            graded[task.name].append(Graded(sample, reply, task.parse(reply, think, strict=False)))
-            rewards.append(task.reward(reply, sample, think))
+            answered.append(sample)
+            replies.append(reply)
+    rewards = reply_rewards(answered, [think] * len(answered), replies, judge)
     totals = [group_totals([parts], {})[0] for parts in rewards]
     judged = [total for total in totals if total == total]
-    figures = {
-        f"validation/{name}/{metric}": value
-        for name, items in graded.items()
-        for metric, value in TASKS[name].metrics(items).items()
-    }
+    graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
+    for sample, reply in zip(answered, replies, strict=True):
+        answer = TASKS[sample.task].parse(reply, think, strict=False, sample=sample)
+        graded[sample.task].append(Graded(sample, reply, answer))
+    figures: dict[str, float] = {}
+    for name, items in graded.items():
+        task, asked = TASKS[name], [item.sample for item in items]
+        lines = {f"validation/{name}": items}
+        for baseline, answers in task.baselines(asked, [None] * len(asked)).items():
+            lines[f"validation/{name}/{baseline}"] = [
+                Graded(s, "", answer) for s, answer in zip(asked, answers, strict=True)
+            ]
+        for line, mine in lines.items():
+            values = task.metrics(mine, task.protocols[0], judge)
+            figures |= {f"{line}/{metric}": value for metric, value in values.items()}
     return figures | {
         REWARD: sum(judged) / len(judged) if judged else 0.0,
         "validation/num_unreadable": float(unreadable),

@@ -18,6 +18,7 @@ from timesight.types import FrameRequest, Video
 from timesight.video.probe import VideoInfo
 
 MAX_ASPECT_RATIO = 200
+FORGIVEN_FPS = 8  # a requested time may pass the end by one frame of this rate: annotations are rounded
 
 
 class FrameBudget(BaseModel):
@@ -58,8 +59,18 @@ def window(info: VideoInfo, video: Video) -> tuple[float, float]:
 def choose_times(
     info: VideoInfo, video: Video, budget: FrameBudget, request: FrameRequest | None = None
 ) -> NDArray[np.float64]:
-    """Times (T,) in seconds at which ``video`` is looked at, first one at the window's start."""
+    """Times (T,) in seconds at which ``video`` is looked at.
+
+    Those of ``request``, or even steps from the window's start, as many as ``budget`` says. Raises VideoError
+    where a requested time lies past the end.
+    """
     start_s, end_s = window(info, video)
+    if request is not None and request.times_s is not None:
+        if max(request.times_s) > info.duration_s + 1 / FORGIVEN_FPS:
+            raise VideoError(
+                video.path, f"lasts {info.duration_s:.2f} s, so no frame is at {max(request.times_s):.2f} s"
+            )
+        return np.array(request.times_s, dtype=np.float64)
     available = max(1, int(np.count_nonzero((info.times_s >= start_s) & (info.times_s < end_s))))
     count = request.num_frames if request is not None else count_frames(end_s - start_s, available, budget)
     return start_s + np.arange(count) * (end_s - start_s) / count

@@ -1,9 +1,13 @@
 """A made world of coloured shapes with exact truth, written as real .mp4 files.
 
-``scene`` decides what happens, ``render`` draws it, ``write`` puts videos and samples on disk.
+``scene`` decides what happens, ``render`` draws it, ``questions`` asks about it, ``write`` puts videos and
+samples on disk, and ``judge`` reads its captions.
 """
 
+from timesight.world.corruption import Corruption
+from timesight.world.judge import WorldJudge
+from timesight.world.questions import ASKED
 from timesight.world.scene import Event, Scene, make_scene
-from timesight.world.write import Corruption, write_video, write_world
+from timesight.world.write import write_video, write_world
 
-__all__ = ["Corruption", "Event", "Scene", "make_scene", "write_video", "write_world"]
+__all__ = ["ASKED", "Corruption", "Event", "Scene", "WorldJudge", "make_scene", "write_video", "write_world"]

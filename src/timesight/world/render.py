@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from timesight.world.scene import COLORS, FPS, Scene, Shape
+from timesight.world.scene import COLORS, FPS, Defect, Scene, Shape
 
 NOISE = 6.0  # standard deviation of the noise of each frame, in grey levels
+DEFECT_NOISE = 55.0
+BLOCK_PX = 12
+DARKNESS = 0.2
 
 
 def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
@@ -22,7 +26,19 @@ def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
         for shape in scene.shapes:
             if shape.shown_at(index / FPS):
                 _draw(frame, shape, shape.center_at(index / FPS))
-        yield np.clip(frame, 0, 255).astype(np.uint8)
+        yield np.clip(_spoil(frame, scene.defect, rng), 0, 255).astype(np.uint8)
+
+
+def _spoil(
+    frame: NDArray[np.float32], defect: Defect | None, rng: np.random.Generator
+) -> NDArray[np.floating[Any]]:
+    """``frame`` (H, W, 3) as a bad camera or a bad encoder shows it."""
+    if defect == "noise":
+        return frame + rng.normal(0.0, DEFECT_NOISE, frame.shape)
+    if defect == "blocks":
+        corners = frame[::BLOCK_PX, ::BLOCK_PX]
+        return corners.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[: frame.shape[0], : frame.shape[1]]
+    return frame * DARKNESS if defect == "dark" else frame
 
 
 def _background(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -43,7 +59,7 @@ def _draw(frame: NDArray[np.float32], shape: Shape, center: tuple[float, float])
         distance = np.hypot(x, y) - radius
     elif shape.kind == "square":
         distance = np.maximum(np.abs(x), np.abs(y)) - 0.88 * radius
-    else:  # a triangle that stands on its base
-        distance = np.maximum(0.894 * np.abs(x) + 0.447 * y - 0.5 * radius, y - 0.9 * radius)
+    else:  # a triangle that stands on its base: from 1.1 radii above the centre to 0.9 below
+        distance = np.maximum(0.894 * np.abs(x) - 0.447 * y - 0.492 * radius, y - 0.9 * radius)
     cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # (H, W, 1)
     frame += cover * (np.array(COLORS[shape.color], dtype=np.float32) - frame)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from timesight.types import Span
+from timesight.types import Box, Span
 
 FPS = 10
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -28,7 +28,13 @@ CELLS = ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73))  # middles, as 
 BLINK_FRAMES = 10  # half of them dark
 MIN_ACTING_S = 1.5  # a shape shown for less neither moves nor blinks
 
+DEFECT_SHARE = 0.25  # of the scenes, where defects are wanted at all
+
 Action = Literal["is visible", "moves", "blinks"]
+Defect = Literal["noise", "blocks", "dark"]
+DEFECTS: tuple[Defect, ...] = get_args(Defect)
+# How far a shape reaches left and right, up, and down from its centre, in radii.
+REACH = {"circle": (1.0, 1.0, 1.0), "square": (0.88, 0.88, 0.88), "triangle": (1.0, 1.1, 0.9)}
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,19 @@ class Shape:
             self.begin[1] + share * (self.end[1] - self.begin[1]),
         )
 
+    def box_at(self, time_s: float, size_px: tuple[int, int]) -> Box:
+        """The box around the shape at ``time_s`` in frames of ``size_px`` (width, height), seen or not."""
+        x, y = self.center_at(time_s)
+        sideways, up, down = (reach * self.radius * min(size_px) for reach in REACH[self.kind])
+        width_px, height_px = size_px
+        edges = (x - sideways / width_px, y - up / height_px, x + sideways / width_px, y + down / height_px)
+        return Box(*(min(1.0, max(0.0, edge)) for edge in edges))
+
+    @property
+    def action(self) -> str:
+        """What it does while it is visible: it stays, moves or blinks."""
+        return "moves" if self.moves else "blinks" if self.blinks else "stays"
+
     def events(self) -> Iterator[Event]:
         """What this shape does. A blinking shape is asked about by its blinking only: it is visible on and off."""
         if self.blinks:
@@ -102,6 +121,7 @@ class Scene:
     height_px: int
     num_frames: int
     shapes: tuple[Shape, ...]
+    defect: Defect | None = None
 
     @property
     def duration_s(self) -> float:
@@ -110,14 +130,21 @@ class Scene:
 
     def events(self) -> list[Event]:
         """All events of all shapes, and those that name a shape only by its turn."""
-        return [event for shape in self.shapes for event in shape.events()] + list(self._turns())
+        return [event for shape in self.shapes for event in shape.events()] + list(self._turn_events())
 
-    def _turns(self) -> Iterator[Event]:
-        """When the first and the last shape to appear is visible: questions that do not give a shape away."""
+    def turns(self) -> dict[str, Shape]:
+        """The shape that appears first and the one that appears last, where these are not two shapes at once."""
         order = sorted(self.shapes, key=lambda shape: shape.visible.start_s)
+        turns = {}
         for turn, shape, rival in (("first", order[0], order[1:2]), ("last", order[-1], order[-2:-1])):
-            tie = bool(rival) and rival[0].visible.start_s == shape.visible.start_s
-            if not shape.blinks and not tie:
+            if not rival or rival[0].visible.start_s != shape.visible.start_s:
+                turns[turn] = shape
+        return turns
+
+    def _turn_events(self) -> Iterator[Event]:
+        """When the first and the last shape is visible: questions that do not give a shape away."""
+        for turn, shape in self.turns().items():
+            if not shape.blinks:
                 yield Event(f"{turn} shape", "is visible", shape.visible)
 
     def listing(self) -> str:
@@ -139,9 +166,17 @@ class Scene:
 
 
 def make_scene(
-    name: str, seed: tuple[int, ...], *, duration_s: tuple[float, float] = (3.0, 8.0), max_shapes: int = 2
+    name: str,
+    seed: tuple[int, ...],
+    *,
+    duration_s: tuple[float, float] = (3.0, 8.0),
+    max_shapes: int = 2,
+    defects: bool = False,
 ) -> Scene:
-    """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds."""
+    """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds.
+
+    With ``defects`` a share of the scenes is shown badly; what happens in them is the same.
+    """
     rng = np.random.default_rng(seed)
     width_px, height_px = SIZES_PX[rng.integers(len(SIZES_PX))]
     num_frames = int(rng.integers(round(duration_s[0] * FPS), round(duration_s[1] * FPS) + 1))
@@ -154,7 +189,9 @@ def make_scene(
         _make_shape(rng, divmod(int(look), len(COLORS)), int(cell), goal, num_frames)
         for look, cell, goal in zip(looks, cells, goals, strict=True)
     )
-    return Scene(name, seed, width_px, height_px, num_frames, shapes)
+    spoil = np.random.default_rng((*seed, 3))
+    defect = DEFECTS[spoil.integers(len(DEFECTS))] if defects and spoil.random() < DEFECT_SHARE else None
+    return Scene(name, seed, width_px, height_px, num_frames, shapes, defect)
 
 
 def _make_shape(

@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from zlib import crc32
 
 import av
-import numpy as np
 
-from timesight.tasks.temporal_grounding import TemporalGroundingSample
-from timesight.types import Span
+from timesight.world.corruption import Corruption
+from timesight.world.questions import ASKED, samples_of
 from timesight.world.render import render
-from timesight.world.scene import FPS, Event, Scene, make_scene
-
-
-@dataclass(frozen=True)
-class Corruption:
-    """How wrong written answers are made, as answers scraped from the web are wrong.
-
-    A share ``replaced`` of the spans becomes a random span of the same video; the ends of all others
-    move by up to ``shift_s`` seconds, each on its own. The videos stay as they are.
-    """
-
-    replaced: float = 0.0
-    shift_s: float = 0.0
+from timesight.world.scene import FPS, Scene, make_scene
 
 
 def write_world(
@@ -40,15 +26,18 @@ def write_world(
     seed: int,
     duration_s: tuple[float, float] = (3.0, 8.0),
     max_shapes: int = 2,
+    tasks: Sequence[str] = tuple(ASKED),
     corruption: Corruption | None = None,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:
     """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
 
-    The same arguments give the same bytes of JSONL and the same frames. ``on_video`` is called once for
-    each video written.
+    ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly. The same
+    arguments give the same bytes of JSONL and the same frames. ``on_video`` is called once for each video
+    written.
     """
-    make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes)
+    defects = "quality_assessment" in tasks
+    make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes, defects=defects)
     files = {}
     # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as pool:
@@ -69,7 +58,7 @@ def write_world(
             lines = [
                 sample.model_dump_json(exclude_defaults=True)
                 for scene, path in zip(scenes, paths, strict=True)
-                for sample in samples_of(scene, path.relative_to(out), corruption or Corruption())
+                for sample in samples_of(scene, path.relative_to(out), tasks, corruption or Corruption())
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return files
@@ -86,35 +75,10 @@ def write_video(scene: Scene, path: Path) -> None:
     with av.open(str(part), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
-        stream.options = {"crf": "23", "preset": "veryfast", "threads": "1"}
+        # Without mbtree: x264's assembly for it reads past the end of rows of 6 macroblocks, and the same frames
+        # come out as different files now and then.
+        stream.options = {"crf": "23", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
         for pixels in render(scene):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     part.replace(path)
-
-
-def samples_of(scene: Scene, video: Path, corruption: Corruption) -> Iterator[TemporalGroundingSample]:
-    """One temporal grounding sample for each event of ``scene``."""
-    rng = np.random.default_rng((*scene.seed, 2))
-    for number, event in enumerate(scene.events()):
-        span = _corrupted(event, scene, corruption, rng)
-        yield TemporalGroundingSample.model_validate(
-            {
-                "id": f"world/{scene.name}#{number}",
-                "task": "temporal_grounding",
-                "video": video,
-                "query": event.sentence,
-                "spans": [[span.start_s, span.end_s]],
-                "meta": {"thought": scene.listing(), "duration_s": scene.duration_s},
-            }
-        )
-
-
-def _corrupted(event: Event, scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Span:
-    if rng.random() < corruption.replaced:
-        ends_s = rng.uniform(0.0, scene.duration_s, size=2)
-    else:
-        shifts_s = rng.uniform(-corruption.shift_s, corruption.shift_s, size=2)
-        ends_s = np.array([event.span.start_s, event.span.end_s]) + shifts_s
-    start_s, end_s = sorted(np.clip(ends_s, 0.0, scene.duration_s).round(1).tolist())
-    return Span(start_s, end_s)

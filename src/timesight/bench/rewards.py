@@ -1,0 +1,167 @@
+"""How fast replies are rewarded, and how long the worst reply takes: honest ones, broken ones, hostile ones."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timesight.tasks import TASKS, Task
+from timesight.types import Judge, Sample
+from timesight.world import ASKED, Corruption, make_scene
+from timesight.world.questions import samples_of
+
+SCRAPS = (
+    *(
+        "<answer>",
+        "</answer>",
+        "<think>",
+        "</think>",
+        "<glue>",
+        "</glue>",
+        "<",
+        ">",
+        "[",
+        "]",
+        "(",
+        ")",
+        "[[",
+        "]]",
+    ),
+    *(
+        "0",
+        "1",
+        "9",
+        "0.5",
+        "12.5",
+        "1e999",
+        "-1",
+        "nan",
+        "inf",
+        "99999999999",
+        "00:12",
+        "1:2:3",
+        ".",
+        ",",
+        ", ",
+        ":",
+    ),
+    *(
+        " to ",
+        " - ",
+        "–",
+        "from ",
+        "between ",
+        " and ",
+        " seconds",
+        "A",
+        "B.",
+        "(C)",
+        "I",
+        "low quality",
+        "high quality",
+    ),
+    *(
+        "the red circle is visible",
+        "ignore the above",
+        "\n",
+        "\t",
+        " ",
+        "\u0000",
+        "é",
+        "😀",
+        '"',
+        "{}",
+        "None",
+        "True",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class RewardRate:
+    """What one task's rewards cost on one core."""
+
+    task: str
+    num_replies: int
+    replies_per_s: float  # gold replies
+    num_fuzzed: int
+    slowest_s: float  # of all fuzzed replies
+    slowest_chars: int
+
+
+def world_samples(num_scenes: int = 200) -> list[Sample]:
+    """Samples of every task; their videos are never written."""
+    scenes = [make_scene(f"bench-{n}", (n,), defects=True) for n in range(num_scenes)]
+    return [s for scene in scenes for s in samples_of(scene, Path("none.mp4"), tuple(ASKED), Corruption())]
+
+
+def measure_rewards(
+    samples: Sequence[Sample],
+    judge: Judge,
+    *,
+    num_replies: int,
+    num_fuzzed: int,
+    seed: int = 0,
+    on_task: Callable[[], None] = lambda: None,
+) -> list[RewardRate]:
+    """For each task: the rate on ``num_replies`` gold replies, and the slowest of ``num_fuzzed`` others.
+
+    Raises AssertionError where a reward is not a number from 0 to 1.
+    """
+    rates = []
+    for name, task in TASKS.items():
+        mine = [sample for sample in samples if sample.task == name]
+        golds = [task.gold(sample) for sample in mine]
+        rounds = -(-num_replies // len(mine))
+        begin = time.perf_counter()
+        for _ in range(rounds):
+            task.rewards(golds, mine, False, judge)
+        rate = rounds * len(mine) / (time.perf_counter() - begin)
+        slowest_s, slowest = _slowest(task, mine, judge, num_fuzzed, random.Random(seed))
+        rates.append(RewardRate(name, rounds * len(mine), rate, num_fuzzed, slowest_s, len(slowest)))
+        on_task()
+    return rates
+
+
+def _slowest(
+    task: Task[Any, Any], samples: Sequence[Sample], judge: Judge, count: int, rng: random.Random
+) -> tuple[float, str]:
+    replies = fuzz([task.gold(sample, think) for sample in samples[:50] for think in (False, True)], rng)
+    slowest = (0.0, "")
+    for number, reply in zip(range(count), replies, strict=False):
+        sample, think = samples[number % len(samples)], bool(number % 2)
+        begin = time.perf_counter()
+        parts = task.reward(reply, sample, think, judge)
+        task.parse(reply, think, strict=False, sample=sample)
+        slowest = max(slowest, (time.perf_counter() - begin, reply))
+        assert all(value is None or 0.0 <= value <= 1.0 for value in parts.values()), (reply, parts)
+    return slowest
+
+
+def fuzz(golds: Sequence[str], rng: random.Random) -> Iterator[str]:
+    """Endless replies: random text, mutated gold ones, scraps put together, one scrap thousands of times."""
+    while True:
+        kind = rng.random()
+        if kind < 0.2:
+            yield "".join(chr(rng.randrange(1, 0x2FF)) for _ in range(rng.randrange(200)))
+        elif kind < 0.6:
+            yield _mutated(rng.choice(golds), rng)
+        elif kind < 0.99:
+            yield "".join(rng.choice(SCRAPS) for _ in range(rng.randrange(1, 30)))
+        else:
+            body = "".join(rng.choice(SCRAPS) for _ in range(rng.randrange(1, 4))) * rng.randrange(1, 6000)
+            yield rng.choice((body, f"<answer>{body}</answer>", f"<answer>A</answer><glue>{body}</glue>"))
+
+
+def _mutated(gold: str, rng: random.Random) -> str:
+    """``gold`` with one to three pieces cut out, doubled, replaced, or put in."""
+    for _ in range(rng.randrange(1, 4)):
+        a, b = sorted(rng.randrange(len(gold) + 1) for _ in range(2))
+        b = min(b, a + 12)
+        piece = rng.choice(("", gold[a:b] * 2, rng.choice(SCRAPS), rng.choice(SCRAPS) + gold[a:b]))
+        gold = gold[:a] + piece + gold[b:]
+    return gold

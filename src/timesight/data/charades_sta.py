@@ -1,0 +1,42 @@
+"""Charades-STA: ``charades_sta_{train,test}.txt``, durations from ``Charades_v1_{train,test}.csv``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from timesight.data.source import Videos, make_sample, official_file, read_csv, read_lines, split_name
+from timesight.errors import SampleError
+from timesight.types import Sample
+
+LINE = re.compile(r"(?P<video>\S+) (?P<start>-?[\d.]+) (?P<end>-?[\d.]+)\s*##(?P<query>.*)")
+
+
+def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
+    """A temporal grounding sample a line; reversed spans and ends past the duration are kept as they are."""
+    name = split_name("charades_sta", split, {"train": "train", "test": "test"})
+    durations_s = {
+        row["id"]: float(row["length"])
+        for _, row in read_csv(official_file(annotations, f"Charades_v1_{name}.csv"), ("id", "length"))
+    }
+    seen: Counter[str] = Counter()
+    samples = []
+    for where, line in read_lines(official_file(annotations, f"charades_sta_{name}.txt")):
+        match = LINE.fullmatch(line.strip())
+        if match is None:
+            raise SampleError(f"{where}: is not VIDEO START END##QUERY")
+        video = match["video"]
+        samples.append(
+            make_sample(
+                where,
+                "temporal_grounding",
+                id=f"charades_sta/{video}#{seen[video]}",
+                video=videos.path(video),
+                query=match["query"],
+                spans=[[match["start"], match["end"]]],
+                meta={"duration_s": durations_s[video]} if video in durations_s else {},
+            )
+        )
+        seen[video] += 1
+    return samples

@@ -1,0 +1,40 @@
+"""DREAM-1K: ``DREAM-1k.jsonl``, a reference caption with its events for each clip, in five subsets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from timesight.data.source import Videos, field, make_sample, official_file, read_lines, split_name
+from timesight.errors import SampleError
+from timesight.types import Sample
+
+
+def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
+    """A captioning sample a line; ``meta.subset`` names its subset."""
+    split_name("dream1k", split, {"test": "test"})
+    samples = []
+    for where, line in read_lines(official_file(annotations, "DREAM-1k.jsonl")):
+        try:
+            record = json.loads(line)
+            asked, answered = (message["content"] for message in record["messages"])
+            caption = next(part["reference"] for part in answered if part["reference"])
+            question = next(part["text"] for part in asked if part["text"])
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, StopIteration) as error:
+            raise SampleError(f"{where}: is not a record of DREAM-1K ({error!r})") from None
+        extra = field(where, record, "extra_info")
+        number = field(where, record, "idx")
+        samples.append(
+            make_sample(
+                where,
+                "captioning",
+                id=f"dream1k/{number}",
+                video=videos.path(str(number)),
+                caption=caption,
+                events=extra.get("events"),
+                question=question,
+                meta={"subset": field(where, record, "dataset").rpartition("/")[2]}
+                | ({"duration_s": extra["duration"]} if "duration" in extra else {}),
+            )
+        )
+    return samples

@@ -1,0 +1,99 @@
+"""GOT-10k: ``{split}/list.txt`` and a folder a sequence, with pictures, ``groundtruth.txt`` and labels.
+
+Boxes are ``x, y, w, h`` in pixels, one a frame at 10 frames per second; here they are fractions of the frame.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Sequence
+from pathlib import Path
+
+from timesight.data.source import Videos, make_sample, official_file, read_lines, split_name
+from timesight.errors import SampleError
+from timesight.types import Box, Sample
+
+FPS = 10.0
+NUM_FRAMES = 8  # as the paper asks about
+
+
+def read(annotations: Path, videos: Videos, split: str, *, num_frames: int | None = NUM_FRAMES) -> list[Sample]:
+    """A tracking sample a sequence, over ``num_frames`` evenly spaced frames; None takes every frame.
+
+    Frames where the object is out of sight (``cover.label`` 0 or ``absence.label`` 1) are marked absent.
+    """
+    root = annotations / split_name("got10k", split, {"train": "train", "val": "val"})
+    return [
+        _sequence(root / line.strip(), where, num_frames)
+        for where, line in read_lines(official_file(root, "list.txt"))
+    ]
+
+
+def _sequence(folder: Path, where: str, num_frames: int | None) -> Sample:
+    boxes_px = _numbers(official_file(folder, "groundtruth.txt"), 4)
+    width_px, height_px, name = _meta(official_file(folder, "meta_info.ini"))
+    cover = _numbers(official_file(folder, "cover.label"), 1)
+    absence = _numbers(official_file(folder, "absence.label"), 1)
+    if not len(boxes_px) == len(cover) == len(absence):
+        raise SampleError(f"{folder}: {len(boxes_px)} boxes, {len(cover)} cover and {len(absence)} absence labels")
+    count = min(num_frames or len(boxes_px), len(boxes_px))
+    chosen = [k * len(boxes_px) // count for k in range(count)]
+    return make_sample(
+        where,
+        "object_tracking",
+        id=f"got10k/{folder.name}",
+        video={"path": folder, "fps": FPS},
+        object=name,
+        times_s=[index / FPS for index in chosen],
+        boxes=[
+            [x / width_px, y / height_px, (x + w) / width_px, (y + h) / height_px]
+            for x, y, w, h in (boxes_px[index] for index in chosen)
+        ],
+        absent=[n for n, index in enumerate(chosen) if cover[index][0] == 0 or absence[index][0] == 1],
+        meta={"duration_s": len(boxes_px) / FPS},
+    )
+
+
+def _numbers(file: Path, columns: int) -> list[list[float]]:
+    rows = []
+    for where, line in read_lines(file):
+        try:
+            row = [float(number) for number in line.split(",")]
+        except ValueError:
+            row = []
+        if len(row) != columns:
+            raise SampleError(f"{where}: is not {columns} number{'s' if columns > 1 else ''}")
+        rows.append(row)
+    return rows
+
+
+def _meta(file: Path) -> tuple[float, float, str]:
+    """Width, height, and what the object is."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(file.read_text(encoding="utf-8"))
+        width_px, height_px = parser["METAINFO"]["resolution"].strip("() ").split(",")
+        return float(width_px), float(height_px), parser["METAINFO"]["object_class"].replace("_", " ")
+    except (configparser.Error, KeyError, ValueError, UnicodeDecodeError) as error:
+        raise SampleError(f"{file}: has no usable resolution and object_class ({error!r})") from None
+
+
+def read_predictions(folder: Path, samples: Sequence[Sample]) -> dict[str, tuple[Box, ...]]:
+    """Boxes by sample id from a folder as the toolkit writes it: ``SEQUENCE/SEQUENCE_001.txt``, a box a frame.
+
+    For samples of every frame. Raises SampleError for a sequence without boxes.
+    """
+    predictions = {}
+    for sample in samples:
+        name = sample.video.path.name
+        width_px, height_px, _ = _meta(sample.video.path / "meta_info.ini")
+        rows = _numbers(official_file(folder / name, f"{name}_001.txt"), 4)
+        predictions[sample.id] = tuple(_box(row, width_px, height_px) for row in rows)
+    return predictions
+
+
+def _box(row: list[float], width_px: float, height_px: float) -> Box:
+    """A box clipped to the frame, as the toolkit clips it."""
+    x, y, w, h = row
+    edges = (x / width_px, y / height_px, (x + max(0.0, w)) / width_px, (y + max(0.0, h)) / height_px)
+    return Box(*(min(1.0, max(0.0, edge)) for edge in edges))

@@ -1,0 +1,43 @@
+"""NExT-GQA: questions in ``{split}.csv``, evidence in ``gsub_{split}.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timesight.data.source import Videos, make_sample, official_file, read_csv, read_json, split_name
+from timesight.types import Sample
+
+OPTIONS = ("a0", "a1", "a2", "a3", "a4")
+
+
+def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
+    """A grounded question a row; questions without evidence are kept, with a problem noted."""
+    name = split_name("nextgqa", split, {"val": "val", "train": "val", "test": "test"})
+    grounds = read_json(official_file(annotations, f"gsub_{name}.json"))
+    samples = []
+    rows = read_csv(official_file(annotations, f"{name}.csv"), ("video_id", "qid", "question", "answer", *OPTIONS))
+    for where, row in rows:
+        video, options = row["video_id"], [row[option] for option in OPTIONS]
+        ground = grounds.get(video, {})
+        samples.append(
+            make_sample(
+                where,
+                "grounded_qa",
+                id=f"nextgqa/{video}_{row['qid']}",
+                video=videos.path(video),
+                question=row["question"],
+                options=options,
+                answer=_index(row["answer"], options),
+                spans=ground.get("location", {}).get(row["qid"], []),
+                meta={"type": row.get("type", "")}
+                | ({"duration_s": ground["duration"]} if "duration" in ground else {}),
+            )
+        )
+    return samples
+
+
+def _index(answer: str, options: list[str]) -> int:
+    """The option that the answer is, by its text or its number; one past the end where it is none of them."""
+    if answer in options:
+        return options.index(answer)
+    return int(answer) if answer.isdigit() else len(options)

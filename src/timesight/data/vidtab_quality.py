@@ -1,0 +1,33 @@
+"""VidTAB quality: ``train_100.txt`` and ``test.txt``, a file and a label a line; 0 is low, 1 is high."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timesight.data.source import Videos, make_sample, official_file, read_lines, split_name
+from timesight.errors import SampleError
+from timesight.types import Sample
+
+LABELS = {"0": "low quality", "1": "high quality"}
+
+
+def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
+    """A quality sample a line."""
+    file = official_file(
+        annotations, split_name("vidtab_quality", split, {"train": "train_100.txt", "test": "test.txt"})
+    )
+    samples = []
+    for where, line in read_lines(file):
+        name, _, label = line.strip().rpartition(" ")
+        if label not in LABELS or not name:
+            raise SampleError(f"{where}: is not FILE LABEL, where the label is 0 (low) or 1 (high)")
+        samples.append(
+            make_sample(
+                where,
+                "quality_assessment",
+                id=f"vidtab_quality/{Path(name).stem}",
+                video=videos.path(name),
+                label=LABELS[label],
+            )
+        )
+    return samples

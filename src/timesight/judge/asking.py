@@ -1,0 +1,96 @@
+"""A judge that asks a language model: what was answered before is not asked again, nonsense is asked once more."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from timesight.judge.cache import AnswerCache
+from timesight.judge.questions import EventsQuestion, FooledError, NonsenseError, Question, VerdictsQuestion
+
+LOGGER = logging.getLogger("timesight")
+ATTEMPTS = 2  # at an answer that makes sense
+
+
+class Model(Protocol):
+    """A language model that can be asked many questions at once."""
+
+    name: str
+
+    def complete(self, questions: Sequence[Question]) -> list[str | None]:
+        """Its reply to each; None where it could not be reached, after whatever retries it makes. Never raises."""
+
+
+class AskingJudge:
+    """A ``Judge`` on top of a ``Model``.
+
+    ``tally`` counts what came of the questions: ``scored``, or why not: ``unreachable``, ``nonsense``, ``fooled``.
+    """
+
+    def __init__(self, model: Model, cache: AnswerCache) -> None:
+        self._model = model
+        self._cache = cache
+        self._warned: set[str] = set()
+        self.tally: Counter[str] = Counter()
+
+    def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+        """What happens in each caption, as the model lists it."""
+        return self._answers([EventsQuestion(caption) for caption in captions])
+
+    def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
+        """The model's verdicts; None where it did not answer, made no sense, or affirmed the decoy."""
+        return self._answers([VerdictsQuestion(c, tuple(mine)) for c, mine in zip(captions, events, strict=True)])
+
+    def _answers(self, questions: Sequence[Question]) -> list[Any]:
+        """The answer to each question, in order; the same question twice is asked once."""
+        answers: dict[Question, Any] = dict.fromkeys(questions)
+        open_ = [question for question in answers if not self._take_kept(question, answers)]
+        for attempt in range(ATTEMPTS):
+            replies = self._model.complete(open_) if open_ else []
+            again = []
+            for question, reply in zip(open_, replies, strict=True):
+                try:
+                    if reply is None:
+                        self._note("unreachable", "no answer")
+                        continue
+                    answers[question] = question.read(reply)
+                    self._cache.put(self._key(question), reply)
+                    self.tally["scored"] += 1
+                except FooledError as error:
+                    self._cache.put(self._key(question), reply or "")
+                    self._note("fooled", str(error))
+                except NonsenseError as error:
+                    if attempt + 1 < ATTEMPTS:
+                        again.append(question)
+                    else:
+                        self._note("nonsense", str(error))
+            open_ = again
+        return [answers[question] for question in questions]
+
+    def _take_kept(self, question: Question, answers: dict[Question, Any]) -> bool:
+        """Take a kept answer; a fooled one stays worth nothing."""
+        kept = self._cache.get(self._key(question))
+        if kept is None:
+            return False
+        try:
+            answers[question] = question.read(kept)
+            self.tally["scored"] += 1
+        except FooledError:
+            self.tally["fooled"] += 1
+        except NonsenseError:  # kept by an older version that asked for another form
+            return False
+        return True
+
+    def _key(self, question: Question) -> str:
+        return hashlib.sha256("\0".join((self._model.name, question.task, question.content)).encode()).hexdigest()
+
+    def _note(self, outcome: str, reason: str) -> None:
+        self.tally[outcome] += 1
+        if outcome not in self._warned:
+            self._warned.add(outcome)
+            LOGGER.warning(
+                "judge %s: %s, a caption stays unscored (further ones are only counted)", self._model.name, reason
+            )

@@ -1,0 +1,109 @@
+"""A judge behind an OpenAI-compatible address: a hosted one, vLLM, SGLang, Ollama, ``transformers serve``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from openai import APIConnectionError, APIError, BadRequestError, OpenAI
+
+from timesight.judge.questions import Question
+
+LOGGER = logging.getLogger("timesight")
+MAX_REPLY_TOKENS = 2048
+GIVE_UP_AFTER = 3  # requests in a row that found nobody: the rest of a batch is not sent
+
+
+class ServedModel:
+    """Up to ``concurrency`` questions at once; time-outs, and retries with backoff, are the official client's.
+
+    ``max_requests`` and ``max_tokens`` bound what is spent in this process; past them questions stay unanswered.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str | None,
+        *,
+        api_key_env: str = "OPENAI_API_KEY",
+        timeout_s: float = 60.0,
+        max_retries: int = 4,
+        concurrency: int = 16,
+        max_requests: int | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
+        self.name = name
+        key = os.environ.get(api_key_env) or ("none" if base_url else None)
+        self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=max_retries)
+        self._concurrency = concurrency
+        self._most = {"requests": max_requests, "tokens": max_tokens}
+        self.spent = {"requests": 0, "tokens": 0}
+        self._lock = threading.Lock()
+        self._structured = True  # until the server says that it does not know about schemas
+        self._unanswered = 0  # requests in a row that found nobody
+        self._warned: set[str] = set()
+
+    def complete(self, questions: Sequence[Question]) -> list[str | None]:
+        """The model's replies."""
+        self._unanswered = 0
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            return list(pool.map(self._complete, questions))
+
+    def _complete(self, question: Question) -> str | None:
+        if self._unanswered >= GIVE_UP_AFTER or not self._may_spend():
+            return None
+        try:
+            reply = self._request(question)
+        except APIError as error:
+            with self._lock:
+                self._unanswered += isinstance(error, APIConnectionError)
+            self._warn(type(error).__name__, f"{error.message} ({self._client.base_url})")
+            return None
+        except ValueError as error:  # a reply that is not even JSON
+            self._warn("reply", f"not a reply of this protocol: {error}")
+            return None
+        self._unanswered = 0
+        return reply
+
+    def _request(self, question: Question) -> str | None:
+        try:
+            completion = self._send(question, structured=self._structured)
+        except BadRequestError as error:
+            if not self._structured or "response_format" not in str(error):
+                raise
+            self._structured = False
+            completion = self._send(question, structured=False)
+        with self._lock:
+            usage = getattr(completion, "usage", None)
+            self.spent["tokens"] += getattr(usage, "total_tokens", 0) or 0
+        choices = getattr(completion, "choices", None) or []
+        return choices[0].message.content if choices and choices[0].message else None
+
+    def _send(self, question: Question, structured: bool) -> Any:
+        schema = {"name": "answer", "strict": True, "schema": question.schema.model_json_schema()}
+        return self._client.chat.completions.create(
+            model=self.name,
+            messages=[{"role": "system", "content": question.task}, {"role": "user", "content": question.content}],
+            temperature=0,
+            max_tokens=MAX_REPLY_TOKENS,
+            **({"response_format": {"type": "json_schema", "json_schema": schema}} if structured else {}),  # type: ignore[call-overload]
+        )
+
+    def _may_spend(self) -> bool:
+        with self._lock:
+            over = [what for what, most in self._most.items() if most is not None and self.spent[what] >= most]
+            if not over:
+                self.spent["requests"] += 1
+                return True
+        self._warn("budget", f"the budget of {self._most[over[0]]} {over[0]} is spent")
+        return False
+
+    def _warn(self, kind: str, message: str) -> None:
+        """Once for each kind of trouble."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            LOGGER.warning("judge %s: %s", self.name, message)

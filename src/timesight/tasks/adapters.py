@@ -1,0 +1,89 @@
+"""The same rewards for other trainers: TRL, ms-swift and verl.
+
+Their data sets need one column ``sample``: a sample as one line of JSON, as in our JSONL files. Each adapter only
+changes signatures; what a reply earns is decided in the task's own file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from timesight.tasks import TASKS
+from timesight.types import Judge, Rewards
+
+Completion = str | Sequence[dict[str, Any]]  # plain text, or the messages of one turn
+RewardFunction = Callable[..., list[float | None]]
+
+
+def trl_rewards(*, think: bool = False, judge: Judge | None = None) -> list[RewardFunction]:
+    """``reward_funcs`` for TRL's ``GRPOTrainer``: one function for each reward part of any task.
+
+    A function returns None for replies to tasks without its part, which TRL leaves out of the sum.
+    """
+    parts = dict.fromkeys(("format", *(part for task in TASKS.values() for part in task.parts)))
+
+    def function_for(part: str) -> RewardFunction:
+        def reward(completions: Sequence[Completion], sample: Sequence[str], **unused: Any) -> list[float | None]:
+            return [row.get(part) for row in _rewards(completions, sample, think, judge)]
+
+        reward.__name__ = part
+        return reward
+
+    return [function_for(part) for part in parts]
+
+
+def swift_reward(*, think: bool = False, judge: Judge | None = None) -> type:
+    """A class for ms-swift's ``orms``: the sum of the parts. A reply that could not be judged gets None.
+
+    In a plugin file: ``orms["timesight"] = swift_reward()``.
+    """
+
+    class Reward:
+        """Called with a batch of replies and the columns of their rows."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            pass
+
+        def __call__(
+            self, completions: Sequence[Completion], sample: Sequence[str], **unused: Any
+        ) -> list[float | None]:
+            return [_total(row) for row in _rewards(completions, sample, think, judge)]
+
+    return Reward
+
+
+def verl_reward(*, think: bool = False, judge: Judge | None = None) -> Callable[..., dict[str, float]]:
+    """A ``compute_score`` for verl's ``custom_reward_function``; the sample is the row's ``ground_truth``.
+
+    Returns the parts, and their sum as ``score``. verl knows no reply without a score: one that could not be judged
+    gets 0 and ``unscored`` 1, so that at least it can be counted.
+    """
+
+    def compute_score(
+        data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **unused: Any
+    ) -> dict[str, float]:
+        (row,) = _rewards([solution_str], [ground_truth], think, judge)
+        total = _total(row)
+        parts = {name: value for name, value in row.items() if value is not None}
+        return {"score": total or 0.0, "unscored": float(total is None), **parts}
+
+    return compute_score
+
+
+def _rewards(
+    completions: Sequence[Completion], samples: Sequence[str], think: bool, judge: Judge | None
+) -> list[Rewards]:
+    rows: list[Rewards] = []
+    for completion, line in zip(completions, samples, strict=True):
+        record = json.loads(line)
+        task = TASKS[record["task"]]
+        text = completion if isinstance(completion, str) else str(completion[-1]["content"])
+        rows.append(task.reward(text, task.Sample.model_validate(record), think, judge))
+    return rows
+
+
+def _total(parts: Rewards) -> float | None:
+    values = [value for value in parts.values() if value is not None]
+    return sum(values) if len(values) == len(parts) else None

@@ -1,0 +1,137 @@
+"""Grounded question answering: pick an option and show the evidence (paper, section 3.3; NExT-GQA).
+
+Reply: ``<answer>B</answer><glue>[(1.5, 4.0), (7.0, 9.0)]</glue>``, seconds from the start of the video.
+Reward parts: ``format`` (equation 3), ``iou`` of the two sets of spans (equation 4) and ``accuracy`` (equation 5).
+Metrics, official: as NExT-GQA's own script computes them, for one predicted span (the first): IoU and IoP, each the
+largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and Acc@GQA, right and IoP >=
+0.5. Metrics, paper: mIoU of the merged sets of spans, and accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from timesight.geometry import span_set_iou, temporal_iop, temporal_iou
+from timesight.tasks.base import Graded, Task
+from timesight.tasks.evidence import rounded_spans, span_problems, true_spans
+from timesight.tasks.form import ReplyForm, Tag
+from timesight.tasks.multiple_choice import (
+    MultipleChoiceSample,
+    choice_baselines,
+    choice_fields,
+    choice_problems,
+)
+from timesight.tasks.parsing import letter, parse_option, parse_spans, shortest
+from timesight.types import Judge, Rewards, Span
+
+PAPER = "paper"
+THRESHOLDS = (0.3, 0.5)
+GROUNDED_IOP = 0.5  # a right answer counts as grounded from this IoP on
+
+
+class GroundedAnswer(NamedTuple):
+    """An option and its evidence. Strictly parsed, both are there; loosely, one may be missing."""
+
+    option: int | None
+    spans: tuple[Span, ...]
+
+
+class GroundedQaSample(MultipleChoiceSample):
+    """A question with options, and the ``spans`` ``[start_s, end_s]`` that its answer rests on, possibly odd."""
+
+    spans: tuple[tuple[float, float], ...]
+
+
+class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
+    """Which option is right, and what shows it?"""
+
+    name = "grounded_qa"
+    Sample = GroundedQaSample
+    form = ReplyForm((Tag("answer", "LETTER"), Tag("glue", "[(START, END), ...]")))
+    wording = "{subtitles}{question} {options} Give the seconds that show it too. {form}"
+    parts = ("iou", "accuracy")
+    protocols = ("official", PAPER)
+
+    def fields(self, sample: GroundedQaSample) -> dict[str, str]:
+        """``question``, ``options`` and ``subtitles`` (empty without any)."""
+        return choice_fields(sample)
+
+    def problems(self, sample: GroundedQaSample) -> list[str]:
+        """An answer that is not among the options; missing, reversed or non-finite evidence."""
+        return choice_problems(sample) + span_problems(sample.spans)
+
+    def parse(
+        self, reply: str, think: bool = False, strict: bool = True, sample: GroundedQaSample | None = None
+    ) -> GroundedAnswer | None:
+        """Option and evidence."""
+        answer, glue = (self.form.read(reply, tag.name, think, strict) for tag in self.form.tags)
+        option = parse_option(answer or "", () if sample is None else sample.options)
+        spans = parse_spans(glue or "") or ()
+        complete = option is not None and bool(spans)
+        if complete or (not strict and (option is not None or spans)):
+            return GroundedAnswer(option, spans)
+        return None
+
+    def write(self, answer: GroundedAnswer) -> dict[str, str]:
+        """The letter; a list of pairs of seconds."""
+        pairs = ", ".join(f"({shortest(span.start_s)}, {shortest(span.end_s)})" for span in answer.spans)
+        return {"answer": "" if answer.option is None else letter(answer.option), "glue": f"[{pairs}]"}
+
+    def truth(self, sample: GroundedQaSample) -> GroundedAnswer:
+        """The right option and all its evidence, to the millisecond."""
+        return GroundedAnswer(sample.answer, tuple(rounded_spans(sample.spans)))
+
+    def reward_parts(self, answer: GroundedAnswer, sample: GroundedQaSample) -> Rewards:
+        """``iou`` of the sets of spans, and ``accuracy``."""
+        return {
+            "iou": span_set_iou(answer.spans, rounded_spans(sample.spans)),
+            "accuracy": float(answer.option == sample.answer),
+        }
+
+    def item_metrics(
+        self,
+        graded: Sequence[Graded[GroundedQaSample, GroundedAnswer]],
+        protocol: str = "official",
+        judge: Judge | None = None,
+    ) -> list[dict[str, float] | None]:
+        """Overlap with the evidence, and whether the option is right; None where the truth has no evidence."""
+        score = _paper_metrics if protocol == PAPER else _official_metrics
+        rows: list[dict[str, float] | None] = []
+        for sample, _, answer in graded:
+            truth = [] if span_problems(sample.spans) else true_spans(sample.spans)
+            row = score(answer or GroundedAnswer(None, ()), truth, sample.answer)
+            rows.append(row if sample.spans else None)
+        return rows
+
+    def baselines(
+        self, samples: Sequence[GroundedQaSample], durations_s: Sequence[float | None]
+    ) -> Mapping[str, list[GroundedAnswer]]:
+        """The blind choices of multiple choice, each with the whole video as evidence."""
+        lengths_s = [d for d in durations_s if d is not None]
+        if len(lengths_s) < len(durations_s):
+            return {}
+        whole = [(Span(0.0, length_s),) for length_s in lengths_s]
+        return {
+            f"{name}, whole video": [GroundedAnswer(o, spans) for o, spans in zip(options, whole, strict=True)]
+            for name, options in choice_baselines(samples).items()
+        }
+
+
+def _official_metrics(answer: GroundedAnswer, truth: Sequence[Span], right: int) -> dict[str, float]:
+    spans = answer.spans[:1]
+    iou = max((temporal_iou(span, true) for span in spans for true in truth), default=0.0)
+    iop = max((temporal_iop(span, true) for span in spans for true in truth), default=0.0)
+    correct = answer.option == right
+    return {
+        "mIoU": iou,
+        **{f"IoU@{t}": float(iou >= t) for t in THRESHOLDS},
+        "mIoP": iop,
+        **{f"IoP@{t}": float(iop >= t) for t in THRESHOLDS},
+        "Acc@QA": float(correct),
+        "Acc@GQA": float(correct and iop >= GROUNDED_IOP),
+    }
+
+
+def _paper_metrics(answer: GroundedAnswer, truth: Sequence[Span], right: int) -> dict[str, float]:
+    return {"mIoU": span_set_iou(answer.spans, truth), "accuracy": float(answer.option == right)}

@@ -1,0 +1,180 @@
+"""Object tracking: where is an object in each of N frames, given its first box? (paper, section 3.3; GOT-10k)
+
+Reply: ``<answer>[[x0, y0, x1, y1], …]</answer>``, one box for each of the N frames, as fractions of width and
+height.
+Reward parts: ``format`` (equation 3) and ``iou``, the mean over frames of the box IoU. The first box is given, so
+it is not rewarded; under the paper's protocol it is. Frames where the object is absent count in neither. Metrics,
+as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all sequences, and SR@{0.5, 0.75}
+with IoU > threshold; the first frame and those with the object absent are dropped, boxes are clipped to the
+frame. Under the paper's protocol: the mean over sequences of a sequence's mean IoU, first frame included, and
+R@{0.5, 0.7} on that mean. ``official_on_n_frames`` is the official formula over the N frames a model was shown;
+the official benchmark scores every frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from pydantic import model_validator
+
+from timesight.geometry import box_iou
+from timesight.tasks.base import Graded, Task
+from timesight.tasks.form import ReplyForm, Tag
+from timesight.tasks.parsing import parse_boxes, shortest
+from timesight.types import Box, FrameRequest, Judge, Rewards, Sample
+
+Boxes = tuple[Box, ...]
+RESOLUTION_DIGITS = 3  # replies state thousandths of the frame, so rewards ask for no more
+PAPER = "paper"
+OFFICIAL_THRESHOLDS = (0.5, 0.75)
+PAPER_THRESHOLDS = (0.5, 0.7)
+
+
+class ObjectTrackingSample(Sample):
+    """Where is ``object`` at each of ``times_s`` (N,)? ``boxes`` (N, 4) are fractions of the frame, possibly odd.
+
+    The first box is given to the model. At the indices in ``absent`` the object is not to be seen.
+    """
+
+    object: str
+    times_s: tuple[float, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    absent: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_box_a_time(self) -> ObjectTrackingSample:
+        if len(self.times_s) != len(self.boxes) or not self.boxes:
+            raise ValueError(f"{len(self.boxes)} boxes for {len(self.times_s)} times_s: there must be one for each")
+        if any(not 0 <= index < len(self.boxes) for index in self.absent):
+            raise ValueError(f"absent {list(self.absent)} names no frame: there are {len(self.boxes)}, from 0")
+        return self
+
+    def scored(self, first: bool) -> list[int]:
+        """The frames that count, with the given ``first`` one or without."""
+        return [n for n in range(0 if first else 1, len(self.boxes)) if n not in self.absent]
+
+
+class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
+    """Where is an object in each frame?"""
+
+    name = "object_tracking"
+    Sample = ObjectTrackingSample
+    form = ReplyForm((Tag("answer", "[[X0, Y0, X1, Y1], ...]"),))
+    wording = (
+        "Follow the {object}, first seen at {first_box}. Give its box in each of the {num_frames} frames, this "
+        "first one included, as fractions of width and height. {form}"
+    )
+    parts = ("iou",)
+    protocols = ("official_on_n_frames", PAPER)
+
+    def fields(self, sample: ObjectTrackingSample) -> dict[str, str]:
+        """``object``, ``first_box`` and ``num_frames``."""
+        first = _clipped(sample.boxes[:1], RESOLUTION_DIGITS)[0]
+        written = _written([first])[1:-1] if first else "an unknown place"
+        return {"object": sample.object.strip(), "first_box": written, "num_frames": str(len(sample.boxes))}
+
+    def frames(self, sample: ObjectTrackingSample) -> FrameRequest:
+        """Exactly the frames whose boxes are known."""
+        return FrameRequest(len(sample.times_s), sample.times_s)
+
+    def problems(self, sample: ObjectTrackingSample) -> list[str]:
+        """Boxes that are not boxes, a first one that shows nothing, no frame to score."""
+        problems = [
+            f"box {n} is reversed or not finite" for n in sample.scored(first=True) if not _is_box(sample.boxes[n])
+        ]
+        if not sample.scored(first=False):
+            problems.append("no frame to score")
+        if 0 in sample.absent:
+            problems.append("the object is absent from the first frame")
+        return problems
+
+    def parse(
+        self, reply: str, think: bool = False, strict: bool = True, sample: ObjectTrackingSample | None = None
+    ) -> Boxes | None:
+        """The boxes in ``reply``. Strict, with the sample in hand, there must be as many as it has frames."""
+        content = self.form.read(reply, "answer", think, strict)
+        boxes = parse_boxes(content) if content is not None else None
+        if boxes is not None and strict and sample is not None and len(boxes) != len(sample.boxes):
+            return None
+        return boxes
+
+    def write(self, answer: Boxes) -> dict[str, str]:
+        """A list of lists of four numbers."""
+        return {"answer": _written(answer)}
+
+    def truth(self, sample: ObjectTrackingSample) -> Boxes:
+        """The true boxes, clipped to the frame, to the thousandth; an absent object is left where it was last."""
+        seen = sample.scored(first=True)
+        last_seen = [max(n for n in seen if n <= frame) for frame in range(len(sample.boxes))]
+        boxes = _clipped(tuple(sample.boxes[n] for n in last_seen), RESOLUTION_DIGITS)
+        return tuple(box for box in boxes if box)
+
+    def reward_parts(self, answer: Boxes, sample: ObjectTrackingSample) -> Rewards:
+        """``iou``: the mean over the frames that count."""
+        truth = _clipped(sample.boxes, RESOLUTION_DIGITS)
+        return {"iou": _mean(_ious(answer, truth, sample.scored(first=self.protocol == PAPER)))}
+
+    def item_metrics(
+        self,
+        graded: Sequence[Graded[ObjectTrackingSample, Boxes]],
+        protocol: str = "official_on_n_frames",
+        judge: Judge | None = None,
+    ) -> list[dict[str, float] | None]:
+        """Overlap and success of each sequence; a frame without a predicted box has IoU 0."""
+        rows: list[dict[str, float] | None] = []
+        for sample, _, answer in graded:
+            counted = sample.scored(first=protocol == PAPER)
+            if not counted:
+                rows.append(None)
+                continue
+            ious = _ious(answer or (), _clipped(sample.boxes), counted)
+            if protocol == PAPER:
+                overlap = _mean(ious)
+                rows.append({"overlap": overlap} | {f"R@{t}": float(overlap >= t) for t in PAPER_THRESHOLDS})
+            else:
+                success = {f"SR@{t}": _mean([float(iou > t) for iou in ious]) for t in OFFICIAL_THRESHOLDS}
+                rows.append({"AO": _mean(ious)} | success)
+        return rows
+
+    def weight(self, sample: ObjectTrackingSample, protocol: str) -> float:
+        """Official figures pool frames, so a sequence counts by its frames; in the paper's it counts once."""
+        return 1.0 if protocol == PAPER else float(len(sample.scored(first=False)))
+
+    def baselines(
+        self, samples: Sequence[ObjectTrackingSample], durations_s: Sequence[float | None]
+    ) -> Mapping[str, list[Boxes]]:
+        """The given box in every frame: what looking at nothing earns."""
+        given = [_clipped(sample.boxes[:1])[0] or Box(0, 0, 0, 0) for sample in samples]
+        return {"repeat the given box": [(box,) * len(s.boxes) for box, s in zip(given, samples, strict=True)]}
+
+
+def _ious(answer: Boxes, truth: Sequence[Box | None], frames: Sequence[int]) -> list[float]:
+    """IoU in each of ``frames``; 0 where a box is missing, or where the truth is no box."""
+    pairs = [(answer[n] if n < len(answer) else None, truth[n]) for n in frames]
+    return [box_iou(mine, true) if mine is not None and true is not None else 0.0 for mine, true in pairs]
+
+
+@lru_cache(maxsize=4096)  # the replies of a group share their truth
+def _clipped(boxes: tuple[tuple[float, ...], ...], digits: int | None = None) -> tuple[Box | None, ...]:
+    """Boxes cut to the frame and rounded to ``digits``; None for what is no box."""
+    return tuple(
+        Box(*(round(v, digits) if digits else v for v in (min(1.0, max(0.0, v)) for v in box)))
+        if _is_box(box)
+        else None
+        for box in boxes
+    )
+
+
+def _is_box(box: tuple[float, ...]) -> bool:
+    return all(map(math.isfinite, box)) and box[0] <= box[2] and box[1] <= box[3]
+
+
+def _written(boxes: Sequence[Box]) -> str:
+    rows = (", ".join(shortest(v) for v in (b.x0, b.y0, b.x1, b.y1)) for b in boxes)
+    return "[" + ", ".join(f"[{row}]" for row in rows) + "]"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

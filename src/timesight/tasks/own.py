@@ -1,0 +1,71 @@
+"""Tasks and prompt texts of the user's own: ``own_tasks`` puts them into ``TASKS`` for a while."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from timesight.errors import InputError
+from timesight.tasks import TASKS
+from timesight.tasks.base import Task
+
+
+class PromptTexts(BaseModel):
+    """A prompt for answer mode and one for think mode; a single text that has ``{form}`` serves both."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answer: str
+    think: str | None = None
+
+
+class TaskSettings(BaseModel):
+    """What a recipe changes about the tasks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: tuple[Path, ...] = ()  # Python files with a list TASKS of further tasks; one of a known name replaces it
+    prompts: Mapping[str, str | PromptTexts] = Field(default_factory=dict)  # by task, in place of its own text
+    protocol: Literal["official", "paper"] = "official"  # of rewards, where the two differ
+
+
+@contextmanager
+def own_tasks(settings: TaskSettings) -> Iterator[None]:
+    """Inside this block ``TASKS`` is as ``settings`` say. Raises InputError for a file or a text that cannot do."""
+    before = dict(TASKS)
+    try:
+        for file in settings.files:
+            TASKS.update({task.name: task for task in read_tasks(file)})
+        for name, texts in settings.prompts.items():
+            if name not in TASKS:
+                raise InputError(f"tasks.prompts: no task {name}; known: {', '.join(TASKS)}")
+            texts = PromptTexts(answer=texts) if isinstance(texts, str) else texts
+            TASKS[name] = TASKS[name].worded(texts.answer, texts.think)
+        TASKS.update({name: task.under(settings.protocol) for name, task in TASKS.items()})
+        yield
+    finally:
+        TASKS.clear()
+        TASKS.update(before)
+
+
+def read_tasks(file: Path) -> Sequence[Task[Any, Any]]:
+    """The list ``TASKS`` of a Python file. Raises InputError where there is none."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file of tasks")
+    spec = importlib.util.spec_from_file_location(f"timesight_own_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{file}: is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{file}: cannot be run: {type(error).__name__}: {error}") from error
+    tasks = getattr(module, "TASKS", None)
+    if not isinstance(tasks, (list, tuple)) or not tasks or not all(isinstance(task, Task) for task in tasks):
+        raise InputError(f"{file}: needs a list TASKS of tasks, such as TASKS = [MyTask()]")
+    return tasks

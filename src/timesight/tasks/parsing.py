@@ -1,0 +1,136 @@
+"""Reading what models write: seconds, spans, boxes, option letters.
+
+Every pattern is linear in its input and every input is bounded, so that no reply can stall a run. Nothing here
+evaluates a reply as code. ``parse_…`` wants the text to be the thing and nothing else; ``find_…`` looks for it in a
+sentence, for models that were not trained on our form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from timesight.types import Box, Span
+
+MAX_CHARS = 4000  # of spans or boxes; longer texts are refused unread
+MAX_SPANS = 64
+MAX_BOXES = 1024
+
+_DECIMAL = r"\d{1,6}(?:\.\d{1,6})?"
+_TIME = rf"(?:\d{{1,2}}:)?\d{{1,3}}:\d{{2}}(?:\.\d{{1,6}})?|{_DECIMAL}"
+_UNIT = r"(?:\s{0,4}+(?:seconds?|secs?|s)(?![a-z]))?"
+_SPAN = re.compile(
+    rf"(?<![\w.:-])(?:(?:from|between)\s{{1,4}}+)?(?P<start>{_TIME}){_UNIT}\s{{0,4}}+(?:-|–|—|to|and|until)\s{{0,4}}+"
+    rf"(?P<end>{_TIME}){_UNIT}(?![\w:]|\.\d)",
+    re.IGNORECASE,
+)
+_GAP = r"\s{0,40}+"
+_PAIR = re.compile(
+    rf"[(\[]{_GAP}(?P<start>{_TIME}){_GAP}s?{_GAP},{_GAP}(?P<end>{_TIME}){_GAP}s?{_GAP}[)\]]{_GAP}(?P<comma>,?){_GAP}"
+)
+_COORDINATE = r"(?:0?\.\d{1,9}|\d(?:\.\d{0,9})?)"
+_BOX = re.compile(
+    rf"\[{_GAP}({_COORDINATE}){_GAP},{_GAP}({_COORDINATE}){_GAP},{_GAP}({_COORDINATE}){_GAP},{_GAP}({_COORDINATE}){_GAP}\]"
+    rf"{_GAP}(?P<comma>,?){_GAP}"
+)
+_LETTER = re.compile(r"\((?P<inner>[A-Za-z])\)|(?P<letter>[A-Za-z])(?:\.(?:\s{1,40}+(?P<text>\S.*))?)?", re.DOTALL)
+
+
+def parse_span(text: str) -> Span | None:
+    """The span that ``text`` is: ``12.5 to 17.8``, ``00:12 - 00:17``, ``from 5 to 9 seconds``, ``between …``."""
+    text = text.strip().removesuffix(".")
+    match = _SPAN.fullmatch(text) if len(text) <= MAX_CHARS else None
+    return _span(match) if match else None
+
+
+def find_span(text: str) -> Span | None:
+    """The only span in ``text``; None where there is none or more than one."""
+    matches = list(_SPAN.finditer(text))
+    return _span(matches[0]) if len(matches) == 1 else None
+
+
+def parse_spans(text: str) -> tuple[Span, ...] | None:
+    """The list of spans that ``text`` is: ``[(1.5, 4), (7, 9.25)]``, in seconds; None for an empty list."""
+    pairs = _items(text, _PAIR, MAX_SPANS)
+    spans = [_span(match) for match in pairs] if pairs else [None]
+    return tuple(span for span in spans if span) if all(spans) else None
+
+
+def parse_boxes(text: str) -> tuple[Box, ...] | None:
+    """The list of boxes that ``text`` is: ``[[x0, y0, x1, y1], …]``, fractions of the frame from 0 to 1."""
+    found = _items(text, _BOX, MAX_BOXES)
+    boxes = [_box(match) for match in found] if found else [None]
+    return tuple(box for box in boxes if box) if all(boxes) else None
+
+
+def parse_option(text: str, options: Sequence[str] = ()) -> int | None:
+    """The option that ``text`` names, counted from 0: ``B``, ``(B)``, ``B.``, ``b``, ``B. text``, or the option's
+    text.
+
+    Without ``options`` an option's own text cannot be told from any other, and ``B. text`` is taken at its letter;
+    with them a letter past the end, a text of another option, or one that two options share, names nothing.
+    """
+    text = text.strip()
+    if len(text) > MAX_CHARS:
+        return None
+    texts = [_plain(option) for option in options]
+    if _plain(text) and texts.count(_plain(text)) == 1:
+        return texts.index(_plain(text))
+    match = _LETTER.fullmatch(text)
+    if match is None:
+        return None
+    index = ord((match["inner"] or match["letter"]).upper()) - ord("A")
+    if options and (index >= len(options) or (match["text"] and _plain(match["text"]) != texts[index])):
+        return None
+    return index
+
+
+def letter(index: int) -> str:
+    """``A`` for 0."""
+    return chr(ord("A") + index)
+
+
+def shortest(number: float) -> str:
+    """The shortest plain decimal that reads back as ``number``."""
+    return np.format_float_positional(number, trim="0")
+
+
+def _plain(text: str) -> str:
+    """For comparing texts of options: case, white space and a full stop at the end do not matter."""
+    return " ".join(text.split()).removesuffix(".").casefold()
+
+
+def _items(text: str, item: re.Pattern[str], most: int) -> list[re.Match[str]] | None:
+    """The items of the bracketed list that ``text`` is, a comma between any two; None if it is anything else."""
+    text = text.strip()
+    if len(text) > max(MAX_CHARS, most * 60) or not (text.startswith("[") and text.endswith("]")):
+        return None
+    position, end = 1 + len(text[1:]) - len(text[1:].lstrip()), len(text) - 1
+    matches: list[re.Match[str]] = []
+    while position < end and len(matches) <= most:
+        match = item.match(text, position, end)
+        if match is None or (matches and not matches[-1]["comma"]):
+            return None
+        matches.append(match)
+        position = match.end()
+    return matches if 0 < len(matches) <= most and not matches[-1]["comma"] else None
+
+
+def _span(match: re.Match[str]) -> Span | None:
+    start_s, end_s = _seconds(match["start"]), _seconds(match["end"])
+    return Span(start_s, end_s) if start_s <= end_s else None
+
+
+def _seconds(clock: str) -> float:
+    """``75.5``, ``01:15.5`` or ``0:01:15.5`` as seconds."""
+    seconds = 0.0
+    for field in clock.split(":"):
+        seconds = 60 * seconds + float(field)
+    return seconds
+
+
+def _box(match: re.Match[str]) -> Box | None:
+    x0, y0, x1, y1 = (float(match[n]) for n in range(1, 5))
+    return Box(x0, y0, x1, y1) if x0 <= x1 <= 1 and y0 <= y1 <= 1 else None

@@ -1,0 +1,29 @@
+"""The made world's exact judge: its captions are lists of sentences, and a sentence is said or it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+class WorldJudge:
+    """A ``Judge`` that reads the made world's own sentences, word by word; it cannot be down or fooled."""
+
+    def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+        """The sentences of each caption, once each."""
+        return [tuple(dict.fromkeys(_sentences(caption))) for caption in captions]
+
+    def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
+        """Which events are sentences of their caption."""
+        return [
+            tuple(_plain(event) in set(_sentences(caption)) for event in mine)
+            for caption, mine in zip(captions, events, strict=True)
+        ]
+
+
+def _sentences(caption: str) -> list[str]:
+    return [plain for sentence in re.split(r"[.;\n]", caption) if (plain := _plain(sentence))]
+
+
+def _plain(sentence: str) -> str:
+    return " ".join(sentence.lower().replace(".", " ").split())

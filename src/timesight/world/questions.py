@@ -1,0 +1,173 @@
+"""What can be asked about a scene: samples of every task, with exact truth and with thoughts for think mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timesight.tasks import TASKS
+from timesight.types import Sample, Span
+from timesight.world.corruption import Corruption
+from timesight.world.scene import COLORS, FPS, KINDS, Scene, Shape
+
+NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
+NUM_OPTIONS = 3
+STILL_SHARE = 0.3  # of the shapes that stay where they are: repeating the first box is no tracking
+Fields = dict[str, Any]
+
+
+def samples_of(scene: Scene, video: Path, tasks: Sequence[str], corruption: Corruption) -> Iterator[Sample]:
+    """The samples of ``tasks`` that ask about ``scene``, whose file is ``video``.
+
+    A scene that is shown badly is only asked about its quality. Each task draws on its own, so that the samples of
+    one do not depend on which others are asked for.
+    """
+    for number, (task, ask) in enumerate(ASKED.items()):
+        if task not in tasks or (scene.defect and task != "quality_assessment"):
+            continue
+        rng = np.random.default_rng((*scene.seed, 2, number))
+        for count, fields in enumerate(ask(scene, corruption, rng)):
+            yield TASKS[task].Sample.model_validate(
+                {
+                    "id": f"world/{scene.name}/{task}#{count}",
+                    "task": task,
+                    "video": video,
+                    "meta": {"thought": scene.listing(), "duration_s": scene.duration_s} | fields.pop("meta", {}),
+                }
+                | ({"video": {"path": video} | fields.pop("window")} if "window" in fields else {})
+                | fields
+            )
+
+
+def _grounding(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
+    for event in scene.events():
+        span = corruption.span(event.span, scene.duration_s, rng)
+        yield {"query": event.sentence, "spans": [_pair(span)]}
+
+
+def _tracking(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
+    """One shape while it is visible, a moving one if there is one; dark moments of a blinking one are absences."""
+    moving = [shape for shape in scene.shapes if shape.moves]
+    if not moving and rng.random() > STILL_SHARE:
+        return
+    shape = (moving or scene.shapes)[0]
+    first, length = round(shape.visible.start_s * FPS), round(shape.visible.length_s * FPS)
+    times_s = [(first + k * length // NUM_TRACKED) / FPS for k in range(NUM_TRACKED)]
+    absent = [n for n, time_s in enumerate(times_s) if not shape.shown_at(time_s)]
+    if 0 in absent or len(absent) == NUM_TRACKED - 1:
+        return
+    boxes = [shape.box_at(time_s, (scene.width_px, scene.height_px)) for time_s in times_s]
+    given, *rest = boxes
+    exact = Corruption()
+    yield {
+        "object": shape.name,
+        "times_s": times_s,
+        "boxes": [[b.x0, b.y0, b.x1, b.y1] for b in exact.boxes([given], rng) + corruption.boxes(rest, rng)],
+        "absent": absent,
+        "window": {"start_s": shape.visible.start_s, "end_s": shape.visible.end_s},
+        "meta": {"thought": f"the {shape.name} {shape.action}"},
+    }
+
+
+def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
+    """Two questions about what is there, how many, and what a shape does."""
+    shape = scene.shapes[int(rng.integers(len(scene.shapes)))]
+    asked = [
+        ("Which shape is in the video?", shape.name, _absent_names(scene, rng)),
+        (f"What does the {shape.name} do?", f"It {shape.action}", ["It stays", "It moves", "It blinks"]),
+        ("How many shapes are there?", str(len(scene.shapes)), ["1", "2", "3"]),
+    ]
+    asked += [
+        (
+            f"Which shape is {turn} to appear?",
+            found.name,
+            [s.name for s in scene.shapes] + _absent_names(scene, rng),
+        )
+        for turn, found in scene.turns().items()
+        if len(scene.shapes) > 1
+    ]
+    for index in rng.permutation(len(asked))[:2]:
+        yield _options(scene, *asked[int(index)], corruption, rng)
+
+
+def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
+    """Which shape does something, and when."""
+    asked: list[tuple[str, Shape, Span]] = []
+    for action in ("moves", "blinks"):
+        doing = [shape for shape in scene.shapes if shape.action == action]
+        if len(doing) == 1:
+            (event,) = (event for event in doing[0].events() if event.action == action)
+            asked.append((f"Which shape {action}?", doing[0], event.span))
+    asked += [(f"Which shape is {turn} to appear?", s, s.visible) for turn, s in scene.turns().items()]
+    if not asked:
+        return
+    question, shape, span = asked[int(rng.integers(len(asked)))]
+    others = [s.name for s in scene.shapes] + _absent_names(scene, rng)
+    spans = [_pair(corruption.span(span, scene.duration_s, rng))]
+    yield _options(scene, question, shape.name, others, corruption, rng) | {"spans": spans}
+
+
+def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
+    """What each shape does, in order of appearance, and nothing about when."""
+    names = _absent_names(scene, rng)
+    events = []
+    for shape in sorted(scene.shapes, key=lambda shape: shape.visible.start_s):
+        name = corruption.choice(shape.name, names, rng)
+        events.append(f"the {name} is visible")
+        action = corruption.choice(shape.action, ("stays", "moves", "blinks"), rng)
+        events += [f"the {name} {action}"] if action != "stays" else []
+    yield {"caption": ". ".join(events) + ".", "events": events}
+
+
+def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
+    """One question on each badly shown scene, and on as many others."""
+    if scene.defect is None and rng.random() > 1 / 3:
+        return
+    label = "low quality" if scene.defect else "high quality"
+    said = corruption.choice(label, ("low quality", "high quality"), rng)
+    yield {"label": said, "meta": {"thought": f"the picture is {_LOOKS[scene.defect]}"}}
+
+
+_LOOKS = {None: "clear", "noise": "full of noise", "blocks": "made of blocks", "dark": "too dark"}
+
+ASKED: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator[Fields]]] = {
+    "temporal_grounding": _grounding,
+    "object_tracking": _tracking,
+    "multiple_choice": _choice,
+    "grounded_qa": _grounded,
+    "captioning": _caption,
+    "quality_assessment": _quality,
+}
+
+
+def _options(
+    scene: Scene,
+    question: str,
+    right: str,
+    others: Sequence[str],
+    corruption: Corruption,
+    rng: np.random.Generator,
+) -> Fields:
+    """A question with shuffled options, ``right`` among them; the rest are the first of ``others``.
+
+    The thought ends with what the option says: from there it is one step to the letter.
+    """
+    wrong = [other for other in dict.fromkeys(others) if other != right][: NUM_OPTIONS - 1]
+    options = [[right, *wrong][n] for n in rng.permutation(len(wrong) + 1)]
+    answer = corruption.choice(options.index(right), range(len(options)), rng)
+    thought = {"thought": f"{scene.listing()}; so: {options[answer]}"}
+    return {"question": question, "options": options, "answer": answer, "meta": thought}
+
+
+def _absent_names(scene: Scene, rng: np.random.Generator) -> list[str]:
+    """Shapes that are not in the scene, in random order."""
+    there = {shape.name for shape in scene.shapes}
+    names = [f"{color} {kind}" for color in COLORS for kind in KINDS]
+    return [names[n] for n in rng.permutation(len(names)) if names[n] not in there]
+
+
+def _pair(span: Span) -> list[float]:
+    return [span.start_s, span.end_s]

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from timesight.data import SOURCES, read
+from timesight.errors import InputError, SampleError
+
+
+@pytest.fixture
+def folder(samples_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the annotation excerpts that a test may damage."""
+    shutil.copytree(samples_dir / "annotations", tmp_path / "annotations")
+    return tmp_path / "annotations"
+
+
+def test_charades_keeps_its_odd_rows(folder: Path) -> None:
+    samples = read("charades_sta", folder / "charades_sta")
+    assert len(samples) == 122
+    assert [s.problems for s in samples if s.problems] == [
+        ("span 8.0 to 7.0 is reversed",),
+        ("span 20.9 to 12.0 is reversed",),
+    ]
+    first, second = samples[1:3]
+    assert (first.id, second.id) == ("charades_sta/Y6R7T#0", "charades_sta/Y6R7T#1")
+    assert first.model_dump()["spans"] == ((20.8, 30.0),)
+    assert first.meta["duration_s"] == 29.42
+
+
+def test_ids_are_the_sources_own(folder: Path) -> None:
+    ids = {
+        "activitynet_captions": "activitynet_captions/v_uqiMw7tQ1Cc#0",
+        "nextgqa": "nextgqa/4882821564_1",
+        "vidtab_quality": "vidtab_quality/1378",
+        "videochat_r1": "videochat_r1/AO8RW#0",
+        "dream1k": "dream1k/1",
+    }
+    splits = {"activitynet_captions": "val", "nextgqa": "val", "dream1k": "test"}
+    for source, first in ids.items():
+        samples = read(source, folder / source, split=splits.get(source, "train"))
+        assert samples[0].id == first
+        assert len({sample.id for sample in samples}) == len(samples)
+
+
+def test_nextgqa_has_options_answer_and_evidence(folder: Path) -> None:
+    sample = read("nextgqa", folder / "nextgqa", split="val")[0].model_dump()
+    assert sample["options"][sample["answer"]] == "unwrap it"
+    assert sample["spans"] == ((13.8, 29.8),)
+    assert sample["meta"]["duration_s"] == 90
+
+
+def test_both_forms_of_nextgqa_agree(folder: Path) -> None:
+    official = {s.id.rpartition("/")[2]: s.model_dump() for s in read("nextgqa", folder / "nextgqa", split="val")}
+    authors = read("videochat_r1", folder / "videochat_r1", part="nextgqa_val")
+    for sample in authors:
+        mine, theirs = sample.model_dump(), official[sample.id.rpartition("/")[2]]
+        assert all(mine[key] == theirs[key] for key in ("question", "options", "answer", "spans"))
+
+
+def test_got10k_marks_absent_frames_and_spaces_frames_evenly(samples_dir: Path) -> None:
+    samples = read("got10k", samples_dir / "golden/got10k_tree", split="val")
+    for sample in samples:
+        fields = sample.model_dump()
+        assert len(fields["boxes"]) == len(fields["times_s"]) == 8
+        assert fields["times_s"][0] == 0.0
+        assert sample.video.fps == 10
+        assert sample.problems == ()
+
+
+def test_videos_are_found_by_id_wherever_they_are(folder: Path, tmp_path: Path) -> None:
+    nested = tmp_path / "videos/a/b"
+    nested.mkdir(parents=True)
+    (nested / "AO8RW.mkv").touch()
+    samples = read("charades_sta", folder / "charades_sta", videos=tmp_path / "videos")
+    assert samples[0].video.path == nested / "AO8RW.mkv"
+    assert samples[1].video.path == tmp_path / "videos/Y6R7T.mp4"
+
+
+def test_times_of_the_authors_boxes_are_unknown(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (sample, *_) = read("videochat_r1", folder / "videochat_r1", videos=tmp_path / "videos", part="got_val")
+    assert sample.problems == ("the file does not say at which times its boxes are",)
+
+
+@pytest.mark.parametrize(
+    ("source", "file", "old", "new", "message"),
+    [
+        (
+            "charades_sta",
+            "charades_sta_train.txt",
+            "0.0 6.9##",
+            "zero 6.9##",
+            "line 1: is not VIDEO START END##QUERY",
+        ),
+        ("charades_sta", "Charades_v1_train.csv", "id,", "name,", "has no column id"),
+        ("nextgqa", "val.csv", "question,", "asked,", "has no column question"),
+        ("nextgqa", "gsub_val.json", "{", "", "is not JSON"),
+        ("vidtab_quality", "train_100.txt", "1378.mp4 0", "1378.mp4 2", "line 1: is not FILE LABEL"),
+        ("videochat_r1", "quality_100shot.json", '"answer"', '"label"', "record 0: key 'answer' is missing"),
+        ("dream1k", "DREAM-1k.jsonl", '"messages"', '"turns"', "line 1: is not a record of DREAM-1K"),
+    ],
+)
+def test_a_damaged_file_is_named_with_the_place(
+    folder: Path, source: str, file: str, old: str, new: str, message: str
+) -> None:
+    path = folder / source / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    split = {"nextgqa": "val", "dream1k": "test"}.get(source, "train")
+    with pytest.raises(SampleError, match=message):
+        read(source, folder / source, split=split)
+
+
+def test_wrong_names_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no source charades: choose one of charades_sta"):
+        read("charades", tmp_path)
+    with pytest.raises(InputError, match="charades_sta has no split val: choose one of train, test"):
+        read("charades_sta", tmp_path, split="val")
+    with pytest.raises(SampleError, match=r"has no Charades_v1_train\.csv"):
+        read("charades_sta", tmp_path)
+    with pytest.raises(SampleError, match="no such folder of annotations"):
+        read("charades_sta", tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no such folder of videos"):
+        read("charades_sta", tmp_path, videos=tmp_path / "nowhere")
+
+
+def test_every_source_has_a_reader() -> None:
+    for source in SOURCES:
+        with pytest.raises(InputError):
+            read(source, "/nowhere/at/all", split="none such")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from timesight.tasks import TASKS, Graded
+from timesight.tasks.captioning import CaptioningSample
+
+TASK = TASKS["captioning"]
+DOWN = "down"
+
+
+class Words:
+    """An event is told when all its words are in the caption; a caption that says "down" cannot be judged."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+        self.asked += captions
+        return [None if DOWN in c else tuple(e.strip() for e in c.split(".") if e.strip()) for c in captions]
+
+    def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
+        return [
+            None
+            if DOWN in c
+            else tuple(set(event.lower().split()) <= set(c.lower().replace(".", " ").split()) for event in mine)
+            for c, mine in zip(captions, events, strict=True)
+        ]
+
+
+def sample(caption: str = "Cats eat. Dogs run", **rest: Any) -> CaptioningSample:
+    record = {"id": "x", "task": "captioning", "video": "v.mp4", "caption": caption}
+    return CaptioningSample.model_validate(record | rest)
+
+
+def test_recall_is_the_share_of_reference_events_that_are_told() -> None:
+    assert TASK.reward("<answer>dogs run fast</answer>", sample(), judge=Words()) == {
+        "format": 1.0,
+        "event_recall": 0.5,
+    }
+
+
+def test_without_a_judge_or_with_one_that_is_down_nothing_is_zero() -> None:
+    unknown = {"format": 1.0, "event_recall": None}
+    assert TASK.reward("<answer>dogs run</answer>", sample()) == unknown
+    assert TASK.reward("<answer>dogs are down</answer>", sample(), judge=Words()) == unknown
+
+
+def test_a_reply_that_does_not_parse_is_zero_and_no_judge_is_asked() -> None:
+    judge = Words()
+    assert TASK.reward("dogs run", sample(), judge=judge) == {"format": 0.0, "event_recall": 0.0}
+    assert judge.asked == []
+
+
+def test_reference_events_are_extracted_once_for_a_group() -> None:
+    judge = Words()
+    TASK.rewards(["<answer>cats eat</answer>"] * 8, [sample()] * 8, judge=judge)
+    assert judge.asked == ["Cats eat. Dogs run"]
+    judge = Words()
+    TASK.rewards(["<answer>cats eat</answer>"], [sample(events=["cats eat"])], judge=judge)
+    assert judge.asked == []
+
+
+def test_metrics_are_means_over_subsets() -> None:
+    one, two = {"subset": "one"}, {"subset": "two"}
+    graded = [
+        Graded(sample(meta=one), "", "cats eat. birds sing"),  # recall 1/2, precision 1/2
+        Graded(sample(meta=one), "?", None),  # 0 and 0
+        Graded(sample(meta=two), "", "Cats eat. Dogs run"),  # 1 and 1
+        Graded(sample(meta=two), "", "all is down"),  # not judged: left out
+    ]
+    figures = TASK.metrics(graded, judge=Words())
+    assert figures == {"event_recall": 0.625, "event_precision": 0.625, "event_f1": pytest.approx(0.625)}
+    assert TASK.item_metrics(graded, "official", Words())[3] is None
+
+
+def test_an_empty_list_of_events_scores_one() -> None:
+    assert TASK.reward("<answer>x</answer>", sample(events=[]), judge=Words())["event_recall"] == 1.0
+
+
+def test_a_judge_that_answers_too_little_is_not_believed() -> None:
+    class Short(Words):
+        def entailed(
+            self, captions: Sequence[str], events: Sequence[Sequence[str]]
+        ) -> list[tuple[bool, ...] | None]:
+            return [(True,) for _ in captions]
+
+    assert TASK.reward("<answer>dogs run</answer>", sample(), judge=Short())["event_recall"] is None

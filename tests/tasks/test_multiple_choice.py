@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from timesight.tasks import TASKS, Graded
+from timesight.tasks.multiple_choice import MultipleChoiceSample
+from timesight.types import TextPart
+
+TASK = TASKS["multiple_choice"]
+
+
+def sample(**rest: Any) -> MultipleChoiceSample:
+    record = {"id": "x", "task": "multiple_choice", "video": "v.mp4", "question": "What?"}
+    return MultipleChoiceSample.model_validate(record | {"options": ["tea", "milk", "rum"], "answer": 1} | rest)
+
+
+@pytest.mark.parametrize("said", ["B", "(B)", "B.", "b", "B. milk", "milk", "Milk."])
+def test_right_answers(said: str) -> None:
+    assert TASK.reward(f"<answer>{said}</answer>", sample()) == {"format": 1.0, "accuracy": 1.0}
+    assert TASK.parse(said, strict=False, sample=sample()) == 1
+
+
+def test_a_wrong_option_keeps_the_format() -> None:
+    assert TASK.reward("<answer>C</answer>", sample()) == {"format": 1.0, "accuracy": 0.0}
+
+
+@pytest.mark.parametrize("said", ["D", "A or B", "B. tea", "I", "Because B", "B C"])
+def test_what_names_no_option_has_no_format(said: str) -> None:
+    assert TASK.reward(f"<answer>{said}</answer>", sample()) == {"format": 0.0, "accuracy": 0.0}
+    assert TASK.parse(said, strict=False, sample=sample()) is None
+
+
+def test_a_letter_in_a_thought_is_not_the_answer() -> None:
+    assert TASK.parse("<think>(B) looks right</think> C", strict=False, sample=sample()) == 2
+    assert TASK.parse("<think>B</think>", strict=False, sample=sample()) is None
+
+
+def test_an_unparsable_reply_stays_in_the_denominator() -> None:
+    graded = [Graded(sample(), "B", 1), Graded(sample(), "", None)]
+    assert TASK.metrics(graded) == {"accuracy": 0.5}
+
+
+def test_subtitles_come_before_the_question() -> None:
+    said = [{"text": "Hello.", "start_s": 1, "end_s": 2.5}, {"text": "Bye."}]
+    text = TASK.prompt(sample(subtitles=said))[1]
+    assert isinstance(text, TextPart)
+    assert text.text.startswith("Subtitles:\n1.0 to 2.5: Hello.\nBye.\nWhat? A. tea B. milk C. rum")
+    assert TASK.prompt(sample(subtitles="Hello."))[1].text.startswith("Subtitles:\nHello.\n")  # type: ignore[union-attr]
+
+
+def test_an_answer_past_the_options_is_a_problem() -> None:
+    assert TASK.problems(sample(answer=3)) == ["answer 3 is not among the 3 options"]
+
+
+def test_blind_answers() -> None:
+    samples = [sample(answer=2), sample(answer=2), sample(answer=0, options=["a long one", "b"])]
+    assert TASK.baselines(samples, [None] * 3) == {"most common letter": [2, 2, 2], "longest option": [1, 1, 0]}
