@@ -7,10 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from timesight.cli import COMMANDS
 from timesight.data import parse_line
-from timesight.train.recipe import shipped
+from timesight.tasks import TASKS
+from timesight.tasks.own import TaskSettings, own_tasks
+from timesight.train.recipe import load_recipe, shipped
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,3 +59,38 @@ def test_the_readme_fits_a_screen_and_names_the_two_commands() -> None:
     assert "make demo" in text
     assert "make test" in text
     assert len(text.splitlines()) <= 90
+
+
+def run_script(path: Path) -> dict[str, object]:
+    namespace: dict[str, object] = {"__name__": "script", "__file__": str(path)}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), namespace)
+    return namespace
+
+
+def test_the_task_guide_is_what_the_code_says() -> None:
+    guide = run_script(ROOT / "docs/guide.py")["guide"]
+    assert (ROOT / "docs/tasks.md").read_text(encoding="utf-8") == guide()  # type: ignore[operator]
+
+
+def test_the_table_of_exploits_is_what_the_scorers_give(capsys: pytest.CaptureFixture[str]) -> None:
+    run_script(ROOT / "benchmarks/exploits.py")["main"]()  # type: ignore[operator]
+    assert capsys.readouterr().out in (ROOT / "docs/rewards.md").read_text(encoding="utf-8")
+
+
+def test_the_pages_recipe_and_samples_are_valid(tmp_path: Path) -> None:
+    page = ROOT / "docs/own-task.md"
+    recipe, wordings = blocks(page, "yaml")
+    (tmp_path / "count.yaml").write_text(recipe)
+    settings = load_recipe(tmp_path / "count.yaml").tasks
+    (line,) = blocks(page, "json")
+    derived, adapters = blocks(page, "python")
+    (tmp_path / "mine.py").write_text(derived)
+    files = (*(ROOT / file for file in settings.files), tmp_path / "mine.py")
+    with own_tasks(TaskSettings(files=files, prompts=yaml.safe_load(wordings))):
+        assert parse_line(line, "own-task.md", ROOT).task == "counting"
+        task = TASKS["temporal_grounding"]
+        sample = task.Sample.model_validate(
+            {"id": "x", "task": task.name, "video": "v", "query": "q", "spans": [[1, 2]]}
+        )
+        assert task.reward("<answer>1.2 to 2</answer>", sample) == {"format": 1.0, "iou": 0.8, "start": 1.0}
+    exec(compile(adapters, "own-task.md", "exec"), {})

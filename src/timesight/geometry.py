@@ -1,4 +1,4 @@
-"""Overlap of spans and boxes (paper, equation 4). Pure functions; all results lie in [0, 1]."""
+"""Overlap of spans and boxes (paper, equation 4). Pure functions; overlaps lie in [0, 1]."""
 
 from __future__ import annotations
 
@@ -38,16 +38,19 @@ def span_set_iou(a: Sequence[Span], b: Sequence[Span]) -> float:
     reply to a zero-length truth earns 1.
     """
     a, b = merge_spans(a), merge_spans(b)
+    if a == b:
+        return float(bool(a))
     intersection_s = span_intersection_s(a, b)
     union_s = sum(s.length_s for s in a) + sum(s.length_s for s in b) - intersection_s
-    if union_s <= 0.0:
-        return float(bool(a) and a == b)
-    return min(1.0, intersection_s / union_s)
+    return min(1.0, intersection_s / union_s) if union_s > 0.0 else 0.0
 
 
 def temporal_iou(a: Span, b: Span) -> float:
-    """Intersection over union of two spans."""
-    return span_set_iou([a], [b])
+    """Intersection over union of two spans; the union as the benchmarks' own scorers take it, end to end."""
+    intersection_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
+    if intersection_s <= 0.0:
+        return float(a == b)
+    return intersection_s / (max(a.end_s, b.end_s) - min(a.start_s, b.start_s))
 
 
 def temporal_iop(prediction: Span, truth: Span) -> float:
@@ -69,3 +72,13 @@ def box_iou(a: Box, b: Box) -> float:
     if union <= 0.0:
         return float(a == b)
     return min(1.0, intersection / union)
+
+
+def clip_box(x0: float, y0: float, x1: float, y1: float) -> Box:
+    """The part of a box that lies in the frame."""
+    return Box(*(min(1.0, max(0.0, edge)) for edge in (x0, y0, x1, y1)))
+
+
+def rounded_box(box: Box, digits: int) -> Box:
+    """``box`` with edges of ``digits`` decimals."""
+    return Box(*(round(edge, digits) for edge in (box.x0, box.y0, box.x1, box.y1)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from timesight.cli import COMMANDS
+from timesight.tasks import TASKS
 
 
 def run(*args: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -49,6 +50,24 @@ def test_eval_prints_figures_and_keeps_replies(world: Path, tmp_path: Path) -> N
     assert len((tmp_path / "replies.jsonl").read_text().splitlines()) == content["num_items"]
 
 
+def test_eval_of_several_tasks_with_a_judge_and_wordings(full_world: Path, tmp_path: Path) -> None:
+    wordings = tmp_path / "wordings.yaml"
+    wordings.write_text('quality_assessment: "Good or bad? {form}"')
+    args = ("eval", full_world / "test.jsonl", "--judge", "world", "--prompts", wordings)
+    result = run(*args, "--out", tmp_path / "e")
+    assert result.returncode == 0, result.stderr
+    assert "test, object_tracking, official_on_n_frames protocol" in result.stdout
+    assert "repeat the" in result.stdout
+    assert max(len(line) for line in result.stdout.splitlines()) <= 80
+    figures = last_json(run(*args, "--out", tmp_path / "e", "--json"))["results"]
+    assert "captioning/event_recall" in figures["official"]["metrics"]  # type: ignore[index]
+
+
+def test_bench_rewards() -> None:
+    rows = last_json(run("bench", "rewards", "--replies", 100, "--fuzz", 60, "--json"))["rows"]
+    assert [row["task"] for row in rows] == list(TASKS)  # type: ignore[index,union-attr]
+
+
 def test_eval_in_think_mode(world: Path) -> None:
     result = run("eval", world / "test.jsonl", "--think")
     assert result.returncode == 0, result.stderr
@@ -79,6 +98,8 @@ def bad_line(tmp_path: Path) -> Path:
     lines[6]["quary"] = lines[6].pop("query")
     file = tmp_path / "bad.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    caption = {"id": "c", "task": "captioning", "video": "v.mp4", "caption": "a dog jumps"}
+    (tmp_path / "captions.jsonl").write_text(json.dumps(caption) + "\n")
     return file
 
 
@@ -95,6 +116,13 @@ def bad_line(tmp_path: Path) -> Path:
         ),
         (["train", "tiny/nothing", "--out", "r"], "no recipe tiny/nothing"),
         (["plan", "charades/grpo"], "say with --samples"),
+        (["eval", "captions.jsonl"], "captioning is scored by a judge: name one with --judge"),
+        (["eval", "captions.jsonl", "--judge-url", "http://x"], "--judge-url goes with --judge NAME"),
+        (["eval", "captions.jsonl", "--prompts", "missing.yaml"], "missing.yaml: no such file"),
+        (["eval", "captions.jsonl", "--judge", "local:"], "--judge local: needs a model"),
+        (["eval", "captions.jsonl", "--prompts", "captions.jsonl"], "write one text a task"),
+        (["eval", "captions.jsonl", "--task-file", "missing.py"], "missing.py: no such file of tasks"),
+        (["world", "w", "--task", "counting"], "is not one of 'temporal_grounding'"),
         (["merge", "missing", "out"], "holds no adapter"),
         (["merge", ".", "out"], "holds no model"),
         (["train", "tiny/pretrain", "--out", "r"], "use timesight sft"),

@@ -59,14 +59,19 @@ def test_both_forms_of_nextgqa_agree(folder: Path) -> None:
         assert all(mine[key] == theirs[key] for key in ("question", "options", "answer", "spans"))
 
 
-def test_got10k_marks_absent_frames_and_spaces_frames_evenly(samples_dir: Path) -> None:
+def test_got10k_marks_absent_frames_and_spaces_frames_evenly(samples_dir: Path, tmp_path: Path) -> None:
     samples = read("got10k", samples_dir / "golden/got10k_tree", split="val")
     for sample in samples:
         fields = sample.model_dump()
-        assert len(fields["boxes"]) == len(fields["times_s"]) == 8
-        assert fields["times_s"][0] == 0.0
+        count = round(sample.meta["duration_s"] * 10)
+        assert fields["times_s"] == tuple(k * count // 8 / 10 for k in range(8))
+        assert len(fields["boxes"]) == 8
         assert sample.video.fps == 10
         assert sample.problems == ()
+    shutil.copytree(samples_dir / "golden/got10k_tree", tmp_path / "tree")
+    label = tmp_path / "tree/val/GOT-10k_Val_000001/cover.label"
+    label.write_text("\n".join(["8"] * 3 + ["0"] + ["8"] * 8))
+    assert read("got10k", tmp_path / "tree", split="val")[0].model_dump()["absent"] == (2,)
 
 
 def test_videos_are_found_by_id_wherever_they_are(folder: Path, tmp_path: Path) -> None:
@@ -100,6 +105,10 @@ def test_times_of_the_authors_boxes_are_unknown(folder: Path, tmp_path: Path) ->
         ("vidtab_quality", "train_100.txt", "1378.mp4 0", "1378.mp4 2", "line 1: is not FILE LABEL"),
         ("videochat_r1", "quality_100shot.json", '"answer"', '"label"', "record 0: key 'answer' is missing"),
         ("dream1k", "DREAM-1k.jsonl", '"messages"', '"turns"', "line 1: is not a record of DREAM-1K"),
+        ("dream1k", "DREAM-1k.jsonl", '"extra_info": {', '"extra_info": [], "x": {', "extra_info is a list"),
+        ("charades_sta", "Charades_v1_train.csv", ",29.21", ",long", "line 2: 'long' is not a number"),
+        ("videochat_r1", "charades_train.json", '"duration"', '"length"', "AO8RW: key 'duration' is missing"),
+        ("videochat_r1", "got_val.json", "0.093", '"left"', "record 0, id videochat_r1/GOT-10k_Val_000010: boxes"),
     ],
 )
 def test_a_damaged_file_is_named_with_the_place(
@@ -112,9 +121,18 @@ def test_a_damaged_file_is_named_with_the_place(
         read(source, folder / source, split=split)
 
 
+@pytest.mark.parametrize("content", ["[]", "5", '{"v": []}', '{"v": {"timestamps": [[0, 1]], "sentences": []}}'])
+def test_json_of_another_shape_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "train.json").write_text(content)
+    with pytest.raises(SampleError, match=r"train\.json"):
+        read("activitynet_captions", tmp_path)
+
+
 def test_wrong_names_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no source charades: choose one of charades_sta"):
         read("charades", tmp_path)
+    with pytest.raises(InputError, match="nextgqa has no split train: choose one of val, test"):
+        read("nextgqa", tmp_path)
     with pytest.raises(InputError, match="charades_sta has no split val: choose one of train, test"):
         read("charades_sta", tmp_path, split="val")
     with pytest.raises(SampleError, match=r"has no Charades_v1_train\.csv"):

@@ -20,9 +20,9 @@ class StallError(Exception):
 
 
 class Server:
-    """``reply`` gets the data of a question and the number of the request, and returns the model's text."""
+    """``reply`` gets the data of a question and the number of the request; it returns a text, or a raw body."""
 
-    def __init__(self, reply: Callable[[dict[str, Any], int], str]) -> None:
+    def __init__(self, reply: Callable[[dict[str, Any], int], str | bytes]) -> None:
         self.reply = reply
         self.requests: list[dict[str, Any]] = []
         self.lock = threading.Lock()
@@ -33,9 +33,9 @@ def _content(request: dict[str, Any]) -> str:
     return str(request["messages"][-1]["content"])
 
 
-def _completion(model: str, text: str) -> dict[str, Any]:
+def _completion(model: str, text: str) -> bytes:
     message = {"role": "assistant", "content": text}
-    return {
+    completion = {
         "id": "x",
         "object": "chat.completion",
         "created": 0,
@@ -43,10 +43,11 @@ def _completion(model: str, text: str) -> dict[str, Any]:
         "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
         "usage": {"prompt_tokens": 50, "completion_tokens": 50, "total_tokens": 100},
     }
+    return json.dumps(completion).encode()
 
 
 @contextmanager
-def served(reply: Callable[[dict[str, Any], int], str]) -> Iterator[Server]:
+def served(reply: Callable[[dict[str, Any], int], str | bytes]) -> Iterator[Server]:
     """Run a scripted server for the time of the block."""
     server = Server(reply)
 
@@ -56,14 +57,14 @@ def served(reply: Callable[[dict[str, Any], int], str]) -> Iterator[Server]:
             with server.lock:
                 server.requests.append(request)
                 number = len(server.requests)
-            code, answer = 200, {}
+            code, body = 200, b"{}"
             try:
-                answer = _completion(request["model"], server.reply(json.loads(_content(request)), number))
+                said = server.reply(json.loads(_content(request)), number)
+                body = said if isinstance(said, bytes) else _completion(request["model"], said)
             except StatusError as status:
-                code, answer = status.args[0], {"error": {"message": " ".join(status.args[1:])}}
+                code, body = status.args[0], json.dumps({"error": {"message": " ".join(status.args[1:])}}).encode()
             except StallError as stall:
                 time.sleep(stall.args[0])
-            body = json.dumps(answer).encode()
             try:
                 self.send_response(code)
                 self.send_header("Content-Type", "application/json")

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,20 +65,36 @@ def test_an_obedient_judge_does_not_raise_the_score_of_an_injection() -> None:
         assert recall(judge, "a dog runs") == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize(
-    ("reply", "outcome"),
-    [
-        (lambda content, number: "I think so!", "nonsense"),
-        (lambda content, number: honest(content, number)[:-5], "nonsense"),
-        (lambda content, number: "", "nonsense"),
-    ],
-)
-def test_a_judge_that_makes_no_sense_leaves_it_unscored(reply: Reply, outcome: str) -> None:
-    with served(reply) as server:
+@pytest.mark.parametrize("says", ["I think so!", "", '{"verdicts": []}', "[" * 100_000])
+def test_a_judge_that_makes_no_sense_leaves_it_unscored(says: str) -> None:
+    with served(lambda content, number: says) as server:
         judge = judge_at(server)
         assert recall(judge, "a dog runs") is None
-        assert judge.tally == {outcome: 1}
+        assert judge.tally == {"nonsense": 1}
         assert len(server.requests) == 2  # asked once more
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"5",
+        b'{"choices": []}',
+        b'{"choices": [null]}',
+        b'{"choices": "abc"}',
+        b'{"choices": {"a": 1}}',
+        b'{"choices": [{"message": "hi"}]}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+        b'{"choices": [{"message": {"content": [{"type": "text"}]}}]}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_server_that_is_no_such_server_leaves_it_unscored(body: bytes) -> None:
+    with served(lambda content, number: body) as server:
+        judge = judge_at(server)
+        assert recall(judge, "a dog runs") is None
+        assert judge.tally == {"unanswered": 1}
 
 
 def test_half_written_json_is_asked_for_again() -> None:
@@ -96,18 +113,18 @@ def test_errors_of_the_server_are_retried_and_then_left_unscored(caplog: pytest.
     with served(flaky) as server, caplog.at_level(logging.WARNING):
         judge = judge_at(server)
         assert recall(judge, "a dog runs") is None
-        assert judge.tally == {"unreachable": 1}
+        assert judge.tally == {"unanswered": 1}
     assert "judge m: Error code: 500" in caplog.text
 
 
 def test_a_stall_is_cut_off() -> None:
     def stalls(content: dict[str, Any], number: int) -> str:
-        raise StallError(3)
+        raise StallError(2)
 
     with served(stalls) as server:
-        begin = time.perf_counter()
-        assert recall(judge_at(server, timeout_s=0.3), "a dog runs") is None
-        assert time.perf_counter() - begin < 2.5
+        judge = judge_at(server, timeout_s=0.3)
+        assert recall(judge, "a dog runs") is None
+        assert judge.tally == {"unanswered": 1}
 
 
 def test_a_judge_that_is_down_is_not_asked_for_each_of_many() -> None:
@@ -115,7 +132,7 @@ def test_a_judge_that_is_down_is_not_asked_for_each_of_many() -> None:
         gone = server
     judge = judge_at(gone, concurrency=1)
     assert judge.entailed([f"caption {n}" for n in range(200)], [["x"]] * 200) == [None] * 200
-    assert judge.tally == {"unreachable": 200}
+    assert judge.tally == {"unanswered": 200}
 
 
 def test_answers_are_kept_over_runs(tmp_path: Path) -> None:
@@ -137,27 +154,30 @@ def test_a_fooled_answer_stays_unscored_from_the_cache(tmp_path: Path) -> None:
 
 def test_the_budget_is_kept(caplog: pytest.LogCaptureFixture) -> None:
     with served(honest) as server, caplog.at_level(logging.WARNING):
-        judge = judge_at(server, max_requests=3, concurrency=1)
+        judge = judge_at(server, max_questions=3, concurrency=1)
         verdicts = judge.entailed([f"a dog runs {n}" for n in range(6)], [["a dog runs"]] * 6)
         assert verdicts == [(True,)] * 3 + [None] * 3
         assert len(server.requests) == 3
-        judge = judge_at(server, max_tokens=150, concurrency=1)
+        judge = judge_at(server, max_total_tokens=150, concurrency=1)
         verdicts = judge.entailed([f"a dog runs {n}" for n in range(6)], [["a dog runs"]] * 6)
         assert verdicts.count(None) == 4
-    assert "the budget of 3 requests is spent" in caplog.text
+    assert "the budget of 3 questions is spent" in caplog.text
 
 
-def test_a_server_that_knows_no_schemas_is_asked_without() -> None:
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_knows_no_schemas_is_asked_without(status: int) -> None:
     with served(honest) as server:
 
         def no_schema(content: dict[str, Any], number: int) -> str:
             if "response_format" in server.requests[number - 1]:
-                raise StatusError(400, "response_format is not supported")
+                raise StatusError(status, "response_format is not supported")
             return honest(content, number)
 
         server.reply = no_schema
-        assert recall(judge_at(server, concurrency=1), "a dog runs") == pytest.approx(1 / 3)
-        assert ["response_format" in request for request in server.requests] == [True, False, False]
+        verdicts = judge_at(server, concurrency=8).entailed(
+            [f"a dog runs {n}" for n in range(16)], [["a dog"]] * 16
+        )
+        assert verdicts == [(True,)] * 16
 
 
 def test_the_cache_survives_a_kill(tmp_path: Path) -> None:
@@ -189,6 +209,8 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ValueError, match="a served judge needs a model"):
         JudgeSettings(kind="served")
+    with pytest.raises(ValueError, match="max_questions is for a served judge, not for a local one"):
+        JudgeSettings(kind="local", model="m", max_questions=3)
     with pytest.raises(InputError, match="no key in OPENAI_API_KEY"):
         open_judge(JudgeSettings(kind="served", model="m"), WorldJudge())
     assert open_judge(None, WorldJudge()) is None
@@ -226,6 +248,21 @@ def test_a_local_model_that_talks_nonsense(chat_model: Path, monkeypatch: pytest
     assert judge.tally == {"nonsense": 1}
 
 
+def test_a_local_model_that_makes_sense(monkeypatch: pytest.MonkeyPatch, chat_model: Path) -> None:
+    judge = open_judge(JudgeSettings(kind="local", model=str(chat_model)), WorldJudge())
+    assert isinstance(judge, AskingJudge)
+    batches: list[int] = []
+
+    def replies(questions: list[Any]) -> list[str]:
+        batches.append(len(questions))
+        return [honest(json.loads(question.content), 1) for question in questions]
+
+    monkeypatch.setattr(judge._model, "_batch", replies)
+    verdicts = judge.entailed([f"a dog runs {n}" for n in range(19)], [["a dog runs", "a cat"]] * 19)
+    assert verdicts == [(True, False)] * 19
+    assert batches == [8, 8, 3]
+
+
 def test_a_local_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a model that can be loaded"):
         open_judge(JudgeSettings(kind="local", model=str(tmp_path)), WorldJudge())
@@ -234,7 +271,9 @@ def test_a_local_model_that_is_not_there(tmp_path: Path) -> None:
 def test_a_real_server_that_talks_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timesight.judge.served.MAX_REPLY_TOKENS", 8)
     model = str(embedded_path())
-    port = 20_000 + os.getpid() % 10_000
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     program = str(Path(sys.executable).with_name("transformers"))
     process = subprocess.Popen(
         [program, "serve", model, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
@@ -253,7 +292,7 @@ def test_a_real_server_that_talks_nonsense(monkeypatch: pytest.MonkeyPatch) -> N
             judge = open_judge(settings, WorldJudge())
             assert isinstance(judge, AskingJudge)
             assert recall(judge, "a dog runs") is None
-            if not judge.tally["unreachable"]:
+            if not judge.tally["unanswered"]:
                 break
             assert process.poll() is None
             time.sleep(0.5)
@@ -270,5 +309,7 @@ def test_the_world_judges_itself() -> None:
         video="v.mp4",
         caption="the red circle moves.",  # type: ignore[arg-type]
     )
-    reply = json.dumps("the red circle moves")[1:-1]
-    assert CAPTIONING.reward(f"<answer>{reply}</answer>", caption, judge=WorldJudge())["event_recall"] == 1.0
+    assert (
+        CAPTIONING.reward("<answer>the red circle moves</answer>", caption, judge=WorldJudge())["event_recall"]
+        == 1.0
+    )

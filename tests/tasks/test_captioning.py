@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from timesight.evaluation import Replies, score_replies
 from timesight.tasks import TASKS, Graded
 from timesight.tasks.captioning import CaptioningSample
 
@@ -58,7 +59,7 @@ def test_a_reply_that_does_not_parse_is_zero_and_no_judge_is_asked() -> None:
 def test_reference_events_are_extracted_once_for_a_group() -> None:
     judge = Words()
     TASK.rewards(["<answer>cats eat</answer>"] * 8, [sample()] * 8, judge=judge)
-    assert judge.asked == ["Cats eat. Dogs run"]
+    assert judge.asked == ["cats eat. dogs run"]
     judge = Words()
     TASK.rewards(["<answer>cats eat</answer>"], [sample(events=["cats eat"])], judge=judge)
     assert judge.asked == []
@@ -79,6 +80,39 @@ def test_metrics_are_means_over_subsets() -> None:
 
 def test_an_empty_list_of_events_scores_one() -> None:
     assert TASK.reward("<answer>x</answer>", sample(events=[]), judge=Words())["event_recall"] == 1.0
+
+
+def test_an_interval_is_of_the_same_mean_as_its_metric() -> None:
+    subsets = ["one"] * 9 + ["two"]
+    samples = [
+        sample(id=f"{n}", video=f"{n}.mp4", meta={"subset": subset, "duration_s": 1.0})
+        for n, subset in enumerate(subsets)
+    ]
+    replies = {s.id: "cats eat. dogs run" for s in samples[:9]} | {"9": "birds sing"}
+    figures = score_replies("d", samples, Replies(replies, {}), False, Words()).results["official"]
+    assert figures.metrics["event_recall"] == pytest.approx(0.5)
+    low, high = figures.intervals["event_recall"]
+    assert low <= 0.5 <= high
+
+
+@pytest.mark.parametrize("caption", ["", "...", "<answer>a dog</answer>", "x" * 9000])
+def test_a_reference_that_no_reply_could_repeat_is_a_problem(caption: str) -> None:
+    assert TASK.problems(sample(caption)) == ["no usable caption"]
+    assert TASK.reward("<answer>a dog</answer>", sample(caption), judge=Words())["event_recall"] is None
+
+
+def test_a_judge_that_raises_leaves_it_unscored() -> None:
+    class Broken(Words):
+        def entailed(
+            self, captions: Sequence[str], events: Sequence[Sequence[str]]
+        ) -> list[tuple[bool, ...] | None]:
+            raise ConnectionError("gone")
+
+    assert TASK.reward("<answer>dogs run</answer>", sample(), judge=Broken())["event_recall"] is None
+
+
+def test_half_a_surrogate_pair_is_no_crash() -> None:
+    assert TASK.reward("<answer>dogs run \ud800</answer>", sample(), judge=Words())["event_recall"] == 0.5
 
 
 def test_a_judge_that_answers_too_little_is_not_believed() -> None:

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesight.bench.rewards import fuzz, world_samples
+from timesight.bench.rewards import fuzz
 from timesight.data import read
+from timesight.errors import InputError
 from timesight.tasks import TASKS, Graded
 from timesight.types import Sample, TextPart, VideoPart
-from timesight.world import ASKED, WorldJudge
+from timesight.world import QUESTIONS, WorldJudge, unseen_samples
 
-SAMPLES = world_samples(40)
+SAMPLES = unseen_samples(40)
 BY_TASK = {name: [sample for sample in SAMPLES if sample.task == name] for name in TASKS}
 MODES = pytest.mark.parametrize("think", [False, True])
 EACH = pytest.mark.parametrize("name", list(TASKS))
@@ -48,7 +49,7 @@ def rewards(sample: Sample, reply: str, think: bool) -> dict[str, float | None]:
 
 
 def test_the_world_asks_for_every_task() -> None:
-    assert list(ASKED) == list(TASKS)
+    assert list(QUESTIONS) == list(TASKS)
     assert all(len(samples) >= 10 for samples in BY_TASK.values())
 
 
@@ -120,6 +121,36 @@ def test_a_gold_reply_in_any_other_shape_earns_nothing(name: str, think: bool) -
 
 
 @EACH
+@pytest.mark.parametrize("thought", ["", "  ", "\u200b", "<answer>1</answer>", "</think>", "x" * 30_000])
+def test_a_thought_that_cannot_stand_in_a_reply_is_replaced(name: str, thought: str) -> None:
+    sample = BY_TASK[name][0].model_copy(update={"meta": {"thought": thought}})
+    assert set(rewards(sample, TASKS[name].gold(sample, think=True), True).values()) == {1.0}
+
+
+@EACH
+def test_a_sample_without_usable_truth_has_no_gold_and_no_reward(name: str) -> None:
+    task = TASKS[name]
+    odd = BY_TASK[name][0].model_copy(update={"problems": ("broken",)})
+    with pytest.raises(InputError, match="has no gold reply: broken"):
+        task.gold(odd)
+    assert rewards(odd, task.gold(BY_TASK[name][0]), False) == dict.fromkeys(task.part_names)
+
+
+@EACH
+@pytest.mark.parametrize("duration_s", [math.nan, math.inf, -1.0, None])
+def test_baselines_without_a_usable_duration_are_left_out(name: str, duration_s: float | None) -> None:
+    samples = BY_TASK[name][:3]
+    for answers in TASKS[name].baselines(samples, [duration_s] * 3).values():
+        assert len(answers) == 3
+
+
+@EACH
+def test_an_unknown_protocol_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="has no protocol papre: choose one of"):
+        TASKS[name].metrics([], "papre")
+
+
+@EACH
 def test_two_answers_are_unparsable_everywhere(name: str) -> None:
     sample = BY_TASK[name][0]
     twice = TASKS[name].gold(sample) * 2
@@ -150,7 +181,7 @@ def test_hostile_replies_are_scored_within_bounds_and_always_the_same(name: str,
 
 
 @EACH
-@given(st.text(max_size=200))
+@given(st.text(st.characters(), max_size=200))
 def test_any_text_is_scored(name: str, text: str) -> None:
     sample = BY_TASK[name][0]
     for reply in (text, f"<answer>{text}</answer>", f"<answer>A</answer><glue>{text}</glue>"):
@@ -179,10 +210,10 @@ def test_what_is_written_is_read_back(name: str) -> None:
 
 
 @EACH
-def test_gold_is_perfect_by_every_protocol_and_nothing_is_beaten_by_a_blind_answer(name: str) -> None:
+def test_gold_is_perfect_by_every_protocol_and_better_than_any_blind_answer(name: str) -> None:
     task, samples = TASKS[name], BY_TASK[name]
     durations = [float(sample.meta["duration_s"]) for sample in samples]
-    for protocol in (*task.protocols, "official", "paper"):
+    for protocol in (*task.metric_protocols, "official", "paper"):
         perfect = task.metrics([Graded(s, "", task.truth(s)) for s in samples], protocol, WorldJudge())
         assert perfect
         assert all(value == pytest.approx(1.0) for value in perfect.values()), protocol
@@ -191,6 +222,7 @@ def test_gold_is_perfect_by_every_protocol_and_nothing_is_beaten_by_a_blind_answ
         for answers in task.baselines(samples, durations).values():
             blind = task.metrics([Graded(s, "", a) for s, a in zip(samples, answers, strict=True)], protocol)
             assert all(0.0 <= value <= 1.0 for value in blind.values())
+            assert sum(blind.values()) < sum(perfect.values())
 
 
 def test_rewards_of_many_are_the_rewards_of_each() -> None:

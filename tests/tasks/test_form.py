@@ -8,7 +8,7 @@ from timesight.tasks.form import ReplyForm, Tag
 
 ONE = ReplyForm((Tag("answer", "X"),))
 TWO = ReplyForm((Tag("answer", "X"), Tag("glue", "Y")))
-plain = st.text(st.characters(exclude_characters="<>"), min_size=1).filter(str.strip)
+plain = st.text(st.characters(exclude_characters="<>"), min_size=1).filter(lambda text: any(map(str.isalnum, text)))
 
 
 @given(plain, plain)
@@ -63,6 +63,9 @@ def test_order_matters() -> None:
         ("well, <answer>3</answer> it is", "3"),
         ("<think><answer>9</answer></think><answer>3</answer>", "3"),
         ("<think>9", ""),
+        ("9, I think</think>3", "3"),
+        ("<think>a <think>b</think> 9</think>3", "3"),
+        ("1<think>9</think>3", "3"),
         ("<answer>1</answer><answer>2</answer>", None),
         ("<answer>1", None),
         ("</answer>1<answer>", None),
@@ -77,7 +80,7 @@ def test_find_for_models_without_our_tags(reply: str, found: str | None) -> None
 )
 def test_hostile_replies_end(reply: str) -> None:
     assert TWO.split_strict(reply, think=True) is None
-    assert ONE.find(reply, "answer") is None or "<answer>" not in reply
+    assert ONE.find(reply, "answer") == (None if "answer" in reply else reply.partition("<think>")[0])
 
 
 def test_very_long_replies_are_refused_unread() -> None:

@@ -65,6 +65,13 @@ def test_official_takes_the_best_single_span_and_paper_the_union() -> None:
     assert TASK.metrics([Graded(sample(), "", GroundedAnswer(0, (Span(0, 8),)))], "paper")["mIoU"] == 0.75
 
 
+def test_odd_spans_do_not_spoil_the_others_of_a_question() -> None:
+    odd = sample(spans=[[1, 2], [5, 3], [-5, 2]])
+    (row,) = TASK.item_metrics([Graded(odd, "", GroundedAnswer(1, (Span(1, 2),)))], "official")
+    assert row is not None
+    assert row["mIoU"] == 1.0
+
+
 def test_questions_without_evidence_are_left_out() -> None:
     bare = sample(spans=[])
     assert TASK.problems(bare) == ["no span"]

@@ -46,7 +46,7 @@ def test_subtitles_come_before_the_question() -> None:
     said = [{"text": "Hello.", "start_s": 1, "end_s": 2.5}, {"text": "Bye."}]
     text = TASK.prompt(sample(subtitles=said))[1]
     assert isinstance(text, TextPart)
-    assert text.text.startswith("Subtitles:\n1.0 to 2.5: Hello.\nBye.\nWhat? A. tea B. milk C. rum")
+    assert text.text.startswith("Subtitles:\n1.0 to 2.5: Hello.\nBye.\nWhat?\nA. tea\nB. milk\nC. rum\n")
     assert TASK.prompt(sample(subtitles="Hello."))[1].text.startswith("Subtitles:\nHello.\n")  # type: ignore[union-attr]
 
 

@@ -34,7 +34,20 @@ def test_the_given_box_is_not_rewarded() -> None:
 
 
 def test_under_the_papers_protocol_it_is() -> None:
-    assert TASK.under("paper").reward(reply(A, A, A), sample(A, B, C))["iou"] == pytest.approx((1 + 1 / 3 + 0) / 3)
+    assert TASK.with_reward_protocol("paper").reward(reply(A, A, A), sample(A, B, C))["iou"] == pytest.approx(
+        (1 + 1 / 3 + 0) / 3
+    )
+
+
+def test_under_the_papers_protocol_every_frame_is_scored() -> None:
+    hidden = sample(A, C, A, absent=[1])
+    assert TASK.metrics([Graded(hidden, "", (Box(*A),) * 3)], "paper")["overlap"] == pytest.approx(2 / 3)
+    assert TASK.metrics([Graded(hidden, "", (Box(*A),) * 3)])["AO"] == 1.0
+
+
+def test_in_evaluation_boxes_past_the_frame_are_clipped() -> None:
+    boxes = TASK.parse("[[0, 0, 1.001, 0.5]]", strict=False)
+    assert boxes == (Box(0.0, 0.0, 1.0, 0.5),)
 
 
 def test_frames_without_the_object_do_not_count() -> None:

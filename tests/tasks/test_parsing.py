@@ -57,7 +57,11 @@ def test_forms_of_a_span_that_models_write(text: str) -> None:
         "1 to 2, 3 to 4",
         "one to two",
         "1 to 2 or so",
-        "9999999 to 99999999",
+        "9999999999 to 99999999999",
+        "0:99 to 1:45",
+        "٣ to ٧",
+        "３ to ７",
+        "3 ſ to 7 ſ",
         "1 to " + "9" * 300,
         "1.2.3 to 4",
         "'1' to '2'",
@@ -102,6 +106,9 @@ def test_written_spans_read_back_whatever_the_white_space(some: list[Span], gap:
         "[(1, 1e9)]",
         "[(-1, 2)]",
         "[(1, 2)] or so",
+        "[(1, 2]]",
+        "[[1, 2)]",
+        "[(١, 2)]",
         "[[[1, 2]]]",
         "[" * 3000 + "]" * 3000,
         "[" + "(1, 2), " * 65 + "(1, 2)]",
@@ -136,6 +143,7 @@ def test_written_boxes_read_back_whatever_the_white_space(some: list[Box], gap: 
         "[[[0.1, 0.2, 0.3, 0.4]]]",
         "[[0.1 0.2 0.3 0.4]]",
         "[[__import__('os'), 0, 0, 0]]",
+        "[[٠.١, 0.2, 0.3, 0.4]]",
     ],
 )
 def test_any_other_list_of_boxes_is_refused(text: str) -> None:
@@ -177,6 +185,19 @@ def test_an_options_own_text_is_taken(text: str, index: int) -> None:
 )
 def test_any_other_option_is_refused(text: str) -> None:
     assert parse_option(text, ("a cat", "A dog.")) is None
+
+
+@pytest.mark.parametrize("options", [("B", "A"), ("x", "a"), ("C", "A", "B")])
+def test_a_letter_is_a_letter_even_where_options_are_letters(options: tuple[str, ...]) -> None:
+    assert [parse_option(letter(n), options) for n in range(len(options))] == list(range(len(options)))
+
+
+def test_accents_may_be_coded_either_way() -> None:
+    assert parse_option("cafe\u0301", ("tea", "caf\u00e9")) == 1
+
+
+def test_boxes_past_the_frame_are_cut_on_request() -> None:
+    assert parse_boxes("[[0.5, 0.2, 1.3, 0.4]]", clip=True) == (Box(0.5, 0.2, 1.0, 0.4),)
 
 
 def test_a_text_that_two_options_share_names_neither() -> None:

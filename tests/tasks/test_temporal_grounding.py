@@ -46,6 +46,16 @@ def test_odd_truth_cannot_be_judged(spans: list[tuple[float, float]]) -> None:
     assert TASK.metrics([Graded(odd, "3 to 9", Span(3, 9))])["mIoU"] == 0.0
 
 
+def test_metrics_use_the_sources_own_numbers() -> None:
+    assert TASK.metrics([Graded(sample((-5.0, 2.0)), "", Span(0, 2))])["mIoU"] == pytest.approx(2 / 7)
+    noted = sample((1.0, 2.0), problems=["ends past the video"])
+    assert TASK.metrics([Graded(noted, "", Span(1, 2))])["mIoU"] == 1.0
+
+
+def test_an_overlap_of_exactly_a_half_reaches_the_threshold() -> None:
+    assert TASK.metrics([Graded(sample((6.4, 26.9)), "", Span(1.3, 19.2))])["R1@0.5"] == 1.0
+
+
 def test_negative_starts_are_clipped() -> None:
     assert TASK.gold(sample((-0.5, 4.0))) == "<answer>0.0 to 4.0</answer>"
 

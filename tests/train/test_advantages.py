@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timesight.tasks.scoring import group_totals, required_parts
 from timesight.train.advantages import Scaling, advantages, group_spread
-from timesight.train.rollout import group_totals
 
 NAN = math.nan
 
@@ -90,3 +90,11 @@ def test_a_part_that_one_reply_lacks_sets_that_reply_aside() -> None:
     assert group_totals(group, {}) == [1.5, pytest.approx(NAN, nan_ok=True)]
     assert group_totals(group, {"recall": 0.0}) == [1.0, 1.0]
     assert all(math.isnan(total) for total in group_totals([{"recall": None}], {}))
+
+
+def test_a_group_that_no_judge_scored_has_no_rewards() -> None:
+    group = [{"format": 1.0, "event_recall": None}] * 4
+    required = required_parts("captioning")
+    assert required == ("format", "event_recall")
+    assert all(math.isnan(total) for total in group_totals(group, {}, required))
+    assert required_parts("multiple_choice") == ()

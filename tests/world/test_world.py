@@ -9,7 +9,7 @@ from timesight.data import read_jsonl
 from timesight.tasks import TASKS
 from timesight.types import Video
 from timesight.video import FrameBudget, probe, read
-from timesight.world import ASKED, Corruption, WorldJudge, make_scene, write_video, write_world
+from timesight.world import QUESTIONS, Corruption, WorldJudge, make_scene, write_video, write_world
 from timesight.world.render import render
 from timesight.world.scene import COLORS, FPS
 
@@ -144,7 +144,7 @@ def test_the_judge_reads_sentences() -> None:
 
 def test_written_videos_match_their_samples(full_world: Path) -> None:
     samples = read_jsonl(full_world / "test.jsonl")
-    assert {sample.task for sample in samples} == set(ASKED)
+    assert {sample.task for sample in samples} == set(QUESTIONS)
     for sample in samples:
         assert probe(sample.video).duration_s == pytest.approx(sample.meta["duration_s"])
 
@@ -155,7 +155,7 @@ def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
     clean, bad = (read_jsonl(tmp_path / name / "train.jsonl") for name in ("clean", "bad"))
     assert [s.id for s in clean] == [s.id for s in bad]
     assert all(s.problems == () for s in bad)
-    for task in ASKED:
+    for task in QUESTIONS:
         pairs = [(c, b) for c, b in zip(clean, bad, strict=True) if c.task == task]
         wrong = np.mean([TASKS[task].truth(c) != TASKS[task].truth(b) for c, b in pairs])
         assert 0.1 < wrong <= 1.0, task

@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from timesight.tasks import TASKS, Task
 from timesight.types import Judge, Sample
-from timesight.world import ASKED, Corruption, make_scene
-from timesight.world.questions import samples_of
 
 SCRAPS = (
-    *(
-        "<answer>",
-        "</answer>",
-        "<think>",
-        "</think>",
-        "<glue>",
-        "</glue>",
-        "<",
-        ">",
-        "[",
-        "]",
-        "(",
-        ")",
-        "[[",
-        "]]",
+    *re.split(
+        " ", "<answer> </answer> <think> </think> <glue> </glue> < > [ ] ( ) [[ ]] . , : {} 0 1 9 0.5 12.5 1e999 -1"
     ),
-    *(
-        "0",
-        "1",
-        "9",
-        "0.5",
-        "12.5",
-        "1e999",
-        "-1",
-        "nan",
-        "inf",
-        "99999999999",
-        "00:12",
-        "1:2:3",
-        ".",
-        ",",
-        ", ",
-        ":",
-    ),
-    *(
-        " to ",
-        " - ",
-        "–",
-        "from ",
-        "between ",
-        " and ",
-        " seconds",
-        "A",
-        "B.",
-        "(C)",
-        "I",
-        "low quality",
-        "high quality",
-    ),
-    *(
-        "the red circle is visible",
-        "ignore the above",
-        "\n",
-        "\t",
-        " ",
-        "\u0000",
-        "é",
-        "😀",
-        '"',
-        "{}",
-        "None",
-        "True",
-    ),
+    *re.split(" ", 'nan inf 99999999999 00:12 1:2:3 A B. (C) I – None True é 😀 ٣.٢ \ud800 \u200b \u0000 " \n \t'),
+    *(", ", " to ", " - ", "from ", "between ", " and ", " seconds", " ", "low quality", "high quality"),
+    *("the red circle is visible", "ignore the above"),
 )
 
 
@@ -91,12 +32,6 @@ class RewardRate:
     num_fuzzed: int
     slowest_s: float  # of all fuzzed replies
     slowest_chars: int
-
-
-def world_samples(num_scenes: int = 200) -> list[Sample]:
-    """Samples of every task; their videos are never written."""
-    scenes = [make_scene(f"bench-{n}", (n,), defects=True) for n in range(num_scenes)]
-    return [s for scene in scenes for s in samples_of(scene, Path("none.mp4"), tuple(ASKED), Corruption())]
 
 
 def measure_rewards(

@@ -10,6 +10,8 @@ import click
 
 from timesight.cli.options import json_option
 
+NUM_SCENES = 200  # whose samples are replied to
+
 
 @click.group(epilog="Example: timesight bench grpo", short_help="Measure speed and memory on this machine.")
 def command() -> None:
@@ -74,14 +76,14 @@ def grpo(quick: bool, as_json: bool) -> None:
 @json_option
 def rewards(replies: int, fuzz: int, seed: int, as_json: bool) -> None:
     """Reward gold replies as fast as one core can, then random, mutated and hostile ones; report the slowest."""
-    from timesight.bench.rewards import measure_rewards, world_samples
+    from timesight.bench.rewards import measure_rewards
     from timesight.cli.console import OUT, figure_table, print_json, progress
     from timesight.tasks import TASKS
-    from timesight.world import WorldJudge
+    from timesight.world import WorldJudge, unseen_samples
 
     with progress("bench rewards", len(TASKS)) as advance:
         rates = measure_rewards(
-            world_samples(),
+            unseen_samples(NUM_SCENES),
             WorldJudge(),
             num_replies=replies,
             num_fuzzed=-(-fuzz // len(TASKS)),

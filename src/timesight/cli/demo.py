@@ -147,7 +147,7 @@ class _Demo:
             policy = load_policy(model)
             replies = collect_replies(policy, samples, settings, folder / f"{when}-{mode}.jsonl", advance)
         result = score_replies("made world, held out", samples, replies, think=False)
-        write_result(result, folder / f"{when}-{mode}.json")
+        write_result({samples[0].task: result}, folder / f"{when}-{mode}.json")
         return result
 
     def ask_one(self, samples: list[Sample]) -> dict[str, Any]:

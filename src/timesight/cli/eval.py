@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,14 @@ def command(
 
     from timesight.cli.console import OUT, print_json, progress, quiet_libraries
     from timesight.data import read_jsonl
-    from timesight.evaluation import EvalSettings, collect_replies, require_judge, score_replies, write_result
+    from timesight.evaluation import (
+        EvalSettings,
+        collect_replies,
+        joined_json,
+        require_judge,
+        score_tasks,
+        write_result,
+    )
     from timesight.judge import open_judge
     from timesight.policy.load import load_policy
     from timesight.tasks.own import own_tasks
@@ -89,31 +97,33 @@ def command(
         set_seed(seed)
         advance = stack.enter_context(progress("eval", len(items)))
         replies = collect_replies(policy, items, settings, folder / "replies.jsonl", advance)
-        result = score_replies(samples.stem, items, replies, think, judging)
-        write_result(result, folder / "result.json")
+        results = score_tasks(samples.stem, items, replies, think, judging)
+        write_result(results, folder / "result.json")
     if as_json:
-        print_json(result.to_json() | {"model": model, "think": think, "video": budget.model_dump()})
+        print_json(joined_json(results) | {"model": model, "think": think, "video": budget.model_dump()})
         return
-    for protocol in result.results:
-        OUT.print(result_table(result, protocol, model))
-    for line in footnotes(result):
-        OUT.print(line, soft_wrap=True)
+    for task, result in results.items():
+        for table in result_tables(result, task, model):
+            OUT.print(table)
+        for line in footnotes(result):
+            OUT.print(line, soft_wrap=True)
 
 
-def result_table(result: EvalResult, protocol: str, model: str) -> Table:
-    """The model's metrics with intervals, baselines beside them, in percent."""
+def result_tables(result: EvalResult, task: str, model: str) -> Iterator[Table]:
+    """For each protocol: the model's metrics with intervals, baselines beside them, in percent."""
     from timesight.cli.console import metric_table, percent
 
-    figures = result.results[protocol]
-    own = {}
-    for name, value in figures.metrics.items():
-        bounds = " to ".join(percent(bound) for bound in figures.intervals.get(name, ()))
-        own[name] = f"{percent(value)} [{bounds}]" if bounds else percent(value)
-    columns = {model: own} | {
-        name: {metric: percent(value) for metric, value in metrics.items()}
-        for name, metrics in figures.baselines.items()
-    }
-    return metric_table(f"{result.suite}, {protocol} protocol, percent [95% interval]", columns)
+    for protocol, figures in result.results.items():
+        own = {}
+        for name, value in figures.metrics.items():
+            bounds = ", ".join(percent(bound) for bound in figures.intervals.get(name, ()))
+            own[name] = f"{percent(value)} [{bounds}]" if bounds else percent(value)
+        columns = {model: own} | {
+            baseline: {name: percent(value) for name, value in metrics.items()}
+            for baseline, metrics in figures.baselines.items()
+        }
+        title = f"{result.suite}: {task}, {protocol} protocol, percent [95% interval]"
+        yield metric_table(title, columns)
 
 
 def footnotes(result: EvalResult) -> list[str]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from timesight.judge import JudgeSettings
     from timesight.tasks.own import TaskSettings
 
+LOCAL = "local:"
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object as the last line.")
 judge_option = click.option(
     "--judge", help="Who judges captions: world, local:MODEL, or the name of a model that is served."
@@ -34,27 +36,37 @@ def judge_settings(judge: str | None, url: str | None) -> JudgeSettings | None:
     """What ``--judge`` and ``--judge-url`` say."""
     from timesight.judge import JudgeSettings
 
+    if url is not None and (judge is None or judge == "world" or judge.startswith(LOCAL)):
+        raise InputError("--judge-url goes with --judge NAME, the name of the model that is served there")
     if judge is None:
-        if url is not None:
-            raise InputError("--judge-url needs --judge with the name of the model that is served there")
         return None
     if judge == "world":
         return JudgeSettings(kind="world")
-    if judge.startswith("local:"):
-        return JudgeSettings(kind="local", model=judge.removeprefix("local:"))
+    if judge.startswith(LOCAL):
+        if judge == LOCAL:
+            raise InputError("--judge local: needs a model, such as local:Qwen/Qwen2.5-7B-Instruct")
+        return JudgeSettings(kind="local", model=judge.removeprefix(LOCAL))
     return JudgeSettings(kind="served", model=judge, base_url=url)
 
 
 def task_settings(files: tuple[Path, ...], prompts: Path | None) -> TaskSettings:
-    """What ``--tasks`` and ``--prompts`` say. Raises InputError for a file that is not a mapping of texts."""
+    """What ``--task-file`` and ``--prompts`` say. Raises InputError for a file that is not a mapping of texts."""
     import yaml
     from pydantic import ValidationError
 
     from timesight.tasks.own import TaskSettings
 
+    if prompts is None:
+        return TaskSettings(files=files)
+    if not prompts.is_file():
+        raise InputError(f"{prompts}: no such file")
     try:
-        texts = {} if prompts is None else yaml.safe_load(prompts.read_text(encoding="utf-8"))
-        return TaskSettings(files=files, prompts=texts)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{prompts}: is not a YAML file of prompt texts by task: {reason}") from None
+        return TaskSettings(files=files, prompts=yaml.safe_load(prompts.read_text(encoding="utf-8")))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{prompts}: is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        where = ".".join(str(step) for step in error.errors()[0]["loc"])
+        raise InputError(
+            f"{prompts}: {where}: {error.errors()[0]['msg']}; write one text a task, such as "
+            "multiple_choice: '{question} {options} {form}'"
+        ) from None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from timesight.data.source import Videos, field, make_sample, official_file, read_json, split_name
+from timesight.errors import SampleError
 from timesight.types import Sample
 
+# Its test videos' annotations are not public; val_2 is what everybody tests on.
 SPLITS = {"train": "train", "val": "val_2", "test": "val_2"}
 
 
@@ -18,22 +20,22 @@ def read(annotations: Path, videos: Videos, split: str, *, file: str | None = No
 
 def grounding_samples(source: str, file: Path, videos: Videos) -> list[Sample]:
     """Samples of ``{video: {duration, timestamps, sentences}}``."""
-    return [
-        make_sample(
-            f"{file}, {video}",
-            "temporal_grounding",
-            id=f"{source}/{video}#{number}",
-            video=videos.path(video),
-            query=sentence,
-            spans=[span],
-            meta={"duration_s": field(f"{file}, {video}", record, "duration")},
-        )
-        for video, record in read_json(file).items()
-        for number, (span, sentence) in enumerate(
-            zip(
-                field(f"{file}, {video}", record, "timestamps"),
-                field(f"{file}, {video}", record, "sentences"),
-                strict=True,
+    samples = []
+    for video, record in read_json(file, dict).items():
+        where = f"{file}, {video}"
+        spans, sentences = field(where, record, "timestamps", list), field(where, record, "sentences", list)
+        if len(spans) != len(sentences):
+            raise SampleError(f"{where}: {len(spans)} timestamps for {len(sentences)} sentences")
+        samples += [
+            make_sample(
+                where,
+                "temporal_grounding",
+                id=f"{source}/{video}#{number}",
+                video=videos.path(video),
+                query=sentence,
+                spans=[span],
+                meta={"duration_s": field(where, record, "duration")},
             )
-        )
-    ]
+            for number, (span, sentence) in enumerate(zip(spans, sentences, strict=True))
+        ]
+    return samples

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from timesight.data.source import Videos, make_sample, official_file, read_csv, read_lines, split_name
+from timesight.data.source import Videos, make_sample, number, official_file, read_csv, read_lines, split_name
 from timesight.errors import SampleError
 from timesight.types import Sample
 
@@ -17,8 +17,8 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A temporal grounding sample a line; reversed spans and ends past the duration are kept as they are."""
     name = split_name("charades_sta", split, {"train": "train", "test": "test"})
     durations_s = {
-        row["id"]: float(row["length"])
-        for _, row in read_csv(official_file(annotations, f"Charades_v1_{name}.csv"), ("id", "length"))
+        row["id"]: number(where, row["length"])
+        for where, row in read_csv(official_file(annotations, f"Charades_v1_{name}.csv"), ("id", "length"))
     }
     seen: Counter[str] = Counter()
     samples = []

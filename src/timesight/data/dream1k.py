@@ -22,7 +22,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
             question = next(part["text"] for part in asked if part["text"])
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, StopIteration) as error:
             raise SampleError(f"{where}: is not a record of DREAM-1K ({error!r})") from None
-        extra = field(where, record, "extra_info")
+        extra = field(where, record, "extra_info", dict)
         number = field(where, record, "idx")
         samples.append(
             make_sample(
@@ -33,7 +33,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
                 caption=caption,
                 events=extra.get("events"),
                 question=question,
-                meta={"subset": field(where, record, "dataset").rpartition("/")[2]}
+                meta={"subset": field(where, record, "dataset", str).rpartition("/")[2]}
                 | ({"duration_s": extra["duration"]} if "duration" in extra else {}),
             )
         )

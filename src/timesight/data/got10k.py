@@ -11,6 +11,7 @@ from pathlib import Path
 
 from timesight.data.source import Videos, make_sample, official_file, read_lines, split_name
 from timesight.errors import SampleError
+from timesight.geometry import clip_box
 from timesight.types import Box, Sample
 
 FPS = 10.0
@@ -95,5 +96,5 @@ def read_predictions(folder: Path, samples: Sequence[Sample]) -> dict[str, tuple
 def _box(row: list[float], width_px: float, height_px: float) -> Box:
     """A box clipped to the frame, as the toolkit clips it."""
     x, y, w, h = row
-    edges = (x / width_px, y / height_px, (x + max(0.0, w)) / width_px, (y + max(0.0, h)) / height_px)
-    return Box(*(min(1.0, max(0.0, edge)) for edge in edges))
+    right, bottom = x + max(0.0, w), y + max(0.0, h)
+    return clip_box(x / width_px, y / height_px, right / width_px, bottom / height_px)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
+from timesight.data.source import make_sample
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.types import Sample
@@ -54,28 +51,8 @@ def parse_line(line: str, where: str, root: Path) -> Sample:
         raise SampleError(f"{where}: not JSON ({getattr(error, 'msg', 'nested too deeply')})") from None
     if not isinstance(record, dict):
         raise SampleError(f"{where}: not a JSON object")
-    if "id" in record:
-        where = f"{where}, id {record['id']}"
-    task = TASKS.get(str(record.get("task")))
-    if task is None:
-        raise SampleError(f"{where}: task {record.get('task')!r} is not one of {', '.join(TASKS)}")
-    try:
-        sample: Sample = task.Sample.model_validate(record)
-    except ValidationError as error:
-        raise SampleError(f"{where}: {_first_problem(error, task.Sample)}") from None
-    video = sample.video.model_copy(update={"path": root / sample.video.path})
-    problems = (*sample.problems, *(p for p in task.problems(sample) if p not in sample.problems))
-    return sample.model_copy(update={"video": video, "problems": problems})
-
-
-def _first_problem(error: ValidationError, schema: type[Sample]) -> str:
-    # A misspelt key is two problems, one unknown key and one missing; the unknown one says more.
-    problems: list[Any] = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
-    problem = problems[0]
-    field = ".".join(str(step) for step in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, schema.model_fields, n=1)
-        return f"unknown key {field!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    if problem["type"] == "missing":
-        return f"key {field!r} is missing"
-    return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
+    task = str(record.pop("task", None))
+    if task not in TASKS:
+        raise SampleError(f"{where}, id {record.get('id')}: task {task!r} is not one of {', '.join(TASKS)}")
+    sample = make_sample(where, task, **record)
+    return sample.model_copy(update={"video": sample.video.model_copy(update={"path": root / sample.video.path})})

@@ -1,4 +1,7 @@
-"""NExT-GQA: questions in ``{split}.csv``, evidence in ``gsub_{split}.json``."""
+"""NExT-GQA: questions in ``{split}.csv``, evidence in ``gsub_{split}.json``.
+
+Only val and test have evidence; the paper trains on val.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A grounded question a row; questions without evidence are kept, with a problem noted."""
-    name = split_name("nextgqa", split, {"val": "val", "train": "val", "test": "test"})
-    grounds = read_json(official_file(annotations, f"gsub_{name}.json"))
+    name = split_name("nextgqa", split, {"val": "val", "test": "test"})
+    grounds = read_json(official_file(annotations, f"gsub_{name}.json"), dict)
     samples = []
     rows = read_csv(official_file(annotations, f"{name}.csv"), ("video_id", "qid", "question", "answer", *OPTIONS))
     for where, row in rows:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from timesight.errors import InputError, SampleError
 from timesight.tasks import TASKS
 from timesight.types import Sample
+
+J = TypeVar("J")
 
 
 class Videos:
@@ -53,12 +56,15 @@ def split_name(source: str, split: str, known: Mapping[str, str]) -> str:
     return known[split]
 
 
-def read_json(file: Path) -> Any:
-    """The content of a JSON file. Raises SampleError."""
+def read_json(file: Path, kind: type[J]) -> J:
+    """The content of a JSON file, which must be of ``kind``. Raises SampleError."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SampleError(f"{file}: is not JSON ({error})") from None
+    if not isinstance(content, kind):
+        raise SampleError(f"{file}: holds a {type(content).__name__} where a {kind.__name__} belongs")
+    return content
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
@@ -86,19 +92,42 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
 
 def make_sample(where: str, task: str, **fields: Any) -> Sample:
     """A sample, with what is wrong with its truth noted. Raises SampleError for a record that is none."""
+    where = f"{where}, id {fields['id']}" if "id" in fields else where
     try:
         sample: Sample = TASKS[task].Sample.model_validate({"task": task, **fields})
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(step) for step in problem["loc"])
-        raise SampleError(f"{where}, id {fields.get('id')}: {field}: {problem['msg']}") from None
-    problems = TASKS[task].problems(sample)
-    return sample.model_copy(update={"problems": (*sample.problems, *problems)}) if problems else sample
+        raise SampleError(f"{where}: {_first_problem(error, TASKS[task].Sample)}") from None
+    known = dict.fromkeys((*sample.problems, *TASKS[task].problems(sample)))
+    return sample.model_copy(update={"problems": tuple(known)}) if known else sample
 
 
-def field(where: str, record: Mapping[str, Any], name: str) -> Any:
-    """``record[name]``. Raises SampleError where it is not there."""
+def _first_problem(error: ValidationError, schema: type[Sample]) -> str:
+    # A misspelt key is two problems, one unknown key and one missing; the unknown one says more.
+    problems: list[Any] = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    problem = problems[0]
+    name = ".".join(str(step) for step in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, schema.model_fields, n=1)
+        return f"unknown key {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    if problem["type"] == "missing":
+        return f"key {name!r} is missing"
+    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def field(where: str, record: Any, name: str, kind: type[J] | None = None) -> Any:
+    """``record[name]``, of ``kind`` if given. Raises SampleError where it is not there, or something else."""
     try:
-        return record[name]
+        value = record[name]
     except (KeyError, TypeError):
         raise SampleError(f"{where}: key {name!r} is missing") from None
+    if kind is not None and not isinstance(value, kind):
+        raise SampleError(f"{where}: {name} is a {type(value).__name__} where a {kind.__name__} belongs")
+    return value
+
+
+def number(where: str, text: str) -> float:
+    """``text`` as a number. Raises SampleError."""
+    try:
+        return float(text)
+    except ValueError:
+        raise SampleError(f"{where}: {text!r} is not a number") from None

@@ -39,13 +39,13 @@ def _charades(file: Path, videos: Videos) -> Iterator[Sample]:
 
 def _nextgqa(file: Path, videos: Videos) -> Iterator[Sample]:
     for where, record in _records(file):
-        options = [re.sub(r"^\([A-Z]\)\s*", "", option) for option in field(where, record, "options")]
+        options = [re.sub(r"^\([A-Z]\)\s*", "", str(option)) for option in field(where, record, "options", list)]
         answer = str(field(where, record, "answer")).strip("() ")
         yield make_sample(
             where,
             "grounded_qa",
             id=f"{SOURCE}/{field(where, record, 'id')}",
-            video=videos.path(field(where, record, "video")),
+            video=videos.path(field(where, record, "video", str)),
             question=field(where, record, "question"),
             options=options,
             answer=ord(answer) - ord("A") if len(answer) == 1 and answer.isupper() else len(options),
@@ -56,7 +56,7 @@ def _nextgqa(file: Path, videos: Videos) -> Iterator[Sample]:
 
 def _quality(file: Path, videos: Videos) -> Iterator[Sample]:
     for where, record in _records(file):
-        name = field(where, record, "video")
+        name = field(where, record, "video", str)
         yield make_sample(
             where,
             "quality_assessment",
@@ -69,7 +69,7 @@ def _quality(file: Path, videos: Videos) -> Iterator[Sample]:
 def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
     seen: Counter[str] = Counter()
     for where, record in _records(file):
-        name, boxes = Path(field(where, record, "path")).name, field(where, record, "gt")
+        name, boxes = Path(field(where, record, "path", str)).name, field(where, record, "gt", list)
         yield make_sample(
             where,
             "object_tracking",
@@ -79,13 +79,15 @@ def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
             times_s=range(len(boxes)),
             boxes=boxes,
             meta={"times_s": UNTIMED},
-            problems=[UNTIMED] if videos.root else [],
+            problems=[UNTIMED]
+            if videos.root
+            else [],  # without videos nobody can train on it, and scores need none
         )
         seen[name] += 1
 
 
 def _records(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, record in enumerate(read_json(file)):
+    for number, record in enumerate(read_json(file, list)):
         yield f"{file} record {number}", record
 
 

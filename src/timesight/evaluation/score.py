@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from timesight.errors import InputError, VideoError
 from timesight.evaluation.runner import Replies
 from timesight.statistics import cluster_bootstrap
-from timesight.tasks import TASKS, Graded, Task
+from timesight.tasks import TASKS, Task
 from timesight.types import Judge, Sample
 from timesight.video import probe
 
@@ -24,26 +24,10 @@ class ProtocolResult:
     intervals: dict[str, tuple[float, float]]
     baselines: dict[str, dict[str, float]]
 
-    def prefixed(self, prefix: str) -> ProtocolResult:
-        """The same with ``prefix`` before every metric's name."""
-        return ProtocolResult(
-            {prefix + name: value for name, value in self.metrics.items()},
-            {prefix + name: value for name, value in self.intervals.items()},
-            {name: {prefix + m: v for m, v in metrics.items()} for name, metrics in self.baselines.items()},
-        )
-
-    def joined(self, other: ProtocolResult) -> ProtocolResult:
-        """Both in one; they share no metric."""
-        baselines = {
-            name: self.baselines.get(name, {}) | other.baselines.get(name, {})
-            for name in (*self.baselines, *other.baselines)
-        }
-        return ProtocolResult(self.metrics | other.metrics, self.intervals | other.intervals, baselines)
-
 
 @dataclass(frozen=True)
 class EvalResult:
-    """The outcome of an evaluation. ``item_metrics`` lists each item's own values, in sample order."""
+    """The outcome of an evaluation on one task. ``item_metrics`` lists each item's own values, in sample order."""
 
     suite: str
     num_items: int
@@ -75,42 +59,46 @@ class EvalResult:
         }
 
 
+def score_tasks(
+    suite: str, samples: Sequence[Sample], replies: Replies, think: bool, judge: Judge | None = None
+) -> dict[str, EvalResult]:
+    """``score_replies`` for each task of ``samples``."""
+    names = list(dict.fromkeys(sample.task for sample in samples))
+    require_judge(names, judge)
+    by_task = {name: [sample for sample in samples if sample.task == name] for name in names}
+    return {name: score_replies(suite, mine, replies, think, judge) for name, mine in by_task.items()}
+
+
 def score_replies(
     suite: str, samples: Sequence[Sample], replies: Replies, think: bool, judge: Judge | None = None
 ) -> EvalResult:
-    """Score ``replies`` to ``samples``, which may be of several tasks: metrics are then named ``task/metric``.
+    """Score ``replies`` to ``samples`` of one task.
 
     An unparsable reply is wrong, counts in the denominator and is counted apart. An item whose video cannot
     be read is no item: it is left out and named in ``quarantined``. One that the judge could not score is left out
     of the means and counted. Raises InputError for a task that needs a judge where there is none.
     """
+    task = TASKS[samples[0].task]
+    require_judge([task.name], judge)
     asked = [sample for sample in samples if sample.id not in replies.quarantined]
-    names = list(dict.fromkeys(sample.task for sample in samples))
-    require_judge(names, judge)
-    results: dict[str, ProtocolResult] = {}
-    item_metrics: dict[str, dict[str, float]] = {}
-    num_unparsable = num_unscored = 0
-    for name in names:
-        mine = [sample for sample in asked if sample.task == name]
-        graded = [_grade(sample, replies.replies.get(sample.id, ""), think) for sample in mine]
-        num_unparsable += sum(item.answer is None for item in graded)
-        prefix = f"{name}/" if len(names) > 1 else ""
-        for number, protocol in enumerate(TASKS[name].protocols):
-            rows = TASKS[name].item_metrics(graded, protocol, judge)
-            result = _score(TASKS[name], graded, rows, protocol, judge).prefixed(prefix)
-            results[protocol] = results.get(protocol, ProtocolResult({}, {}, {})).joined(result)
-            if number == 0:
-                num_unscored += rows.count(None)
-                item_metrics |= {s.id: row for s, row in zip(mine, rows, strict=True) if row is not None}
+    graded = [task.grade(sample, replies.replies.get(sample.id, ""), think) for sample in asked]
+    durations_s = [_duration_s(sample) for sample in asked]
+    rows = {protocol: task.item_metrics(graded, protocol, judge) for protocol in task.metric_protocols}
+    first = rows[task.metric_protocols[0]]
     return EvalResult(
         suite=suite,
         num_items=len(asked),
         num_videos=len({str(sample.video.path) for sample in asked}),
-        num_unparsable=num_unparsable,
-        num_unscored=num_unscored,
-        quarantined=replies.quarantined,
-        results=results,
-        item_metrics=item_metrics,
+        num_unparsable=sum(item.answer is None for item in graded),
+        num_unscored=first.count(None),
+        quarantined={s.id: replies.quarantined[s.id] for s in samples if s.id in replies.quarantined},
+        results={
+            protocol: _figures(
+                task, asked, mine, protocol, task.baseline_metrics(asked, durations_s, protocol, judge)
+            )
+            for protocol, mine in rows.items()
+        },
+        item_metrics={s.id: row for s, row in zip(asked, first, strict=True) if row is not None},
     )
 
 
@@ -121,40 +109,53 @@ def require_judge(tasks: Iterable[str], judge: Judge | None) -> None:
         raise InputError(f"{needing[0]} is scored by a judge: name one with --judge")
 
 
-def _grade(sample: Sample, reply: str, think: bool) -> Graded[Any, Any]:
-    return Graded(sample, reply, TASKS[sample.task].parse(reply, think, strict=False, sample=sample))
-
-
-def _score(
+def _figures(
     task: Task[Any, Any],
-    graded: Sequence[Graded[Any, Any]],
+    samples: Sequence[Sample],
     rows: Sequence[dict[str, float] | None],
     protocol: str,
-    judge: Judge | None,
+    baselines: dict[str, dict[str, float]],
 ) -> ProtocolResult:
-    samples = [item.sample for item in graded]
-    answers = task.baselines(samples, [_duration_s(sample) for sample in samples])
-    baselines = {
-        name: task.metrics([Graded(s, "", a) for s, a in zip(samples, given, strict=True)], protocol, judge)
-        for name, given in answers.items()
-    }
-    scored = [(row, sample) for row, sample in zip(rows, samples, strict=True) if row is not None]
-    videos = [str(sample.video.path) for _, sample in scored]
-    weights = [task.weight(sample, protocol) for _, sample in scored]
+    """Metrics with their intervals; an interval is of the same weighted mean as its metric."""
+    scored = [sample for sample, row in zip(samples, rows, strict=True) if row is not None]
+    known = [row for row in rows if row is not None]
+    videos, weights = [str(sample.video.path) for sample in scored], task.weights(scored, protocol)
     intervals = {
-        name: cluster_bootstrap([row[name] for row, _ in scored], videos, weights=weights)
-        for name in (scored[0][0] if scored else ())
+        name: cluster_bootstrap([row[name] for row in known], videos, weights=weights)
+        for name in (known[0] if known else ())
     }
     return ProtocolResult(
-        metrics=task.summary(samples, rows, protocol),
+        metrics=task.summary(scored, known, protocol),
         intervals={name: (interval.low, interval.high) for name, interval in intervals.items()},
         baselines=baselines,
     )
 
 
-def write_result(result: EvalResult, file: Path) -> None:
-    """Keep a result as JSON, each item's metrics included."""
-    content = result.to_json() | {"item_metrics": result.item_metrics}
+def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
+    """``to_json`` of several tasks' results in one; with more than one task, metrics are named ``task/metric``."""
+    if len(results) == 1:
+        return next(iter(results.values())).to_json()
+    each = {task: result.to_json() for task, result in results.items()}
+    joined: dict[str, Any] = {"suite": next(iter(each.values()))["suite"]}
+    for count in ("num_items", "num_unparsable", "num_unscored", "num_quarantined"):
+        joined[count] = sum(content[count] for content in each.values())
+    joined["quarantined"] = {id_: why for content in each.values() for id_, why in content["quarantined"].items()}
+    protocols: dict[str, Any] = {}
+    for task, content in each.items():
+        for protocol, figures in content["results"].items():
+            mine = protocols.setdefault(protocol, {"metrics": {}, "intervals": {}, "baselines": {}})
+            for kind in ("metrics", "intervals"):
+                mine[kind] |= {f"{task}/{name}": value for name, value in figures[kind].items()}
+            for baseline, metrics in figures["baselines"].items():
+                named = {f"{task}/{name}": value for name, value in metrics.items()}
+                mine["baselines"][baseline] = mine["baselines"].get(baseline, {}) | named
+    return joined | {"results": protocols}
+
+
+def write_result(results: Mapping[str, EvalResult], file: Path) -> None:
+    """Keep results, by task, as JSON, each item's metrics included."""
+    items = {id_: row for result in results.values() for id_, row in result.item_metrics.items()}
+    content = joined_json(results) | {"item_metrics": items}
     file.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ class Model(Protocol):
 class AskingJudge:
     """A ``Judge`` on top of a ``Model``.
 
-    ``tally`` counts what came of the questions: ``scored``, or why not: ``unreachable``, ``nonsense``, ``fooled``.
+    ``tally`` counts what came of the questions: ``scored``, or why not: ``unanswered``, ``nonsense``, ``fooled``.
     """
 
     def __init__(self, model: Model, cache: AnswerCache) -> None:
@@ -54,7 +54,7 @@ class AskingJudge:
             for question, reply in zip(open_, replies, strict=True):
                 try:
                     if reply is None:
-                        self._note("unreachable", "no answer")
+                        self._note("unanswered", "no answer")
                         continue
                     answers[question] = question.read(reply)
                     self._cache.put(self._key(question), reply)
@@ -85,7 +85,8 @@ class AskingJudge:
         return True
 
     def _key(self, question: Question) -> str:
-        return hashlib.sha256("\0".join((self._model.name, question.task, question.content)).encode()).hexdigest()
+        asked = "\0".join((self._model.name, question.task, question.content))
+        return hashlib.sha256(asked.encode()).hexdigest()
 
     def _note(self, outcome: str, reason: str) -> None:
         self.tally[outcome] += 1

@@ -1,8 +1,8 @@
 """What a judge is asked, and what counts as an answer.
 
 A caption travels as a JSON string, never as part of the instructions; verdicts come back by event id; ids and order
-differ from question to question; and one event of each list is a decoy that no caption tells. A judge that
-affirms the decoy did not read, or did what the caption told it to: its answer is worth nothing.
+differ from question to question; and two events of each list are decoys that no caption tells. A judge that
+affirms one did not read, or did what the caption told it to: its answer is worth nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,10 +28,20 @@ VERDICTS_TASK = (
     'the caption. Reply with JSON only, every id once: {"verdicts": [{"id": "...", "entailed": true}, ...]}.'
 )
 MAX_EVENTS = 100
-_DECOY_WHO = ("A lighthouse keeper", "A beekeeper", "An astronaut", "A violin maker", "A referee", "A diver")
-_DECOY_DOES = ("polishes", "auctions off", "buries", "weighs", "paints over", "gift-wraps")
-_DECOY_WHAT = ("a brass telescope", "forty pumpkins", "a chess clock", "a church organ", "a stuffed walrus")
-_DECOY_WHERE = ("on a glacier", "inside a windmill", "under a circus tent", "in a submarine", "on a ski jump")
+NUM_DECOYS = 2
+# Decoys are put together from words enough that no caption can name them all away.
+LOOKS = "bearded blindfolded elderly freckled giggling hooded limping masked shivering sunburnt tattooed"
+WHO = (
+    "accordionist acrobat baker bargeman beekeeper blacksmith cellist clockmaker diver falconer ferryman gardener "
+    "glassblower goalkeeper harpist jockey juggler lighthouse-keeper locksmith magician matador miner monk potter "
+    "puppeteer ranger referee sculptor shepherd surveyor tailor umpire ventriloquist welder"
+)
+DOES = "auctions buries carves counts gilds irons mends paints polishes sharpens varnishes weighs wraps"
+WHAT = (
+    "anvils bagpipes barometers binoculars canoes candlesticks chess-clocks coconuts doorknobs flagpoles globes "
+    "hammocks horseshoes lanterns pumpkins sundials telescopes trombones typewriters umbrellas violins"
+)
+WHERE = "glacier windmill circus-tent submarine ski-jump belfry vineyard planetarium quarry lighthouse greenhouse"
 
 
 class Strict(BaseModel):
@@ -82,13 +92,13 @@ class EventsQuestion:
     @property
     def content(self) -> str:
         """The data of the question, as JSON."""
-        return json.dumps({"caption": self.caption}, ensure_ascii=False)
+        return _data(caption=self.caption)
 
     def read(self, reply: str) -> tuple[str, ...]:
         """The events in ``reply``. Raises NonsenseError."""
         events = [event.strip() for event in _parse(EventList, reply).events]
-        if len(events) > MAX_EVENTS or not all(events):
-            raise NonsenseError(f"{len(events)} events, some of them empty or too many")
+        if not 0 < len(events) <= MAX_EVENTS or not all(events):
+            raise NonsenseError(f"{len(events)} events: none, too many, or an empty one among them")
         return tuple(dict.fromkeys(events))
 
 
@@ -104,9 +114,8 @@ class VerdictsQuestion:
 
     @property
     def content(self) -> str:
-        """The data of the question, as JSON; the decoy is among the events."""
-        rows = [{"id": id_, "event": event} for id_, event in self._listed()]
-        return json.dumps({"caption": self.caption, "events": rows}, ensure_ascii=False)
+        """The data of the question, as JSON; the decoys are among the events."""
+        return _data(caption=self.caption, events=[{"id": id_, "event": event} for id_, event in self._listed()])
 
     def read(self, reply: str) -> tuple[bool, ...]:
         """The verdicts in ``reply``, in the order of ``events``. Raises NonsenseError or FooledError."""
@@ -115,23 +124,27 @@ class VerdictsQuestion:
         ids = self._ids()
         if len(verdicts) != len(ids) or set(said) != set(ids):
             raise NonsenseError(f"verdicts on {len(said)} ids where {len(ids)} were asked for")
-        if said[ids[-1]]:
+        count = len(self.events)
+        if any(said[id_] for id_ in ids[count:]):
             raise FooledError("affirms an event that has nothing to do with the caption")
-        return tuple(said[id_] for id_ in ids[:-1])
+        return tuple(said[id_] for id_ in ids[:count])
 
     def _listed(self) -> list[tuple[str, str]]:
-        rows = list(zip(self._ids(), (*self.events, self._decoy()), strict=True))
+        rows = list(zip(self._ids(), (*self.events, *self._decoys()), strict=True))
         self._random("order").shuffle(rows)
         return rows
 
     def _ids(self) -> list[str]:
-        """One for each event, and last the decoy's."""
-        numbers = self._random("ids").sample(range(100, 1000), len(self.events) + 1)
+        """One for each event, and last the decoys'."""
+        numbers = self._random("ids").sample(range(10_000, 100_000), len(self.events) + NUM_DECOYS)
         return [f"e{number}" for number in numbers]
 
-    def _decoy(self) -> str:
-        draw = self._random("decoy").choice
-        return f"{draw(_DECOY_WHO)} {draw(_DECOY_DOES)} {draw(_DECOY_WHAT)} {draw(_DECOY_WHERE)}."
+    def _decoys(self) -> list[str]:
+        random_ = self._random("decoys")
+        words = [
+            [random_.choice(list_.split()) for list_ in (LOOKS, WHO, DOES, WHAT, WHERE)] for _ in range(NUM_DECOYS)
+        ]
+        return [f"A {looks} {who} {does} {what} near a {where}." for looks, who, does, what, where in words]
 
     def _random(self, purpose: str) -> random.Random:
         """Draws that are the same for the same question, so that its answer can be kept."""
@@ -141,8 +154,13 @@ class VerdictsQuestion:
 Question = EventsQuestion | VerdictsQuestion
 
 
+def _data(**values: Any) -> str:
+    """JSON in which nothing looks like a tag or like a control token of a chat."""
+    return json.dumps(values, ensure_ascii=False).replace("<", "\\u003c")
+
+
 def _parse(schema: type[T], reply: str) -> T:
-    text = reply.strip()
+    text = reply.rpartition("</think>")[2].strip()
     if text.startswith("```") and text.endswith("```"):  # models like to wrap JSON in a fence
         text = text.strip("`").removeprefix("json")
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from openai import APIConnectionError, APIError, BadRequestError, OpenAI
+from openai import APIConnectionError, APIError, BadRequestError, OpenAI, UnprocessableEntityError
 
 from timesight.judge.questions import Question
 
@@ -21,7 +21,8 @@ GIVE_UP_AFTER = 3  # requests in a row that found nobody: the rest of a batch is
 class ServedModel:
     """Up to ``concurrency`` questions at once; time-outs, and retries with backoff, are the official client's.
 
-    ``max_requests`` and ``max_tokens`` bound what is spent in this process; past them questions stay unanswered.
+    ``max_questions`` and ``max_total_tokens`` bound what is spent in this process; past them questions stay
+    unanswered.
     """
 
     def __init__(
@@ -33,15 +34,15 @@ class ServedModel:
         timeout_s: float = 60.0,
         max_retries: int = 4,
         concurrency: int = 16,
-        max_requests: int | None = None,
-        max_tokens: int | None = None,
+        max_questions: int | None = None,
+        max_total_tokens: int | None = None,
     ) -> None:
         self.name = name
         key = os.environ.get(api_key_env) or ("none" if base_url else None)
         self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=max_retries)
         self._concurrency = concurrency
-        self._most = {"requests": max_requests, "tokens": max_tokens}
-        self.spent = {"requests": 0, "tokens": 0}
+        self._most = {"questions": max_questions, "tokens": max_total_tokens}
+        self.spent = {"questions": 0, "tokens": 0}
         self._lock = threading.Lock()
         self._structured = True  # until the server says that it does not know about schemas
         self._unanswered = 0  # requests in a row that found nobody
@@ -63,25 +64,28 @@ class ServedModel:
                 self._unanswered += isinstance(error, APIConnectionError)
             self._warn(type(error).__name__, f"{error.message} ({self._client.base_url})")
             return None
-        except ValueError as error:  # a reply that is not even JSON
-            self._warn("reply", f"not a reply of this protocol: {error}")
+        except Exception as error:  # whatever a server may call a completion
+            self._warn("reply", f"not a reply of this protocol: {error!r} ({self._client.base_url})")
             return None
         self._unanswered = 0
         return reply
 
-    def _request(self, question: Question) -> str | None:
+    def _request(self, question: Question) -> str:
+        structured = self._structured  # what this call sends; another thread may learn better meanwhile
         try:
-            completion = self._send(question, structured=self._structured)
-        except BadRequestError as error:
-            if not self._structured or "response_format" not in str(error):
+            completion = self._send(question, structured)
+        except (BadRequestError, UnprocessableEntityError) as error:
+            if not structured or "response_format" not in str(error):
                 raise
             self._structured = False
             completion = self._send(question, structured=False)
-        with self._lock:
-            usage = getattr(completion, "usage", None)
-            self.spent["tokens"] += getattr(usage, "total_tokens", 0) or 0
-        choices = getattr(completion, "choices", None) or []
-        return choices[0].message.content if choices and choices[0].message else None
+        content = completion.choices[0].message.content
+        if not isinstance(content, str):
+            raise TypeError(f"content is {content!r}")
+        used = getattr(completion.usage, "total_tokens", None)
+        with self._lock:  # a server that does not say is taken to have used a token for four characters
+            self.spent["tokens"] += used or (len(question.task) + len(question.content) + len(content)) // 4
+        return content
 
     def _send(self, question: Question, structured: bool) -> Any:
         schema = {"name": "answer", "strict": True, "schema": question.schema.model_json_schema()}
@@ -97,7 +101,7 @@ class ServedModel:
         with self._lock:
             over = [what for what, most in self._most.items() if most is not None and self.spent[what] >= most]
             if not over:
-                self.spent["requests"] += 1
+                self.spent["questions"] += 1
                 return True
         self._warn("budget", f"the budget of {self._most[over[0]]} {over[0]} is spent")
         return False

@@ -13,10 +13,17 @@ from timesight.judge.cache import AnswerCache
 from timesight.types import Judge
 
 CACHE_FILE = "judge.sqlite"
+SERVED_ONLY = {
+    *("base_url", "api_key_env", "timeout_s", "max_retries", "concurrency", "max_questions", "max_total_tokens")
+}
 
 
 class JudgeSettings(BaseModel):
-    """``served`` asks an OpenAI-compatible address, ``local`` a model in this process, ``world`` the made world."""
+    """``served`` asks an OpenAI-compatible address, ``local`` a model in this process, ``world`` the made world.
+
+    ``max_questions`` bounds the questions sent, retries on top; ``max_total_tokens`` is looked at before each, so
+    up to ``concurrency`` questions may pass it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,8 +34,8 @@ class JudgeSettings(BaseModel):
     timeout_s: float = Field(default=60.0, gt=0)
     max_retries: int = Field(default=4, ge=0)
     concurrency: int = Field(default=16, gt=0)
-    max_requests: int | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=None, ge=0)
+    max_questions: int | None = Field(default=None, ge=0)
+    max_total_tokens: int | None = Field(default=None, ge=0)
     cache: Path | None = None  # a file of answers to share between runs; without one, in the run directory
     max_unjudged_share: float = Field(default=0.5, ge=0, le=1)  # training stops when more than this stays unscored
 
@@ -36,6 +43,8 @@ class JudgeSettings(BaseModel):
     def _model_is_named(self) -> JudgeSettings:
         if self.kind != "world" and not self.model:
             raise ValueError(f"a {self.kind} judge needs a model")
+        if self.kind != "served" and (idle := sorted(self.model_fields_set & SERVED_ONLY)):
+            raise ValueError(f"{idle[0]} is for a served judge, not for a {self.kind} one")
         return self
 
 
@@ -45,8 +54,10 @@ def open_judge(settings: JudgeSettings | None, exact: Judge, folder: Path | None
     ``exact`` is the made world's. Answers are kept in ``folder`` unless the settings name a file. Raises InputError
     for a judge that cannot be set up.
     """
-    if settings is None or settings.kind == "world":
-        return None if settings is None else exact
+    if settings is None:
+        return None
+    if settings.kind == "world":
+        return exact
     file = settings.cache or (folder / CACHE_FILE if folder is not None else None)
     if settings.kind == "local":
         from timesight.judge.local import LocalModel  # torch is loaded only where a judge needs it

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from timesight.tasks import TASKS
+from timesight.tasks.scoring import reply_rewards
 from timesight.types import Judge, Rewards
 
 Completion = str | Sequence[dict[str, Any]]  # plain text, or the messages of one turn
@@ -22,11 +23,15 @@ def trl_rewards(*, think: bool = False, judge: Judge | None = None) -> list[Rewa
 
     A function returns None for replies to tasks without its part, which TRL leaves out of the sum.
     """
-    parts = dict.fromkeys(("format", *(part for task in TASKS.values() for part in task.parts)))
+    parts = dict.fromkeys(part for task in TASKS.values() for part in task.part_names)
+    scored: dict[str, Any] = {"batch": None, "rows": []}  # the functions of one batch share its rewards
 
     def function_for(part: str) -> RewardFunction:
         def reward(completions: Sequence[Completion], sample: Sequence[str], **unused: Any) -> list[float | None]:
-            return [row.get(part) for row in _rewards(completions, sample, think, judge)]
+            batch = (list(map(_text, completions)), list(sample))
+            if scored["batch"] != batch:
+                scored.update(batch=batch, rows=_rewards(completions, sample, think, judge))
+            return [row.get(part) for row in scored["rows"]]
 
         reward.__name__ = part
         return reward
@@ -57,8 +62,8 @@ def swift_reward(*, think: bool = False, judge: Judge | None = None) -> type:
 def verl_reward(*, think: bool = False, judge: Judge | None = None) -> Callable[..., dict[str, float]]:
     """A ``compute_score`` for verl's ``custom_reward_function``; the sample is the row's ``ground_truth``.
 
-    Returns the parts, and their sum as ``score``. verl knows no reply without a score: one that could not be judged
-    gets 0 and ``unscored`` 1, so that at least it can be counted.
+    Returns the sum of the parts as ``score``, and ``format``. verl knows no reply without a score: one that could
+    not be judged gets 0 and ``unscored`` 1, so that at least it can be counted.
     """
 
     def compute_score(
@@ -66,8 +71,8 @@ def verl_reward(*, think: bool = False, judge: Judge | None = None) -> Callable[
     ) -> dict[str, float]:
         (row,) = _rewards([solution_str], [ground_truth], think, judge)
         total = _total(row)
-        parts = {name: value for name, value in row.items() if value is not None}
-        return {"score": total or 0.0, "unscored": float(total is None), **parts}
+        # The same keys for every task: verl lines them up over the batch.
+        return {"score": total or 0.0, "unscored": float(total is None), "format": row["format"] or 0.0}
 
     return compute_score
 
@@ -75,13 +80,13 @@ def verl_reward(*, think: bool = False, judge: Judge | None = None) -> Callable[
 def _rewards(
     completions: Sequence[Completion], samples: Sequence[str], think: bool, judge: Judge | None
 ) -> list[Rewards]:
-    rows: list[Rewards] = []
-    for completion, line in zip(completions, samples, strict=True):
-        record = json.loads(line)
-        task = TASKS[record["task"]]
-        text = completion if isinstance(completion, str) else str(completion[-1]["content"])
-        rows.append(task.reward(text, task.Sample.model_validate(record), think, judge))
-    return rows
+    records = [json.loads(line) for line in samples]
+    items = [TASKS[record["task"]].Sample.model_validate(record) for record in records]
+    return reply_rewards([_text(completion) for completion in completions], items, [think] * len(items), judge)
+
+
+def _text(completion: Completion) -> str:
+    return completion if isinstance(completion, str) else str(completion[-1]["content"])
 
 
 def _total(parts: Rewards) -> float | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from string import Formatter
 from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from timesight.errors import InputError
 from timesight.tasks.form import ReplyForm
+from timesight.tasks.template import FORM, check_template, field_names
 from timesight.types import FrameRequest, Judge, Part, Rewards, Sample, TextPart, VideoPart
 
 S = TypeVar("S", bound=Sample)
 A = TypeVar("A")
-FORM = "form"  # the field of a wording that stands for the form of the reply
+OFFICIAL, PAPER = "official", "paper"
+FORMAT = "format"  # the reward part that every task has
+THOUGHT = "I go through the video and note what can be seen when."
 
 
 class Graded(NamedTuple, Generic[S, A]):
@@ -28,54 +30,66 @@ class Graded(NamedTuple, Generic[S, A]):
 class Task(ABC, Generic[S, A]):
     """One task. Nothing about a task changes after it is made, so one instance serves everybody.
 
-    ``wording`` is the text of the prompt, with fields in braces: ``{form}`` and those of ``fields``. ``parts``
-    names the reward parts beside ``format``, ``protocols`` the ways metrics are computed (one, where the paper
-    and the benchmark agree), and ``protocol`` the way rewards are: ``official`` or ``paper``. ``needs_judge``
-    says whether rewards and metrics take a judge.
+    ``template`` is the text of the prompt, with fields in braces: ``{form}`` and those of ``fields``. ``parts``
+    names the reward parts beside ``format``. ``metric_protocols`` names the ways metrics are computed; where the
+    paper and the benchmark agree there is one, under which both names give the same. ``reward_protocol`` is the way
+    rewards are, ``official`` or ``paper``. ``needs_judge`` says whether rewards and metrics take a judge.
     """
 
     name: ClassVar[str]
     Sample: type[S]
     form: ClassVar[ReplyForm]
-    wording: ClassVar[str]
+    template: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
-    protocols: ClassVar[tuple[str, ...]] = ("official",)
+    metric_protocols: ClassVar[tuple[str, ...]] = (OFFICIAL,)
     needs_judge: ClassVar[bool] = False
-    protocol: str = "official"
-    _wordings: Mapping[bool, str] | None = None  # by think mode, where the wording was replaced
+    reward_protocol: str = OFFICIAL
+    _templates: Mapping[bool, str] | None = None  # by think mode, where the template was replaced
 
-    def worded(self, answer: str, think: str | None = None) -> Self:
-        """This task with another prompt text, or one for each mode. Raises InputError if it cannot do."""
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """All reward parts, ``format`` first."""
+        return (FORMAT, *self.parts)
+
+    # Prompt
+
+    def with_template(self, template: str, think: str | None = None) -> Self:
+        """This task with another prompt, ``think`` being the one for think mode if that is not the same.
+
+        Raises InputError for a text that cannot be one.
+        """
+        texts = {False: check_template(self, template, think=False)}
+        if think is not None or FORM in field_names(template):
+            texts[True] = check_template(self, think or template, think=True)
         other = copy.copy(self)
-        texts = {False: check_wording(self, answer, think=False)}
-        if think is not None or FORM in field_names(answer):
-            texts[True] = check_wording(self, think or answer, think=True)
-        other._wordings = texts
+        other._templates = texts
         return other
 
-    def under(self, protocol: str) -> Self:
+    def with_reward_protocol(self, protocol: str) -> Self:
         """This task with rewards of ``protocol``, ``official`` or ``paper``. Raises InputError for any other."""
-        if protocol not in ("official", "paper"):
-            raise InputError(f"no protocol {protocol} of rewards: official or paper")
+        if protocol not in (OFFICIAL, PAPER):
+            raise InputError(f"no protocol {protocol} of rewards: {OFFICIAL} or {PAPER}")
         other = copy.copy(self)
-        other.protocol = protocol
+        other.reward_protocol = protocol
         return other
 
     def prompt(self, sample: S, think: bool = False) -> list[Part]:
         """What the model is shown and asked; videos come first."""
-        wording = self.wording if self._wordings is None else self._wordings.get(think)
-        if wording is None:
+        template = self.template if self._templates is None else self._templates.get(think)
+        if template is None:
             raise InputError(f"prompt of {self.name}: the replaced text has no version for think mode")
-        text = wording.format_map({FORM: self.form.instruction(think), **self.fields(sample)})
+        text = template.format_map({FORM: self.form.instruction(think), **self.fields(sample)})
         return [VideoPart(sample.video), TextPart(text)]
 
     @abstractmethod
     def fields(self, sample: S) -> dict[str, str]:
-        """What stands in the braces of ``wording`` for this sample."""
+        """What stands in the braces of ``template`` for this sample."""
 
     def frames(self, sample: S) -> FrameRequest | None:
         """What the task itself demands of the video; None leaves it to the recipe's budget."""
         return None
+
+    # Truth
 
     def problems(self, sample: S) -> list[str]:
         """What is wrong with the sample's truth; empty where it can be used."""
@@ -84,6 +98,12 @@ class Task(ABC, Generic[S, A]):
     def usable(self, sample: S) -> bool:
         """Whether replies to ``sample`` can be scored."""
         return not (sample.problems or self.problems(sample))
+
+    @abstractmethod
+    def truth(self, sample: S) -> A:
+        """The right answer, as precisely as a reply states it."""
+
+    # Replies
 
     @abstractmethod
     def parse(self, reply: str, think: bool = False, strict: bool = True, sample: S | None = None) -> A | None:
@@ -98,41 +118,69 @@ class Task(ABC, Generic[S, A]):
     def write(self, answer: A) -> dict[str, str]:
         """``answer`` as the contents of the form's tags; what ``parse`` reads back."""
 
-    @abstractmethod
-    def truth(self, sample: S) -> A:
-        """The right answer, as precisely as a reply states it."""
-
-    def gold(self, sample: S, think: bool = False) -> str:
-        """A reply that earns 1 on every part; its thought is the sample's own (``meta.thought``) if it has one."""
-        return self.render(self.truth(sample), str(sample.meta.get("thought", THOUGHT)) if think else None)
-
     def render(self, answer: A, thought: str | None = None) -> str:
         """``answer`` as a reply, in think mode with ``thought``."""
         return self.form.render(self.write(answer), thought)
+
+    def gold(self, sample: S, think: bool = False) -> str:
+        """A reply that earns 1 on every part; its thought is the sample's own (``meta.thought``) if that will do.
+
+        Raises InputError for a sample without usable truth.
+        """
+        if problems := [*sample.problems, *self.problems(sample)]:
+            raise InputError(f"{sample.id}: has no gold reply: {problems[0]}")
+        own = self.render(self.truth(sample), str(sample.meta.get("thought", THOUGHT)) if think else None)
+        return own if not think or self.form.split_strict(own, think) else self.render(self.truth(sample), THOUGHT)
+
+    # Rewards
 
     def rewards(
         self, replies: Sequence[str], samples: Sequence[S], think: bool = False, judge: Judge | None = None
     ) -> list[dict[str, float | None]]:
         """Named reward parts of each reply, in [0, 1]; None where a part does not apply or could not be judged.
 
-        ``format`` is always among them. A reply that does not parse earns 0 on every part. Never raises, never NaN.
+        A reply that does not parse earns 0 on every part, one to a sample without usable truth None. Raises
+        InputError for a task of one's own whose ``reward_parts`` does not keep to this.
         """
-        return [self.reward(reply, sample, think, judge) for reply, sample in zip(replies, samples, strict=True)]
+        usable = [self.usable(sample) for sample in samples]
+        answers = [
+            self.parse(reply, think, sample=sample) if ok else None
+            for reply, sample, ok in zip(replies, samples, usable, strict=True)
+        ]
+        parsed = [n for n, answer in enumerate(answers) if answer is not None]
+        known = [answer for answer in answers if answer is not None]
+        earned = self.batch_reward_parts(known, [samples[n] for n in parsed], judge)
+        rows: list[dict[str, float | None]] = [dict.fromkeys(self.part_names, 0.0 if ok else None) for ok in usable]
+        for n, parts in zip(parsed, earned, strict=True):
+            rows[n] = {FORMAT: 1.0, **self._checked(parts)}
+        return rows
 
     def reward(
         self, reply: str, sample: S, think: bool = False, judge: Judge | None = None
     ) -> dict[str, float | None]:
         """``rewards`` of one reply."""
-        if not self.usable(sample):
-            return dict.fromkeys(("format", *self.parts))
-        answer = self.parse(reply, think, sample=sample)
-        if answer is None:
-            return dict.fromkeys(("format", *self.parts), 0.0)
-        return {"format": 1.0, **self.reward_parts(answer, sample)}
+        return self.rewards([reply], [sample], think, judge)[0]
+
+    def batch_reward_parts(self, answers: Sequence[A], samples: Sequence[S], judge: Judge | None) -> list[Rewards]:
+        """``reward_parts`` of each answer; a task with a judge overrides this one, to ask about all at once."""
+        return [self.reward_parts(answer, sample) for answer, sample in zip(answers, samples, strict=True)]
 
     def reward_parts(self, answer: A, sample: S) -> Rewards:
         """What a reply that parses earns beside ``format``: the parts named in ``parts``."""
         raise NotImplementedError
+
+    def _checked(self, parts: Rewards) -> Rewards:
+        if tuple(parts) != self.parts and set(parts) != set(self.parts):
+            raise InputError(f"task {self.name}: reward_parts gives {', '.join(parts)}; parts says {self.parts}")
+        if not all(value is None or 0.0 <= value <= 1.0 for value in parts.values()):
+            raise InputError(f"task {self.name}: reward_parts gives {dict(parts)}; rewards lie between 0 and 1")
+        return parts
+
+    # Metrics
+
+    def grade(self, sample: S, reply: str, think: bool = False) -> Graded[S, A]:
+        """``reply`` read as evaluation reads it: not strictly."""
+        return Graded(sample, reply, self.parse(reply, think, strict=False, sample=sample))
 
     @abstractmethod
     def item_metrics(
@@ -140,61 +188,51 @@ class Task(ABC, Generic[S, A]):
     ) -> list[dict[str, float] | None]:
         """The metrics of each item; None for one that could not be judged, or that the protocol leaves out."""
 
-    def weight(self, sample: S, protocol: str) -> float:
-        """How much an item counts in the means over items."""
-        return 1.0
+    def weights(self, samples: Sequence[S], protocol: str) -> list[float]:
+        """How much each of the scored items counts in the means."""
+        return [1.0] * len(samples)
 
     def metrics(
-        self, graded: Sequence[Graded[S, A]], protocol: str = "official", judge: Judge | None = None
+        self, graded: Sequence[Graded[S, A]], protocol: str | None = None, judge: Judge | None = None
     ) -> dict[str, float]:
-        """The benchmark's figures over all items; an unparsable reply is wrong and stays in the denominator."""
-        items = [Graded(*item) for item in graded]
-        return self.summary([item.sample for item in items], self.item_metrics(items, protocol, judge), protocol)
+        """The benchmark's figures over all items; an unparsable reply is wrong and stays in the denominator.
 
-    def summary(
-        self, samples: Sequence[S], rows: Sequence[Mapping[str, float] | None], protocol: str = "official"
-    ) -> dict[str, float]:
-        """The benchmark's figures from each item's own: their weighted mean."""
-        pairs = [(row, self.weight(s, protocol)) for s, row in zip(samples, rows, strict=True) if row is not None]
-        total = sum(weight for _, weight in pairs)
-        names = pairs[0][0] if pairs and total else {}
-        return {name: sum(row[name] * weight for row, weight in pairs) / total for name in names}
+        Without a ``protocol``, the task's first one. Raises InputError for one it does not have.
+        """
+        protocol = self.metric_protocols[0] if protocol is None else protocol
+        known = dict.fromkeys((*self.metric_protocols, OFFICIAL, PAPER))
+        if protocol not in known:
+            raise InputError(f"{self.name} has no protocol {protocol}: choose one of {', '.join(known)}")
+        items = [Graded(*item) for item in graded]
+        rows = self.item_metrics(items, protocol, judge)
+        scored = [(item.sample, row) for item, row in zip(items, rows, strict=True) if row is not None]
+        return self.summary([sample for sample, _ in scored], [row for _, row in scored], protocol)
+
+    def summary(self, samples: Sequence[S], rows: Sequence[Mapping[str, float]], protocol: str) -> dict[str, float]:
+        """The benchmark's figures from the scored items' own: their weighted mean."""
+        weights = self.weights(samples, protocol)
+        total = sum(weights)
+        pairs = list(zip(rows, weights, strict=True))
+        return {
+            name: sum(row[name] * weight for row, weight in pairs) / total for name in (rows[0] if rows else ())
+        }
 
     def baselines(self, samples: Sequence[S], durations_s: Sequence[float | None]) -> Mapping[str, list[A]]:
-        """Answers that need no model, by name, one a sample; printed beside every result."""
+        """Answers that need no model, by name, one a sample; printed beside every result.
+
+        A baseline that needs a duration is left out where one is not known.
+        """
         return {}
 
-
-THOUGHT = "I go through the video and note what can be seen when."
-
-
-def check_wording(task: Task[S, A], wording: str, think: bool) -> str:
-    """``wording``, if it can be the prompt of ``task``.
-
-    Raises InputError where it has an unknown field, or never shows a tag that the reward asks for.
-    """
-    known = {FORM, *field_names(task.wording)}
-    try:
-        used = field_names(wording)
-    except ValueError as error:
-        raise InputError(f"prompt of {task.name}: {error}; write {{{{ and }}}} for braces that are text") from None
-    if unknown := sorted(used - known):
-        raise InputError(f"prompt of {task.name}: no field {{{unknown[0]}}}; known: {', '.join(sorted(known))}")
-    unseen = [tag.name for tag in task.form.asked(think) if FORM not in used and f"<{tag.name}>" not in wording]
-    if unseen:
-        raise InputError(
-            f"prompt of {task.name}: never asks for <{unseen[0]}>, which replies are rewarded for; use {{form}} or "
-            "show the tags"
-        )
-    return wording
-
-
-def field_names(wording: str) -> set[str]:
-    """The fields in braces of ``wording``. Raises ValueError where braces do not match or hold no plain name."""
-    names = set()
-    for _, name, spec, conversion in Formatter().parse(wording):
-        if name is not None:
-            if not name.isidentifier() or spec or conversion:
-                raise ValueError(f"{{{name}}} is not the plain name of a field")
-            names.add(name)
-    return names
+    def baseline_metrics(
+        self,
+        samples: Sequence[S],
+        durations_s: Sequence[float | None],
+        protocol: str | None = None,
+        judge: Judge | None = None,
+    ) -> dict[str, dict[str, float]]:
+        """``metrics`` of each baseline."""
+        return {
+            name: self.metrics([Graded(s, "", a) for s, a in zip(samples, answers, strict=True)], protocol, judge)
+            for name, answers in self.baselines(samples, durations_s).items()
+        }

@@ -10,13 +10,16 @@ empty list of events scores 1. A caption that could not be judged is left out an
 
 from __future__ import annotations
 
-from collections import defaultdict
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from timesight.tasks.base import Graded, Task
 from timesight.tasks.form import ReplyForm, Tag
-from timesight.types import Judge, Sample
+from timesight.types import Judge, Rewards, Sample
 
+LOGGER = logging.getLogger("timesight")
 QUESTION = "Describe what happens in this video."
 MAX_CHARS = 8000
 RECALL, PRECISION, F1 = "event_recall", "event_precision", "event_f1"
@@ -36,7 +39,7 @@ class Captioning(Task[CaptioningSample, str]):
     name = "captioning"
     Sample = CaptioningSample
     form = ReplyForm((Tag("answer", "DESCRIPTION"),))
-    wording = "{question} {form}"
+    template = "{question} {form}"
     parts = (RECALL,)
     needs_judge = True
 
@@ -45,15 +48,17 @@ class Captioning(Task[CaptioningSample, str]):
         return {"question": (sample.question or QUESTION).strip()}
 
     def problems(self, sample: CaptioningSample) -> list[str]:
-        """A reference that says nothing."""
-        return [] if sample.caption.strip() else ["no caption"]
+        """A reference that says nothing, or that no reply could repeat."""
+        return [] if self.parse(self.form.render({"answer": sample.caption})) else ["no usable caption"]
 
     def parse(
         self, reply: str, think: bool = False, strict: bool = True, sample: CaptioningSample | None = None
     ) -> str | None:
         """The caption."""
         content = self.form.read(reply, "answer", think, strict)
-        caption = (content or "").strip()
+        caption = (
+            (content or "").strip().encode("utf-8", "replace").decode()
+        )  # half a surrogate pair cannot be sent
         return caption if any(map(str.isalnum, caption)) and len(caption) <= MAX_CHARS else None
 
     def write(self, answer: str) -> dict[str, str]:
@@ -64,36 +69,16 @@ class Captioning(Task[CaptioningSample, str]):
         """The reference."""
         return sample.caption.strip()
 
-    def rewards(
-        self,
-        replies: Sequence[str],
-        samples: Sequence[CaptioningSample],
-        think: bool = False,
-        judge: Judge | None = None,
-    ) -> list[dict[str, float | None]]:
-        """``format`` and ``event_recall`` (None without a judge); both 0 for a reply that does not parse."""
-        usable = [self.usable(sample) for sample in samples]
-        captions = [self.parse(reply, think) for reply in replies]
-        asked = [n for n, caption in enumerate(captions) if caption is not None and usable[n]]
-        recalls = _recalls([captions[n] or "" for n in asked], [samples[n] for n in asked], judge)
-        recall_of = dict(zip(asked, recalls, strict=True))
-        return [
-            {"format": None, RECALL: None}
-            if not usable[n]
-            else {"format": float(captions[n] is not None), RECALL: recall_of.get(n, 0.0)}
-            for n in range(len(replies))
-        ]
-
-    def reward(
-        self, reply: str, sample: CaptioningSample, think: bool = False, judge: Judge | None = None
-    ) -> dict[str, float | None]:
-        """``rewards`` of one reply."""
-        return self.rewards([reply], [sample], think, judge)[0]
+    def batch_reward_parts(
+        self, answers: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
+    ) -> list[Rewards]:
+        """``event_recall``; None without a judge, and where it did not say."""
+        return [{RECALL: recall} for recall in _recalls(answers, samples, judge)]
 
     def item_metrics(
         self,
         graded: Sequence[Graded[CaptioningSample, str]],
-        protocol: str = "official",
+        protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
         """Recall and precision of each caption, in lower case; None where the judge did not say."""
@@ -109,58 +94,68 @@ class Captioning(Task[CaptioningSample, str]):
         wrong = {RECALL: 0.0, PRECISION: 0.0}
         return [judged.get(n, wrong if self.usable(item.sample) else None) for n, item in enumerate(graded)]
 
+    def weights(self, samples: Sequence[CaptioningSample], protocol: str) -> list[float]:
+        """Subsets count alike, however many of their captions were scored."""
+        sizes = Counter(_subset(sample) for sample in samples)
+        return [1 / sizes[_subset(sample)] for sample in samples]
+
     def summary(
-        self,
-        samples: Sequence[CaptioningSample],
-        rows: Sequence[Mapping[str, float] | None],
-        protocol: str = "official",
+        self, samples: Sequence[CaptioningSample], rows: Sequence[Mapping[str, float]], protocol: str
     ) -> dict[str, float]:
-        """Means over subsets of the means within them, and the F1 of the two."""
-        subsets: dict[str, list[Mapping[str, float]]] = defaultdict(list)
-        for sample, row in zip(samples, rows, strict=True):
-            if row is not None:
-                subsets[str(sample.meta.get("subset", ""))].append(row)
-        if not subsets:
+        """Recall and precision, and the F1 of the two means."""
+        means = super().summary(samples, rows, protocol)
+        if not means:
             return {}
-        recall, precision = (
-            sum(sum(row[name] for row in mine) / len(mine) for mine in subsets.values()) / len(subsets)
-            for name in (RECALL, PRECISION)
-        )
-        total = recall + precision
-        return {RECALL: recall, PRECISION: precision, F1: 2 * recall * precision / total if total else 0.0}
+        total = means[RECALL] + means[PRECISION]
+        return means | {F1: 2 * means[RECALL] * means[PRECISION] / total if total else 0.0}
+
+
+def _subset(sample: CaptioningSample) -> str:
+    return str(sample.meta.get("subset", ""))
 
 
 def _recalls(
     captions: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
 ) -> list[float | None]:
     """The share of each reference's events that its caption says."""
-    if judge is None:
-        return [None] * len(captions)
-    return _shares(captions, _reference_events(samples, judge), judge)
+    references = list(dict.fromkeys(sample.caption.lower() for sample in samples if sample.events is None))
+    known = dict(zip(references, _events(references, judge), strict=True))
+    events = [s.events if s.events is not None else known[s.caption.lower()] for s in samples]
+    return _shares(captions, events, judge)
 
 
 def _precisions(
     captions: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
 ) -> list[float | None]:
     """The share of each caption's own events that its reference says."""
-    if judge is None:
-        return [None] * len(captions)
-    return _shares([sample.caption.lower() for sample in samples], judge.events(captions), judge)
+    return _shares([sample.caption.lower() for sample in samples], _events(captions, judge), judge)
 
 
-def _reference_events(samples: Sequence[CaptioningSample], judge: Judge) -> list[tuple[str, ...] | None]:
-    """The events of each sample, the judge's where the sample has none."""
-    unknown = list(dict.fromkeys(sample.caption for sample in samples if sample.events is None))
-    extracted = dict(zip(unknown, judge.events(unknown), strict=True)) if unknown else {}
-    return [sample.events if sample.events is not None else extracted[sample.caption] for sample in samples]
-
-
-def _shares(texts: Sequence[str], events: Sequence[tuple[str, ...] | None], judge: Judge) -> list[float | None]:
+def _shares(
+    texts: Sequence[str], events: Sequence[tuple[str, ...] | None], judge: Judge | None
+) -> list[float | None]:
     """The share of ``events`` that each text says; 1 for none at all, None where the judge did not say."""
     asked = [n for n, mine in enumerate(events) if mine]
-    verdicts = judge.entailed([texts[n] for n in asked], [events[n] or () for n in asked]) if asked else []
     shares: list[float | None] = [None if mine is None else 1.0 for mine in events]
+    verdicts = _answers(judge, "entailed", [texts[n] for n in asked], [events[n] for n in asked])
     for n, verdict in zip(asked, verdicts, strict=True):
         complete = verdict is not None and len(verdict) == len(events[n] or ())
-        shares[n] = sum(verdict) / len(verdict) if verdict and complete else None
+        shares[n] = sum(verdict) / len(verdict) if complete else None
     return shares
+
+
+def _events(captions: Sequence[str], judge: Judge | None) -> list[tuple[str, ...] | None]:
+    return _answers(judge, "events", captions)
+
+
+def _answers(judge: Judge | None, question: str, *lists: Sequence[Any]) -> list[Any]:
+    """The judge's answers, one for each entry of ``lists``; None for each without a judge that works."""
+    nothing = [None] * len(lists[0])
+    if judge is None or not nothing:
+        return nothing
+    try:
+        answers = list(getattr(judge, question)(*lists))
+    except Exception as error:
+        LOGGER.warning("judge %s: %r; %d captions stay unscored", type(judge).__name__, error, len(nothing))
+        return nothing
+    return answers if len(answers) == len(nothing) else nothing

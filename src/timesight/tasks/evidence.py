@@ -8,16 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from timesight.geometry import temporal_iou
+from timesight.tasks.parsing import MAX_SPANS
 from timesight.types import Span
 
-RESOLUTION_DIGITS = 3  # replies state seconds to the millisecond, so rewards ask for no more
+Pairs = Sequence[tuple[float, float]]  # the source's own [start_s, end_s], possibly odd
+MOST_S = 1e9  # replies are read up to here
+SECONDS_DIGITS = 3  # replies state seconds to the millisecond, so rewards ask for no more
 
 
-def span_problems(spans: Sequence[tuple[float, float]]) -> list[str]:
+def span_problems(spans: Pairs) -> list[str]:
     """What keeps ``spans`` from being used as truth."""
     if not spans:
         return ["no span"]
-    problems = []
+    problems = [f"{len(spans)} spans, more than a reply may hold"] if len(spans) > MAX_SPANS else []
     for start_s, end_s in spans:
         if not (math.isfinite(start_s) and math.isfinite(end_s)):
             problems.append(f"span {start_s} to {end_s} is not finite")
@@ -25,27 +28,35 @@ def span_problems(spans: Sequence[tuple[float, float]]) -> list[str]:
             problems.append(f"span {start_s} to {end_s} is reversed")
         elif end_s < 0:
             problems.append(f"span {start_s} to {end_s} ends before the video starts")
+        elif end_s >= MOST_S:
+            problems.append(f"span {start_s} to {end_s} is not a time in a video")
     return problems
 
 
-def true_spans(spans: Sequence[tuple[float, float]]) -> list[Span]:
-    """Usable ``spans`` as values, negative starts clipped to 0."""
-    return [Span(max(0.0, start_s), max(0.0, end_s)) for start_s, end_s in spans]
+def raw_spans(spans: Pairs) -> list[Span]:
+    """The source's own numbers, for metrics; spans that are reversed or not finite overlap with nothing."""
+    return [Span(start_s, end_s) for start_s, end_s in spans if -math.inf < start_s <= end_s < math.inf]
 
 
-def rounded_spans(spans: Sequence[tuple[float, float]]) -> list[Span]:
-    """``true_spans`` as precisely as a reply states them."""
-    digits = RESOLUTION_DIGITS
-    return [Span(round(span.start_s, digits), round(span.end_s, digits)) for span in true_spans(spans)]
+def rounded_spans(spans: Pairs) -> list[Span]:
+    """Usable ``spans`` as a reply states them, for rewards: from 0 on, to the millisecond."""
+    digits = SECONDS_DIGITS
+    return [Span(round(max(0.0, start_s), digits), round(max(0.0, end_s), digits)) for start_s, end_s in spans]
 
 
-def best_constant_span(truths: Sequence[Sequence[Span]], lengths_s: Sequence[float]) -> list[Span]:
+def whole_videos(durations_s: Sequence[float | None]) -> list[Span] | None:
+    """Each video from start to end; None where the length of one is not known."""
+    known = [duration_s for duration_s in durations_s if duration_s is not None and 0 <= duration_s < math.inf]
+    return [Span(0.0, duration_s) for duration_s in known] if len(known) == len(durations_s) else None
+
+
+def best_constant_span(truths: Sequence[Sequence[Span]], videos: Sequence[Span]) -> list[Span]:
     """The same share ``[a, b]`` of every video, chosen with the truth in hand: what knowing nothing can earn."""
     shares = np.linspace(0.0, 1.0, 21)
     candidates = [(a, b) for a in shares for b in shares if a < b]
 
     def answers(share: tuple[float, float]) -> list[Span]:
-        return [Span(float(share[0] * d), float(share[1] * d)) for d in lengths_s]
+        return [Span(float(share[0] * video.end_s), float(share[1] * video.end_s)) for video in videos]
 
     def score(share: tuple[float, float]) -> float:
         pairs = zip(answers(share), truths, strict=True)

@@ -52,7 +52,7 @@ class ReplyForm:
             return None
         match = self._patterns[think].fullmatch(reply)
         contents = match.groupdict() if match else {}
-        return contents if contents and all(text.strip() for text in contents.values()) else None
+        return contents if contents and all(any(map(str.isalnum, text)) for text in contents.values()) else None
 
     def read(self, reply: str, tag: str, think: bool, strict: bool) -> str | None:
         """What ``reply`` has in ``tag``, by ``split_strict`` or by ``find``."""
@@ -70,7 +70,7 @@ class ReplyForm:
         if len(reply) > MAX_REPLY_CHARS:
             return None
         opened, closed = f"<{tag}>", f"</{tag}>"
-        visible = re.sub(r"<think>.*?(</think>|$)", "", reply, flags=re.DOTALL)
+        visible = reply.rpartition("</think>")[2].partition("<think>")[0]  # either tag may be missing
         if not any(f"<{t.name}>" in visible or f"</{t.name}>" in visible for t in self.tags):
             return visible
         if visible.count(opened) != 1 or visible.count(closed) != 1:

@@ -13,19 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from timesight.geometry import span_set_iou, temporal_iop, temporal_iou
-from timesight.tasks.base import Graded, Task
-from timesight.tasks.evidence import rounded_spans, span_problems, true_spans
+from timesight.tasks.base import PAPER, Graded, Task
+from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems
+from timesight.tasks.evidence import raw_spans, rounded_spans, span_problems, whole_videos
 from timesight.tasks.form import ReplyForm, Tag
-from timesight.tasks.multiple_choice import (
-    MultipleChoiceSample,
-    choice_baselines,
-    choice_fields,
-    choice_problems,
-)
 from timesight.tasks.parsing import letter, parse_option, parse_spans, shortest
 from timesight.types import Judge, Rewards, Span
 
-PAPER = "paper"
 THRESHOLDS = (0.3, 0.5)
 GROUNDED_IOP = 0.5  # a right answer counts as grounded from this IoP on
 
@@ -37,7 +31,7 @@ class GroundedAnswer(NamedTuple):
     spans: tuple[Span, ...]
 
 
-class GroundedQaSample(MultipleChoiceSample):
+class GroundedQaSample(ChoiceSample):
     """A question with options, and the ``spans`` ``[start_s, end_s]`` that its answer rests on, possibly odd."""
 
     spans: tuple[tuple[float, float], ...]
@@ -49,9 +43,9 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     name = "grounded_qa"
     Sample = GroundedQaSample
     form = ReplyForm((Tag("answer", "LETTER"), Tag("glue", "[(START, END), ...]")))
-    wording = "{subtitles}{question} {options} Give the seconds that show it too. {form}"
+    template = "{subtitles}{question}\n{options}\nGive the seconds that show it too. {form}"
     parts = ("iou", "accuracy")
-    protocols = ("official", PAPER)
+    metric_protocols = ("official", PAPER)
 
     def fields(self, sample: GroundedQaSample) -> dict[str, str]:
         """``question``, ``options`` and ``subtitles`` (empty without any)."""
@@ -92,15 +86,14 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     def item_metrics(
         self,
         graded: Sequence[Graded[GroundedQaSample, GroundedAnswer]],
-        protocol: str = "official",
+        protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
         """Overlap with the evidence, and whether the option is right; None where the truth has no evidence."""
         score = _paper_metrics if protocol == PAPER else _official_metrics
         rows: list[dict[str, float] | None] = []
         for sample, _, answer in graded:
-            truth = [] if span_problems(sample.spans) else true_spans(sample.spans)
-            row = score(answer or GroundedAnswer(None, ()), truth, sample.answer)
+            row = score(answer or GroundedAnswer(None, ()), raw_spans(sample.spans), sample.answer)
             rows.append(row if sample.spans else None)
         return rows
 
@@ -108,12 +101,11 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         self, samples: Sequence[GroundedQaSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[GroundedAnswer]]:
         """The blind choices of multiple choice, each with the whole video as evidence."""
-        lengths_s = [d for d in durations_s if d is not None]
-        if len(lengths_s) < len(durations_s):
+        whole = whole_videos(durations_s)
+        if whole is None:
             return {}
-        whole = [(Span(0.0, length_s),) for length_s in lengths_s]
         return {
-            f"{name}, whole video": [GroundedAnswer(o, spans) for o, spans in zip(options, whole, strict=True)]
+            f"{name} + whole video": [GroundedAnswer(o, (span,)) for o, span in zip(options, whole, strict=True)]
             for name, options in choice_baselines(samples).items()
         }
 

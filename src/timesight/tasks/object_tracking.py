@@ -1,14 +1,13 @@
 """Object tracking: where is an object in each of N frames, given its first box? (paper, section 3.3; GOT-10k)
 
-Reply: ``<answer>[[x0, y0, x1, y1], …]</answer>``, one box for each of the N frames, as fractions of width and
-height.
+Reply: ``<answer>[[x0, y0, x1, y1], …]</answer>``, a box for each of the N frames, as fractions of width and height.
 Reward parts: ``format`` (equation 3) and ``iou``, the mean over frames of the box IoU. The first box is given, so
-it is not rewarded; under the paper's protocol it is. Frames where the object is absent count in neither. Metrics,
-as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all sequences, and SR@{0.5, 0.75}
-with IoU > threshold; the first frame and those with the object absent are dropped, boxes are clipped to the
-frame. Under the paper's protocol: the mean over sequences of a sequence's mean IoU, first frame included, and
-R@{0.5, 0.7} on that mean. ``official_on_n_frames`` is the official formula over the N frames a model was shown;
-the official benchmark scores every frame.
+it is not rewarded; under the paper's protocol it is. Frames where the object is absent earn nothing either way.
+Metrics, as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all sequences, and
+SR@{0.5, 0.75} with IoU > threshold; the first frame and those with the object absent are dropped, and boxes are
+clipped to the frame. Under the paper's protocol: the mean over sequences of a sequence's mean IoU, every frame
+included, and R@{0.5, 0.7} on that mean. ``official_on_n_frames`` is the official formula over the N frames a model
+was shown; the official benchmark scores every frame.
 """
 
 from __future__ import annotations
@@ -19,15 +18,14 @@ from functools import lru_cache
 
 from pydantic import model_validator
 
-from timesight.geometry import box_iou
-from timesight.tasks.base import Graded, Task
+from timesight.geometry import box_iou, clip_box, rounded_box
+from timesight.tasks.base import PAPER, Graded, Task
 from timesight.tasks.form import ReplyForm, Tag
-from timesight.tasks.parsing import parse_boxes, shortest
+from timesight.tasks.parsing import MAX_BOXES, parse_boxes, shortest
 from timesight.types import Box, FrameRequest, Judge, Rewards, Sample
 
 Boxes = tuple[Box, ...]
-RESOLUTION_DIGITS = 3  # replies state thousandths of the frame, so rewards ask for no more
-PAPER = "paper"
+BOX_DIGITS = 3  # replies state thousandths of the frame, so rewards ask for no more
 OFFICIAL_THRESHOLDS = (0.5, 0.75)
 PAPER_THRESHOLDS = (0.5, 0.7)
 
@@ -62,16 +60,16 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
     name = "object_tracking"
     Sample = ObjectTrackingSample
     form = ReplyForm((Tag("answer", "[[X0, Y0, X1, Y1], ...]"),))
-    wording = (
+    template = (
         "Follow the {object}, first seen at {first_box}. Give its box in each of the {num_frames} frames, this "
         "first one included, as fractions of width and height. {form}"
     )
     parts = ("iou",)
-    protocols = ("official_on_n_frames", PAPER)
+    metric_protocols = ("official_on_n_frames", PAPER)
 
     def fields(self, sample: ObjectTrackingSample) -> dict[str, str]:
         """``object``, ``first_box`` and ``num_frames``."""
-        first = _clipped(sample.boxes[:1], RESOLUTION_DIGITS)[0]
+        first = _clipped(sample.boxes[:1], BOX_DIGITS)[0]
         written = _written([first])[1:-1] if first else "an unknown place"
         return {"object": sample.object.strip(), "first_box": written, "num_frames": str(len(sample.boxes))}
 
@@ -86,6 +84,8 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         ]
         if not sample.scored(first=False):
             problems.append("no frame to score")
+        if len(sample.boxes) > MAX_BOXES:
+            problems.append(f"{len(sample.boxes)} boxes, more than a reply may hold")
         if 0 in sample.absent:
             problems.append("the object is absent from the first frame")
         return problems
@@ -95,7 +95,7 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
     ) -> Boxes | None:
         """The boxes in ``reply``. Strict, with the sample in hand, there must be as many as it has frames."""
         content = self.form.read(reply, "answer", think, strict)
-        boxes = parse_boxes(content) if content is not None else None
+        boxes = parse_boxes(content, clip=not strict) if content is not None else None
         if boxes is not None and strict and sample is not None and len(boxes) != len(sample.boxes):
             return None
         return boxes
@@ -108,24 +108,24 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         """The true boxes, clipped to the frame, to the thousandth; an absent object is left where it was last."""
         seen = sample.scored(first=True)
         last_seen = [max(n for n in seen if n <= frame) for frame in range(len(sample.boxes))]
-        boxes = _clipped(tuple(sample.boxes[n] for n in last_seen), RESOLUTION_DIGITS)
+        boxes = _clipped(tuple(sample.boxes[n] for n in last_seen), BOX_DIGITS)
         return tuple(box for box in boxes if box)
 
     def reward_parts(self, answer: Boxes, sample: ObjectTrackingSample) -> Rewards:
         """``iou``: the mean over the frames that count."""
-        truth = _clipped(sample.boxes, RESOLUTION_DIGITS)
-        return {"iou": _mean(_ious(answer, truth, sample.scored(first=self.protocol == PAPER)))}
+        truth = _clipped(sample.boxes, BOX_DIGITS)
+        return {"iou": _mean(_ious(answer, truth, sample.scored(first=self.reward_protocol == PAPER)))}
 
     def item_metrics(
         self,
         graded: Sequence[Graded[ObjectTrackingSample, Boxes]],
-        protocol: str = "official_on_n_frames",
+        protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
         """Overlap and success of each sequence; a frame without a predicted box has IoU 0."""
         rows: list[dict[str, float] | None] = []
         for sample, _, answer in graded:
-            counted = sample.scored(first=protocol == PAPER)
+            counted = list(range(len(sample.boxes))) if protocol == PAPER else sample.scored(first=False)
             if not counted:
                 rows.append(None)
                 continue
@@ -138,9 +138,9 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
                 rows.append({"AO": _mean(ious)} | success)
         return rows
 
-    def weight(self, sample: ObjectTrackingSample, protocol: str) -> float:
+    def weights(self, samples: Sequence[ObjectTrackingSample], protocol: str) -> list[float]:
         """Official figures pool frames, so a sequence counts by its frames; in the paper's it counts once."""
-        return 1.0 if protocol == PAPER else float(len(sample.scored(first=False)))
+        return [1.0 if protocol == PAPER else float(len(sample.scored(first=False))) for sample in samples]
 
     def baselines(
         self, samples: Sequence[ObjectTrackingSample], durations_s: Sequence[float | None]
@@ -159,12 +159,8 @@ def _ious(answer: Boxes, truth: Sequence[Box | None], frames: Sequence[int]) -> 
 @lru_cache(maxsize=4096)  # the replies of a group share their truth
 def _clipped(boxes: tuple[tuple[float, ...], ...], digits: int | None = None) -> tuple[Box | None, ...]:
     """Boxes cut to the frame and rounded to ``digits``; None for what is no box."""
-    return tuple(
-        Box(*(round(v, digits) if digits else v for v in (min(1.0, max(0.0, v)) for v in box)))
-        if _is_box(box)
-        else None
-        for box in boxes
-    )
+    cut = [clip_box(*box) if _is_box(box) else None for box in boxes]
+    return tuple(rounded_box(box, digits) if box and digits else box for box in cut)
 
 
 def _is_box(box: tuple[float, ...]) -> bool:

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from timesight.errors import InputError
 from timesight.tasks import TASKS
-from timesight.tasks.base import Task
+from timesight.tasks.base import OFFICIAL, Task
 
 
-class PromptTexts(BaseModel):
+class PromptTemplates(BaseModel):
     """A prompt for answer mode and one for think mode; a single text that has ``{form}`` serves both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,8 +30,8 @@ class TaskSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: tuple[Path, ...] = ()  # Python files with a list TASKS of further tasks; one of a known name replaces it
-    prompts: Mapping[str, str | PromptTexts] = Field(default_factory=dict)  # by task, in place of its own text
-    protocol: Literal["official", "paper"] = "official"  # of rewards, where the two differ
+    prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its own text
+    reward_protocol: Literal["official", "paper"] = "official"  # where the two differ
 
 
 @contextmanager
@@ -44,9 +44,12 @@ def own_tasks(settings: TaskSettings) -> Iterator[None]:
         for name, texts in settings.prompts.items():
             if name not in TASKS:
                 raise InputError(f"tasks.prompts: no task {name}; known: {', '.join(TASKS)}")
-            texts = PromptTexts(answer=texts) if isinstance(texts, str) else texts
-            TASKS[name] = TASKS[name].worded(texts.answer, texts.think)
-        TASKS.update({name: task.under(settings.protocol) for name, task in TASKS.items()})
+            texts = PromptTemplates(answer=texts) if isinstance(texts, str) else texts
+            TASKS[name] = TASKS[name].with_template(texts.answer, texts.think)
+        if settings.reward_protocol != OFFICIAL:
+            TASKS.update(
+                {name: task.with_reward_protocol(settings.reward_protocol) for name, task in TASKS.items()}
+            )
         yield
     finally:
         TASKS.clear()
@@ -68,4 +71,7 @@ def read_tasks(file: Path) -> Sequence[Task[Any, Any]]:
     tasks = getattr(module, "TASKS", None)
     if not isinstance(tasks, (list, tuple)) or not tasks or not all(isinstance(task, Task) for task in tasks):
         raise InputError(f"{file}: needs a list TASKS of tasks, such as TASKS = [MyTask()]")
+    for task in tasks:
+        if missing := [name for name in ("name", "Sample", "form", "template", "parts") if not hasattr(task, name)]:
+            raise InputError(f"{file}: {type(task).__name__} has no {missing[0]}")
     return tasks

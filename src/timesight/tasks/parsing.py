@@ -9,59 +9,66 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from unicodedata import normalize
 
 import numpy as np
 
+from timesight.geometry import clip_box
 from timesight.types import Box, Span
 
-MAX_CHARS = 4000  # of spans or boxes; longer texts are refused unread
+MAX_CHARS = 4000  # of a span, an option, or a list of 64 items; the form of a reply has a bound of its own
 MAX_SPANS = 64
-MAX_BOXES = 1024
+MAX_BOXES = 400
 
-_DECIMAL = r"\d{1,6}(?:\.\d{1,6})?"
-_TIME = rf"(?:\d{{1,2}}:)?\d{{1,3}}:\d{{2}}(?:\.\d{{1,6}})?|{_DECIMAL}"
+_DECIMAL = r"\d{1,9}(?:\.\d{1,9})?"
+_TIME = rf"(?:\d{{1,2}}:)?\d{{1,3}}:[0-5]\d(?:\.\d{{1,9}})?|{_DECIMAL}"
 _UNIT = r"(?:\s{0,4}+(?:seconds?|secs?|s)(?![a-z]))?"
 _SPAN = re.compile(
     rf"(?<![\w.:-])(?:(?:from|between)\s{{1,4}}+)?(?P<start>{_TIME}){_UNIT}\s{{0,4}}+(?:-|–|—|to|and|until)\s{{0,4}}+"
     rf"(?P<end>{_TIME}){_UNIT}(?![\w:]|\.\d)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _GAP = r"\s{0,40}+"
-_PAIR = re.compile(
-    rf"[(\[]{_GAP}(?P<start>{_TIME}){_GAP}s?{_GAP},{_GAP}(?P<end>{_TIME}){_GAP}s?{_GAP}[)\]]{_GAP}(?P<comma>,?){_GAP}"
-)
+_PAIR_INSIDE = rf"{_GAP}({_TIME}){_GAP}s?{_GAP},{_GAP}({_TIME}){_GAP}s?{_GAP}"
+_PAIR = re.compile(rf"(?:\({_PAIR_INSIDE}\)|\[{_PAIR_INSIDE}\]){_GAP}(?P<comma>,?){_GAP}", re.ASCII)
 _COORDINATE = r"(?:0?\.\d{1,9}|\d(?:\.\d{0,9})?)"
 _BOX = re.compile(
     rf"\[{_GAP}({_COORDINATE}){_GAP},{_GAP}({_COORDINATE}){_GAP},{_GAP}({_COORDINATE}){_GAP},{_GAP}({_COORDINATE}){_GAP}\]"
-    rf"{_GAP}(?P<comma>,?){_GAP}"
+    rf"{_GAP}(?P<comma>,?){_GAP}",
+    re.ASCII,
 )
-_LETTER = re.compile(r"\((?P<inner>[A-Za-z])\)|(?P<letter>[A-Za-z])(?:\.(?:\s{1,40}+(?P<text>\S.*))?)?", re.DOTALL)
+_LETTER = re.compile(
+    r"\((?P<inner>[A-Za-z])\)|(?P<letter>[A-Za-z])(?:\.(?:\s{1,40}+(?P<text>\S.*))?)?", re.DOTALL | re.ASCII
+)
 
 
 def parse_span(text: str) -> Span | None:
     """The span that ``text`` is: ``12.5 to 17.8``, ``00:12 - 00:17``, ``from 5 to 9 seconds``, ``between …``."""
     text = text.strip().removesuffix(".")
     match = _SPAN.fullmatch(text) if len(text) <= MAX_CHARS else None
-    return _span(match) if match else None
+    return _to_span(match["start"], match["end"]) if match else None
 
 
 def find_span(text: str) -> Span | None:
     """The only span in ``text``; None where there is none or more than one."""
     matches = list(_SPAN.finditer(text))
-    return _span(matches[0]) if len(matches) == 1 else None
+    return _to_span(matches[0]["start"], matches[0]["end"]) if len(matches) == 1 else None
 
 
 def parse_spans(text: str) -> tuple[Span, ...] | None:
     """The list of spans that ``text`` is: ``[(1.5, 4), (7, 9.25)]``, in seconds; None for an empty list."""
     pairs = _items(text, _PAIR, MAX_SPANS)
-    spans = [_span(match) for match in pairs] if pairs else [None]
+    spans = [_to_span(*(end for end in match.groups()[:4] if end)) for match in pairs] if pairs else [None]
     return tuple(span for span in spans if span) if all(spans) else None
 
 
-def parse_boxes(text: str) -> tuple[Box, ...] | None:
-    """The list of boxes that ``text`` is: ``[[x0, y0, x1, y1], …]``, fractions of the frame from 0 to 1."""
+def parse_boxes(text: str, clip: bool = False) -> tuple[Box, ...] | None:
+    """The list of boxes that ``text`` is: ``[[x0, y0, x1, y1], …]``, fractions of the frame from 0 to 1.
+
+    With ``clip``, a box that reaches past the frame is cut to it; without, it makes the list unusable.
+    """
     found = _items(text, _BOX, MAX_BOXES)
-    boxes = [_box(match) for match in found] if found else [None]
+    boxes = [_box(match, clip) for match in found] if found else [None]
     return tuple(box for box in boxes if box) if all(boxes) else None
 
 
@@ -76,15 +83,13 @@ def parse_option(text: str, options: Sequence[str] = ()) -> int | None:
     if len(text) > MAX_CHARS:
         return None
     texts = [_plain(option) for option in options]
-    if _plain(text) and texts.count(_plain(text)) == 1:
-        return texts.index(_plain(text))
     match = _LETTER.fullmatch(text)
-    if match is None:
-        return None
-    index = ord((match["inner"] or match["letter"]).upper()) - ord("A")
-    if options and (index >= len(options) or (match["text"] and _plain(match["text"]) != texts[index])):
-        return None
-    return index
+    if match is not None:  # letters come first: an option may consist of another one's letter
+        index = ord((match["inner"] or match["letter"]).upper()) - ord("A")
+        matches_text = not options or not match["text"] or _plain(match["text"]) == _at(texts, index)
+        if matches_text and (not options or index < len(options)):
+            return index
+    return texts.index(_plain(text)) if _plain(text) and texts.count(_plain(text)) == 1 else None
 
 
 def letter(index: int) -> str:
@@ -93,13 +98,17 @@ def letter(index: int) -> str:
 
 
 def shortest(number: float) -> str:
-    """The shortest plain decimal that reads back as ``number``."""
+    """The shortest plain decimal that reads back as ``number``, with at least one digit after the point."""
     return np.format_float_positional(number, trim="0")
 
 
 def _plain(text: str) -> str:
-    """For comparing texts of options: case, white space and a full stop at the end do not matter."""
-    return " ".join(text.split()).removesuffix(".").casefold()
+    """For comparing texts of options: case, white space, a full stop at the end and how accents are coded."""
+    return normalize("NFC", " ".join(text.split()).removesuffix(".").casefold())
+
+
+def _at(texts: Sequence[str], index: int) -> str | None:
+    return texts[index] if index < len(texts) else None
 
 
 def _items(text: str, item: re.Pattern[str], most: int) -> list[re.Match[str]] | None:
@@ -118,8 +127,8 @@ def _items(text: str, item: re.Pattern[str], most: int) -> list[re.Match[str]] |
     return matches if 0 < len(matches) <= most and not matches[-1]["comma"] else None
 
 
-def _span(match: re.Match[str]) -> Span | None:
-    start_s, end_s = _seconds(match["start"]), _seconds(match["end"])
+def _to_span(start: str, end: str) -> Span | None:
+    start_s, end_s = _seconds(start), _seconds(end)
     return Span(start_s, end_s) if start_s <= end_s else None
 
 
@@ -131,6 +140,8 @@ def _seconds(clock: str) -> float:
     return seconds
 
 
-def _box(match: re.Match[str]) -> Box | None:
+def _box(match: re.Match[str], clip: bool) -> Box | None:
     x0, y0, x1, y1 = (float(match[n]) for n in range(1, 5))
-    return Box(x0, y0, x1, y1) if x0 <= x1 <= 1 and y0 <= y1 <= 1 else None
+    if x0 > x1 or y0 > y1 or (not clip and max(x1, y1) > 1):
+        return None
+    return clip_box(x0, y0, x1, y1)

@@ -1,6 +1,7 @@
 """Quality assessment: is the video of low or of high quality? (paper, section 3.3; VidTAB)
 
-Reply: ``<answer>low quality</answer>`` or ``<answer>high quality</answer>``; case does not matter.
+Reply: ``<answer>low quality</answer>`` or ``<answer>high quality</answer>``; neither case nor a
+full stop at the end matters.
 Reward parts: ``format`` (equation 3) and ``accuracy`` (equation 5).
 Metric: accuracy; unparsable replies are wrong and count.
 """
@@ -33,7 +34,7 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
     name = "quality_assessment"
     Sample = QualityAssessmentSample
     form = ReplyForm((Tag("answer", " or ".join(LABELS)),))
-    wording = "{question} {form}"
+    template = "{question} {form}"
     parts = ("accuracy",)
 
     def fields(self, sample: QualityAssessmentSample) -> dict[str, str]:
@@ -67,7 +68,7 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
     def item_metrics(
         self,
         graded: Sequence[Graded[QualityAssessmentSample, Label]],
-        protocol: str = "official",
+        protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
         """Whether the label is right."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from timesight.geometry import temporal_iou
 from timesight.tasks.base import Graded, Task
-from timesight.tasks.evidence import best_constant_span, rounded_spans, span_problems, true_spans
+from timesight.tasks.evidence import best_constant_span, raw_spans, rounded_spans, span_problems, whole_videos
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import find_span, parse_span, shortest
 from timesight.types import Judge, Rewards, Sample, Span
@@ -35,7 +35,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
     name = "temporal_grounding"
     Sample = TemporalGroundingSample
     form = ReplyForm((Tag("answer", "START to END"),))
-    wording = "When does this happen, in seconds: {query}? {form}"
+    template = "When does this happen, in seconds: {query}? {form}"
     parts = ("iou",)
 
     def fields(self, sample: TemporalGroundingSample) -> dict[str, str]:
@@ -74,14 +74,15 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
     def item_metrics(
         self,
         graded: Sequence[Graded[TemporalGroundingSample, Span]],
-        protocol: str = "official",
+        protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
         """IoU with the truth and whether it reaches each threshold; a reversed truth gives 0."""
         rows: list[dict[str, float] | None] = []
         for sample, _, answer in graded:
-            spans = true_spans(sample.spans) if self.usable(sample) and answer is not None else []
-            iou = max((temporal_iou(answer, span) for span in spans), default=0.0) if answer else 0.0
+            iou = 0.0
+            if answer is not None:
+                iou = max((temporal_iou(answer, span) for span in raw_spans(sample.spans)), default=0.0)
             rows.append({"mIoU": iou} | {f"R1@{t}": float(iou >= t) for t in THRESHOLDS})
         return rows
 
@@ -89,11 +90,8 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
         self, samples: Sequence[TemporalGroundingSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[Span]]:
         """The whole video, and the one share of the video that scores best on these very items."""
-        lengths_s = [d for d in durations_s if d is not None]
-        if len(lengths_s) < len(durations_s) or not samples:
+        whole = whole_videos(durations_s)
+        if whole is None or not samples:
             return {}
-        truths = [true_spans(sample.spans) if self.usable(sample) else [] for sample in samples]
-        return {
-            "whole video": [Span(0.0, length_s) for length_s in lengths_s],
-            "best constant span": best_constant_span(truths, lengths_s),
-        }
+        truths = [raw_spans(sample.spans) for sample in samples]
+        return {"whole video": whole, "best constant span": best_constant_span(truths, whole)}

@@ -33,12 +33,12 @@ from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
 from timesight.train.recipe import GrpoRecipe
-from timesight.train.rollout import Rollout, sample_groups, score_replies
+from timesight.train.rollout import Rollout, make_rollout, sample_groups
 from timesight.train.trainer import PromptTrainer
 from timesight.types import Judge, Sample
 
 COMPLETIONS_DIR = "completions"
-LEAST_JUDGED = 20  # replies, before their unscored share says anything
+LEAST_JUDGED, JUDGED_WINDOW = 20, 200  # replies: before their unscored share says anything; that it is taken of
 
 
 @dataclass(eq=False)
@@ -76,7 +76,7 @@ class GrpoTrainer(PromptTrainer):
         self._experiences: deque[Experience | None] = deque(maxlen=recipe.train.accumulation)
         self._step_tokens = 0.0  # learned from since the last optimiser step
         self._kept_step = -1
-        self._judged, self._unjudged = 0, 0  # replies that a judge was to score
+        self._judged: deque[bool] = deque(maxlen=JUDGED_WINDOW)  # whether the judge scored each of the last replies
 
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
         """Sample and reward, then the objective."""
@@ -100,7 +100,7 @@ class GrpoTrainer(PromptTrainer):
         with self.stage("sample"):
             sampled = sample_groups(policy, prompts, settings, features)
         with self.stage("reward"):
-            rollout = score_replies(items, sampled, settings, policy.device, self.judge)
+            rollout = make_rollout(items, sampled, settings, policy.device, self.judge)
             self._require_judgements(rollout)
             advantages = self._scaling(rollout.rewards, rollout.tasks, self._rewards_everywhere(rollout))
         with self.stage("reference"):
@@ -164,14 +164,15 @@ class GrpoTrainer(PromptTrainer):
         if judge is None:
             return
         group = rollout.rewards.shape[1]
-        asked = [row for row in range(rollout.rewards.numel()) if TASKS[rollout.tasks[row // group]].needs_judge]
-        unjudged = sum(None in rollout.parts[row].values() for row in asked)
-        self._judged, self._unjudged = self._judged + len(asked) - unjudged, self._unjudged + unjudged
-        total = self._judged + self._unjudged
-        if total >= LEAST_JUDGED and self._unjudged > judge.max_unjudged_share * total:
+        for row, parts in enumerate(rollout.parts):
+            if TASKS[rollout.tasks[row // group]].needs_judge:
+                self._judged.append(None not in parts.values())
+        total, unjudged = len(self._judged), self._judged.count(False)
+        if total >= LEAST_JUDGED and unjudged > judge.max_unjudged_share * total:
             raise TrainingError(
-                f"the judge left {self._unjudged} of {total} captions unscored, more than judge.max_unjudged_share "
-                f"= {judge.max_unjudged_share}: see its warnings above; the run goes on from its newest checkpoint"
+                f"the judge left {unjudged} of the last {total} captions unscored, more than "
+                f"judge.max_unjudged_share = {judge.max_unjudged_share}: see its warnings, mend it and run the "
+                "same command again, which goes on from the newest checkpoint"
             )
 
     def _rewards_everywhere(self, rollout: Rollout | None) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from timesight.tasks.own import own_tasks
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptDataset, PromptItem, make_schedule
 from timesight.train.recipe import GrpoRecipe
-from timesight.train.rollout import NO_SPREAD, Rollout, sample_groups, score_replies
+from timesight.train.rollout import NO_SPREAD, Rollout, make_rollout, sample_groups
 from timesight.train.run import judge_for, load_model, load_samples
 from timesight.types import Judge, Rewards, Sample
 
@@ -90,7 +90,7 @@ def _preview(
 
 def _roll_out(policy: Policy, items: list[PromptItem], recipe: GrpoRecipe, judge: Judge | None) -> Rollout:
     sampled = sample_groups(policy, collate(policy, [item.encoded for item in items]), recipe.grpo)
-    return score_replies(items, sampled, recipe.grpo, policy.device, judge)
+    return make_rollout(items, sampled, recipe.grpo, policy.device, judge)
 
 
 def summarize(rollouts: Sequence[Rollout]) -> list[TaskPreview]:

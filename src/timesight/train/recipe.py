@@ -27,7 +27,7 @@ from timesight.errors import RecipeError
 from timesight.judge import JudgeSettings
 from timesight.tasks.own import TaskSettings
 from timesight.video import FrameBudget
-from timesight.world import ASKED
+from timesight.world import QUESTIONS
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -46,7 +46,7 @@ class WorldSource(Settings):
     num_videos: int = Field(gt=0)
     seed: int = 0
     split: str = "train"
-    tasks: tuple[str, ...] = tuple(ASKED)
+    tasks: tuple[str, ...] = tuple(QUESTIONS)
     duration_s: tuple[float, float] = (3.0, 8.0)
     replaced: Share = 0.0
     shift_s: float = Field(default=0.0, ge=0)
@@ -54,8 +54,8 @@ class WorldSource(Settings):
     @field_validator("tasks")
     @classmethod
     def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [task for task in tasks if task not in ASKED]:
-            raise ValueError(f"the made world does not ask for {unknown[0]}; it knows {', '.join(ASKED)}")
+        if unknown := [task for task in tasks if task not in QUESTIONS]:
+            raise ValueError(f"the made world does not ask for {unknown[0]}; it knows {', '.join(QUESTIONS)}")
         return tasks
 
 

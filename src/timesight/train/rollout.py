@@ -6,7 +6,7 @@ B prompts, G replies a prompt.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +17,11 @@ from timesight.policy.generate import Sampled, generate
 from timesight.policy.packing import Completions
 from timesight.policy.policy import Policy
 from timesight.policy.vision import VisionFeatures
-from timesight.tasks import TASKS
+from timesight.tasks.scoring import group_totals, reply_rewards, required_parts
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptItem
 from timesight.train.recipe import GrpoSettings
-from timesight.types import Judge, Rewards, Sample
+from timesight.types import Judge, Rewards
 
 NO_SPREAD = 1e-6  # a group whose rewards differ by less teaches nothing
 
@@ -86,7 +86,7 @@ def sample_groups(
     )
 
 
-def score_replies(
+def make_rollout(
     items: list[PromptItem],
     sampled: Sampled,
     settings: GrpoSettings,
@@ -96,43 +96,13 @@ def score_replies(
     """Reward the replies to ``items``."""
     group = len(sampled.texts) // len(items)
     asked = [item for item in items for _ in range(group)]
-    parts = reply_rewards([i.sample for i in asked], [i.think for i in asked], sampled.texts, judge)
+    parts = reply_rewards(sampled.texts, [i.sample for i in asked], [i.think for i in asked], judge)
     rewards = torch.full((len(items), group), math.nan)
-    for index in range(len(items)):
+    for index, item in enumerate(items):
         mine = parts[index * group : (index + 1) * group]
-        rewards[index] = torch.tensor(group_totals(mine, settings.reward_weights))
+        required = required_parts(item.sample.task)
+        rewards[index] = torch.tensor(group_totals(mine, settings.reward_weights, required))
     return Rollout(items, sampled, Completions.of(sampled.ids, len(items), device), parts, rewards)
-
-
-def reply_rewards(
-    samples: Sequence[Sample], thinks: Sequence[bool], replies: Sequence[str], judge: Judge | None
-) -> list[Rewards]:
-    """The reward parts of each reply; a task gets all its replies at once, so that a judge can."""
-    kinds = [(sample.task, think) for sample, think in zip(samples, thinks, strict=True)]
-    rewards: list[Rewards] = [{}] * len(replies)
-    for task, think in sorted(set(kinds)):
-        mine = [n for n, kind in enumerate(kinds) if kind == (task, think)]
-        parts = TASKS[task].rewards([replies[n] for n in mine], [samples[n] for n in mine], think, judge)
-        for n, named in zip(mine, parts, strict=True):
-            rewards[n] = named
-    return rewards
-
-
-def group_totals(group: Sequence[Rewards], weights: Mapping[str, float]) -> list[float]:
-    """The weighted sum of each reply's parts, over the parts that any reply of the group was judged on.
-
-    NaN for a reply that lacks one of them: summing what is left would count the missing part as 0.
-    """
-    judged = {name for parts in group for name, value in parts.items() if value is not None}
-    counted = sorted(name for name in judged if weights.get(name, 1.0) > 0)
-    totals = []
-    for parts in group:
-        values = [parts.get(name) for name in counted]
-        known = [
-            weights.get(name, 1.0) * value for name, value in zip(counted, values, strict=True) if value is not None
-        ]
-        totals.append(sum(known) if known and len(known) == len(counted) else math.nan)
-    return totals
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -10,7 +10,7 @@ from timesight.errors import VideoError
 from timesight.infer.answer import answer_batches
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS, Graded
-from timesight.train.rollout import group_totals, reply_rewards
+from timesight.tasks.scoring import group_totals, reply_rewards, required_parts
 from timesight.types import Judge, Sample
 from timesight.video import FrameBudget
 
@@ -29,7 +29,8 @@ def validate(
 ) -> dict[str, float]:
     """Greedy replies' mean reward (``validation/reward``) and each task's metrics (``validation/task/metric``).
 
-    Beside them what answers without a look at the video earn (``validation/task/baseline/metric``).
+    Beside them what answers earn that need neither the video nor its duration
+    (``validation/task/baseline/metric``).
 
     Samples whose video cannot be read are left out and counted (``validation/num_unreadable``).
     """
@@ -51,24 +52,22 @@ def validate(
                 continue
             answered.append(sample)
             replies.append(reply)
-    rewards = reply_rewards(answered, [think] * len(answered), replies, judge)
-    totals = [group_totals([parts], {})[0] for parts in rewards]
+    rewards = reply_rewards(replies, answered, [think] * len(answered), judge)
+    totals = [
+        group_totals([parts], {}, required_parts(sample.task))[0]
+        for sample, parts in zip(answered, rewards, strict=True)
+    ]
     judged = [total for total in totals if total == total]
     graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
     for sample, reply in zip(answered, replies, strict=True):
-        answer = TASKS[sample.task].parse(reply, think, strict=False, sample=sample)
-        graded[sample.task].append(Graded(sample, reply, answer))
+        graded[sample.task].append(TASKS[sample.task].grade(sample, reply, think))
     figures: dict[str, float] = {}
     for name, items in graded.items():
-        task, asked = TASKS[name], [item.sample for item in items]
-        lines = {f"validation/{name}": items}
-        for baseline, answers in task.baselines(asked, [None] * len(asked)).items():
-            lines[f"validation/{name}/{baseline}"] = [
-                Graded(s, "", answer) for s, answer in zip(asked, answers, strict=True)
-            ]
-        for line, mine in lines.items():
-            values = task.metrics(mine, task.protocols[0], judge)
-            figures |= {f"{line}/{metric}": value for metric, value in values.items()}
+        asked = [item.sample for item in items]
+        lines = {name: TASKS[name].metrics(items, judge=judge)}
+        blind = TASKS[name].baseline_metrics(asked, [None] * len(asked), judge=judge)
+        lines |= {f"{name}/{baseline}": metrics for baseline, metrics in blind.items()}
+        figures |= {f"validation/{line}/{name}": value for line, m in lines.items() for name, value in m.items()}
     return figures | {
         REWARD: sum(judged) / len(judged) if judged else 0.0,
         "validation/num_unreadable": float(unreadable),

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from timesight.geometry import clip_box
 from timesight.types import Box, Span
 
 T = TypeVar("T")
@@ -36,11 +37,10 @@ class Corruption:
         return other if rng.random() < self.replaced else right
 
     def boxes(self, boxes: Sequence[Box], rng: np.random.Generator) -> list[Box]:
-        """``boxes`` to the hundredth of the frame, now and then moved."""
+        """``boxes``, now and then moved."""
         moved = []
         for box in boxes:
             share = SHIFT_SHARE if rng.random() < self.replaced else 0.0
             x, y = rng.uniform(-share, share, size=2)
-            edges = np.array([box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y]).clip(0, 1).round(2).tolist()
-            moved.append(Box(*edges))
+            moved.append(clip_box(box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y))
         return moved

@@ -15,10 +15,8 @@ class WorldJudge:
 
     def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
         """Which events are sentences of their caption."""
-        return [
-            tuple(_plain(event) in set(_sentences(caption)) for event in mine)
-            for caption, mine in zip(captions, events, strict=True)
-        ]
+        said = [set(_sentences(caption)) for caption in captions]
+        return [tuple(_plain(event) in mine for event in asked) for mine, asked in zip(said, events, strict=True)]
 
 
 def _sentences(caption: str) -> list[str]:

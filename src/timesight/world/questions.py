@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from timesight.geometry import rounded_box
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
 from timesight.world.corruption import Corruption
-from timesight.world.scene import COLORS, FPS, KINDS, Scene, Shape
+from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, Scene, Shape, make_scene
 
 NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
+BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
 NUM_OPTIONS = 3
 STILL_SHARE = 0.3  # of the shapes that stay where they are: repeating the first box is no tracking
 Fields = dict[str, Any]
@@ -25,7 +27,7 @@ def samples_of(scene: Scene, video: Path, tasks: Sequence[str], corruption: Corr
     A scene that is shown badly is only asked about its quality. Each task draws on its own, so that the samples of
     one do not depend on which others are asked for.
     """
-    for number, (task, ask) in enumerate(ASKED.items()):
+    for number, (task, ask) in enumerate(QUESTIONS.items()):
         if task not in tasks or (scene.defect and task != "quality_assessment"):
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
@@ -40,6 +42,12 @@ def samples_of(scene: Scene, video: Path, tasks: Sequence[str], corruption: Corr
                 | ({"video": {"path": video} | fields.pop("window")} if "window" in fields else {})
                 | fields
             )
+
+
+def unseen_samples(num_scenes: int, seed: int = 0) -> list[Sample]:
+    """Samples of every task whose videos are never written: for looking at prompts, replies and rewards."""
+    scenes = [make_scene(f"unseen-{n}", (seed, n), defects=True) for n in range(num_scenes)]
+    return [s for scene in scenes for s in samples_of(scene, Path("unseen.mp4"), tuple(QUESTIONS), Corruption())]
 
 
 def _grounding(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
@@ -61,11 +69,11 @@ def _tracking(scene: Scene, corruption: Corruption, rng: np.random.Generator) ->
         return
     boxes = [shape.box_at(time_s, (scene.width_px, scene.height_px)) for time_s in times_s]
     given, *rest = boxes
-    exact = Corruption()
+    said = [rounded_box(box, BOX_DIGITS) for box in (given, *corruption.boxes(rest, rng))]
     yield {
         "object": shape.name,
         "times_s": times_s,
-        "boxes": [[b.x0, b.y0, b.x1, b.y1] for b in exact.boxes([given], rng) + corruption.boxes(rest, rng)],
+        "boxes": [[box.x0, box.y0, box.x1, box.y1] for box in said],
         "absent": absent,
         "window": {"start_s": shape.visible.start_s, "end_s": shape.visible.end_s},
         "meta": {"thought": f"the {shape.name} {shape.action}"},
@@ -124,7 +132,7 @@ def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
 
 def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     """One question on each badly shown scene, and on as many others."""
-    if scene.defect is None and rng.random() > 1 / 3:
+    if scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE):
         return
     label = "low quality" if scene.defect else "high quality"
     said = corruption.choice(label, ("low quality", "high quality"), rng)
@@ -133,7 +141,7 @@ def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
 
 _LOOKS = {None: "clear", "noise": "full of noise", "blocks": "made of blocks", "dark": "too dark"}
 
-ASKED: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator[Fields]]] = {
+QUESTIONS: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator[Fields]]] = {
     "temporal_grounding": _grounding,
     "object_tracking": _tracking,
     "multiple_choice": _choice,

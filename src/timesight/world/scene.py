@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from timesight.geometry import clip_box
 from timesight.types import Box, Span
 
 FPS = 10
@@ -94,7 +95,7 @@ class Shape:
         sideways, up, down = (reach * self.radius * min(size_px) for reach in REACH[self.kind])
         width_px, height_px = size_px
         edges = (x - sideways / width_px, y - up / height_px, x + sideways / width_px, y + down / height_px)
-        return Box(*(min(1.0, max(0.0, edge)) for edge in edges))
+        return clip_box(*edges)
 
     @property
     def action(self) -> str:

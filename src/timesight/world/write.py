@@ -14,7 +14,7 @@ from zlib import crc32
 import av
 
 from timesight.world.corruption import Corruption
-from timesight.world.questions import ASKED, samples_of
+from timesight.world.questions import QUESTIONS, samples_of
 from timesight.world.render import render
 from timesight.world.scene import FPS, Scene, make_scene
 
@@ -26,7 +26,7 @@ def write_world(
     seed: int,
     duration_s: tuple[float, float] = (3.0, 8.0),
     max_shapes: int = 2,
-    tasks: Sequence[str] = tuple(ASKED),
+    tasks: Sequence[str] = tuple(QUESTIONS),
     corruption: Corruption | None = None,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:

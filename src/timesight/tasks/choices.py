@@ -1,0 +1,70 @@
+"""Questions with options: what multiple choice and grounded question answering share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from timesight.tasks.parsing import letter
+from timesight.types import Sample
+
+
+class Subtitle(BaseModel):
+    """What is said from ``start_s`` to ``end_s``, in seconds from the start of the file; times may be unknown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    start_s: float | None = None
+    end_s: float | None = None
+
+    def line(self) -> str:
+        """One line of a prompt."""
+        if self.start_s is None or self.end_s is None:
+            return self.text.strip()
+        return f"{self.start_s:.1f} to {self.end_s:.1f}: {self.text.strip()}"
+
+
+class ChoiceSample(Sample):
+    """Which of ``options`` answers ``question``? ``answer`` counts from 0; ``subtitles`` may be one plain text."""
+
+    question: str
+    options: tuple[str, ...] = Field(min_length=1, max_length=26)
+    answer: int = Field(ge=0)
+    subtitles: tuple[Subtitle, ...] = ()
+
+    @field_validator("subtitles", mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return ({"text": value},) if isinstance(value, str) else value
+
+
+def choice_fields(sample: ChoiceSample) -> dict[str, str]:
+    """``question``, ``options`` and ``subtitles`` (empty without any), as a prompt shows them."""
+    spoken = "\n".join(subtitle.line() for subtitle in sample.subtitles)
+    return {
+        "question": sample.question.strip(),
+        "options": "\n".join(f"{letter(n)}. {option.strip()}" for n, option in enumerate(sample.options)),
+        "subtitles": f"Subtitles:\n{spoken}\n" if spoken else "",
+    }
+
+
+def choice_problems(sample: ChoiceSample) -> list[str]:
+    """An answer that is not among the options."""
+    count = len(sample.options)
+    return [] if sample.answer < count else [f"answer {sample.answer} is not among the {count} options"]
+
+
+def choice_baselines(samples: Sequence[ChoiceSample]) -> dict[str, list[int]]:
+    """The letter that is right most often on these very items, and the longest option of each."""
+    if not samples:
+        return {}
+    most_common = Counter(sample.answer for sample in samples).most_common(1)[0][0]
+    lengths = [[len(option) for option in sample.options] for sample in samples]
+    return {
+        "most common letter": [most_common] * len(samples),
+        "longest option": [mine.index(max(mine)) for mine in lengths],
+    }

@@ -1,0 +1,142 @@
+"""Tasks and prompt texts of the user's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from timesight.data import read_jsonl
+from timesight.errors import InputError, RecipeError
+from timesight.tasks import TASKS
+from timesight.tasks.own import TaskSettings, own_tasks
+from timesight.train.recipe import load_recipe
+from timesight.train.run import run_recipe
+from timesight.types import TextPart
+
+COUNTING = Path(__file__).parents[2] / "examples/counting.py"
+
+
+@pytest.fixture
+def counts(world: Path) -> Path:
+    """How often does a circle, a square, or a triangle appear? On the videos of the made world."""
+    file = world / "counting.jsonl"
+    videos = list(dict.fromkeys(str(s.video.path) for s in read_jsonl(world / "train.jsonl")))[:6]
+    records = [
+        {"id": f"c#{n}", "task": "counting", "video": video, "query": "a shape appears", "count": n % 3}
+        for n, video in enumerate(videos)
+    ]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return file
+
+
+def test_the_seventh_task_is_trained_without_a_fork(counts: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "tiny/grpo",
+        [
+            f"tasks.files=[{COUNTING}]",
+            f"data={{jsonl: {counts}}}",
+            "train.max_steps=2",
+            "train.batch_size=2",
+            "grpo.num_generations=4",
+        ],
+    )
+    assert run_recipe(recipe, tmp_path / "run").num_samples == 6
+    entry = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
+    assert {"reward/counting/format", "reward/counting/accuracy", "reward/counting/closeness"} <= set(entry)
+    assert "counting" not in TASKS
+
+
+def test_the_seventh_task_keeps_the_contract(counts: Path) -> None:
+    with own_tasks(TaskSettings(files=(COUNTING,))):
+        task = TASKS["counting"]
+        for sample in read_jsonl(counts):
+            for think in (False, True):
+                assert set(task.reward(task.gold(sample, think), sample, think).values()) == {1.0}
+                assert set(task.reward("many", sample, think).values()) == {0.0}
+
+
+def grounding_text(sample_file: Path, think: bool = False) -> str:
+    part = TASKS["temporal_grounding"].prompt(read_jsonl(sample_file)[0], think)[1]
+    assert isinstance(part, TextPart)
+    return part.text
+
+
+def test_prompt_texts_are_replaced_for_a_while(world: Path) -> None:
+    theirs = {
+        "answer": "To find {query}, reply <answer>S to E</answer>",
+        "think": "Find {query}: <think>…</think><answer>…</answer>",
+    }
+    before = grounding_text(world / "train.jsonl")
+    with own_tasks(TaskSettings.model_validate({"prompts": {"temporal_grounding": theirs}})):
+        assert grounding_text(world / "train.jsonl").startswith("To find the ")
+        assert grounding_text(world / "train.jsonl", think=True).startswith("Find the ")
+    assert grounding_text(world / "train.jsonl") == before
+    with own_tasks(TaskSettings(prompts={"temporal_grounding": "When {query}? {form}"})):
+        assert grounding_text(world / "train.jsonl", think=True).endswith(
+            "Reply as <think>what you see, and when</think><answer>START to END</answer>"
+        )
+
+
+def test_a_text_without_think_mode_is_not_used_for_it(world: Path) -> None:
+    with (
+        own_tasks(TaskSettings(prompts={"temporal_grounding": "{query} <answer>S to E</answer>"})),
+        pytest.raises(InputError, match="no version for think mode"),
+    ):
+        grounding_text(world / "train.jsonl", think=True)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"temporal_ground": "x"}, "no task temporal_ground; known: temporal_grounding"),
+        ({"temporal_grounding": "When?"}, "never asks for <answer>, which replies are rewarded for"),
+        ({"temporal_grounding": "{quary} {form}"}, "no field {quary}; known: form, query"),
+        ({"temporal_grounding": "{query.__class__} {form}"}, "is not the plain name of a field"),
+        ({"temporal_grounding": "{query {form}"}, "is not the plain name|braces that are text"),
+        ({"temporal_grounding": {"answer": "{form}", "think": "<answer>"}}, "never asks for <think>"),
+    ],
+)
+def test_a_text_that_cannot_do_is_told(prompts: object, message: str) -> None:
+    with pytest.raises(InputError, match=message), own_tasks(TaskSettings.model_validate({"prompts": prompts})):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file of tasks"),
+        ("x = 1", "needs a list TASKS of tasks"),
+        ("TASKS = []", "needs a list TASKS of tasks"),
+        ("TASKS = [1]", "needs a list TASKS of tasks"),
+        ("import nothing_like_this", "cannot be run: ModuleNotFoundError"),
+        ("def", "cannot be run: SyntaxError"),
+    ],
+)
+def test_a_file_that_cannot_do_is_told(tmp_path: Path, content: str | None, message: str) -> None:
+    file = tmp_path / "mine.py"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(InputError, match=message), own_tasks(TaskSettings(files=(file,))):
+        pass
+
+
+def test_a_task_that_breaks_its_word_is_told(tmp_path: Path, world: Path) -> None:
+    file = tmp_path / "mine.py"
+    for parts, message in (('{"iou": 1.0, "start": 1.0}', "parts says"), ('{"iou": 2.0}', "lie between 0 and 1")):
+        file.write_text(
+            "from timesight.tasks.temporal_grounding import TemporalGrounding\n"
+            f"class Mine(TemporalGrounding):\n    def reward_parts(self, answer, sample):\n        return {parts}\n"
+            "TASKS = [Mine()]\n"
+        )
+        sample = read_jsonl(world / "train.jsonl")[0]
+        with own_tasks(TaskSettings(files=(file,))), pytest.raises(InputError, match=message):
+            TASKS["temporal_grounding"].reward("<answer>1 to 2</answer>", sample)
+
+
+def test_a_recipe_names_what_is_wrong() -> None:
+    with pytest.raises(RecipeError, match="did you mean prompts"):
+        load_recipe("tiny/grpo", ["tasks.promts=x"])
+    with pytest.raises(RecipeError, match="the made world does not ask for counting"):
+        load_recipe("tiny/grpo", ["data.world.tasks=[counting]"])
