@@ -8,7 +8,15 @@ import pytest
 
 from timesight.data import read_jsonl
 from timesight.errors import InputError
-from timesight.evaluation import EvalSettings, Replies, collect_replies, read_replies, score_replies
+from timesight.evaluation import (
+    EvalSettings,
+    Replies,
+    collect_replies,
+    joined_json,
+    read_replies,
+    score_replies,
+    score_tasks,
+)
 from timesight.policy.load import load_policy
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
@@ -108,14 +116,16 @@ def test_the_result_is_plain_json(samples: list[Sample]) -> None:
 def test_several_tasks_are_scored_side_by_side_with_their_protocols(full_world: Path) -> None:
     items = read_jsonl(full_world / "test.jsonl")
     gold = Replies({s.id: TASKS[s.task].gold(s) for s in items}, {})
-    result = score_replies("all", items, gold, think=False, judge=WorldJudge())
-    assert set(result.results) == {"official", "official_on_n_frames", "paper"}
-    figures = result.results["official"].metrics
+    results = score_tasks("all", items, gold, think=False, judge=WorldJudge())
+    assert set(results) == set(TASKS)
+    content = joined_json(results)
+    assert (content["num_items"], content["num_unparsable"], content["num_unscored"]) == (len(items), 0, 0)
+    assert set(content["results"]) == {"official", "official_on_n_frames", "paper"}
+    figures = content["results"]["official"]["metrics"]
     assert {"temporal_grounding/mIoU", "grounded_qa/Acc@GQA", "captioning/event_f1"} <= set(figures)
-    assert all(value == 1.0 for r in result.results.values() for value in r.metrics.values())
-    tracking = result.results["official_on_n_frames"]
-    assert tracking.baselines["repeat the given box"]["object_tracking/AO"] < 1.0
-    assert (result.num_unparsable, result.num_unscored) == (0, 0)
+    assert all(v == pytest.approx(1.0) for r in content["results"].values() for v in r["metrics"].values())
+    tracking = content["results"]["official_on_n_frames"]["baselines"]["repeat the given box"]
+    assert tracking["object_tracking/AO"] < 1.0
 
 
 def test_what_the_judge_cannot_score_is_counted_and_left_out(full_world: Path) -> None:
@@ -139,4 +149,4 @@ def test_what_the_judge_cannot_score_is_counted_and_left_out(full_world: Path) -
 def test_captions_need_a_judge(full_world: Path) -> None:
     items = read_jsonl(full_world / "test.jsonl")
     with pytest.raises(InputError, match="captioning is scored by a judge"):
-        score_replies("all", items, Replies({}, {}), think=False)
+        score_tasks("all", items, Replies({}, {}), think=False)

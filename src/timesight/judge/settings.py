@@ -43,7 +43,8 @@ class JudgeSettings(BaseModel):
     def _model_is_named(self) -> JudgeSettings:
         if self.kind != "world" and not self.model:
             raise ValueError(f"a {self.kind} judge needs a model")
-        if self.kind != "served" and (idle := sorted(self.model_fields_set & SERVED_ONLY)):
+        changed = {name for name, info in type(self).model_fields.items() if getattr(self, name) != info.default}
+        if self.kind != "served" and (idle := sorted(changed & SERVED_ONLY)):
             raise ValueError(f"{idle[0]} is for a served judge, not for a {self.kind} one")
         return self
 

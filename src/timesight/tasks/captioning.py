@@ -55,10 +55,8 @@ class Captioning(Task[CaptioningSample, str]):
         self, reply: str, think: bool = False, strict: bool = True, sample: CaptioningSample | None = None
     ) -> str | None:
         """The caption."""
-        content = self.form.read(reply, "answer", think, strict)
-        caption = (
-            (content or "").strip().encode("utf-8", "replace").decode()
-        )  # half a surrogate pair cannot be sent
+        content = self.form.read(reply, "answer", think, strict) or ""
+        caption = content.strip().encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
         return caption if any(map(str.isalnum, caption)) and len(caption) <= MAX_CHARS else None
 
     def write(self, answer: str) -> dict[str, str]:
