@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from timesight.evaluation import EvalResult, read_replies
-from timesight.geometry import span_set_iou
+from timesight.geometry import temporal_iou
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
 from timesight.video import FrameBudget, read
@@ -53,16 +53,16 @@ def write_timelines(
 def _item(
     out: Path, number: int, sample: Any, why: str, replies: dict[str, str], budget: FrameBudget
 ) -> dict[str, Any]:
-    truth: list[Span] = sample.truth()
+    truth: Span = TASKS[sample.task].truth(sample)
     frames = read(sample.video, budget)
-    lanes: list[dict[str, Any]] = [{"name": "truth", "span": _pair(truth[0]), "iou": None}]
+    lanes: list[dict[str, Any]] = [{"name": "truth", "span": _pair(truth), "iou": None}]
     for when, reply in replies.items():
         span = TASKS[sample.task].parse(reply, strict=False)
         lanes.append(
             {
                 "name": when,
                 "span": _pair(span) if span else None,
-                "iou": span_set_iou([span], truth) if span else 0.0,
+                "iou": temporal_iou(span, truth) if span else 0.0,
             }
         )
     folder = out / "thumbnails"
