@@ -56,7 +56,7 @@ def test_eval_of_several_tasks_with_a_judge_and_wordings(full_world: Path, tmp_p
     args = ("eval", full_world / "test.jsonl", "--judge", "world", "--prompts", wordings)
     result = run(*args, "--out", tmp_path / "e")
     assert result.returncode == 0, result.stderr
-    assert "test, object_tracking, official_on_n_frames protocol" in result.stdout
+    assert "test: object_tracking, official_on_n_frames protocol" in result.stdout
     assert "repeat the" in result.stdout
     assert max(len(line) for line in result.stdout.splitlines()) <= 80
     figures = last_json(run(*args, "--out", tmp_path / "e", "--json"))["results"]
@@ -120,7 +120,7 @@ def bad_line(tmp_path: Path) -> Path:
         (["eval", "captions.jsonl", "--judge-url", "http://x"], "--judge-url goes with --judge NAME"),
         (["eval", "captions.jsonl", "--prompts", "missing.yaml"], "missing.yaml: no such file"),
         (["eval", "captions.jsonl", "--judge", "local:"], "--judge local: needs a model"),
-        (["eval", "captions.jsonl", "--prompts", "captions.jsonl"], "write one text a task"),
+        (["eval", "captions.jsonl", "--prompts", "captions.jsonl"], "no task id; known: temporal_grounding"),
         (["eval", "captions.jsonl", "--task-file", "missing.py"], "missing.py: no such file of tasks"),
         (["world", "w", "--task", "counting"], "is not one of 'temporal_grounding'"),
         (["merge", "missing", "out"], "holds no adapter"),

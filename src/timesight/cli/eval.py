@@ -122,14 +122,13 @@ def result_tables(result: EvalResult, task: str, model: str) -> Iterator[Table]:
             baseline: {name: percent(value) for name, value in metrics.items()}
             for baseline, metrics in figures.baselines.items()
         }
-        title = f"{result.suite}: {task}, {protocol} protocol, percent [95% interval]"
-        yield metric_table(title, columns)
+        yield metric_table(f"{result.suite}: {task}, {protocol} protocol", columns)
 
 
 def footnotes(result: EvalResult) -> list[str]:
     """What a reader of the table must know: how many items, how many unparsable, what was left out."""
     lines = [
-        f"{result.num_items} items on {result.num_videos} videos; "
+        f"Percent [95% interval], {result.num_items} items on {result.num_videos} videos; "
         f"{result.num_unparsable} replies unparsable (scored 0, counted)"
     ]
     if result.num_unscored:

@@ -21,7 +21,7 @@ judge_option = click.option(
 )
 judge_url_option = click.option("--judge-url", help="OpenAI-compatible address of the judge.")
 tasks_option = click.option(
-    "--tasks",
+    "--task-file",
     "task_files",
     multiple=True,
     type=click.Path(path_type=Path),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from timesight.errors import SampleError
@@ -31,7 +31,8 @@ class TaskPreview:
     parts: dict[str, float]  # mean of each reward part
     no_spread_share: float  # of groups whose replies all earn the same
     truncated_share: float
-    baselines: dict[str, dict[str, float]]  # mean of each reward part, by what answers without a look at the video
+    # mean of each reward part, by what answers without a look at the video
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def advice(self) -> list[str]:
         """What the figures mean for training, in sentences; empty where nothing stands out."""
