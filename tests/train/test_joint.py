@@ -66,7 +66,7 @@ def test_a_judge_that_is_down_ends_a_run_past_the_allowed_share(two_each: Path, 
     grpo = {"num_generations": 16, "max_completion_length": 40, "beta": 0.0}
     train = {"max_steps": 2, "batch_size": 2}
     down = {"grpo": grpo, "train": train, "judge": DOWN}
-    with pytest.raises(TrainingError, match=r"left \d+ of 32 captions unscored"):
+    with pytest.raises(TrainingError, match=r"left \d+ of the last 32 captions unscored"):
         run_recipe(joint(captions, **down), tmp_path / "strict")
     patient = joint(captions, **down | {"judge": DOWN | {"max_unjudged_share": 1.0}})
     run_recipe(patient, tmp_path / "patient")

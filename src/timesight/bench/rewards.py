@@ -30,7 +30,7 @@ class RewardRate:
     num_replies: int
     replies_per_s: float  # gold replies
     num_fuzzed: int
-    slowest_s: float  # of all fuzzed replies
+    slowest_s: float  # of all fuzzed replies, each at the best of three
     slowest_chars: int
 
 
@@ -69,12 +69,20 @@ def _slowest(
     slowest = (0.0, "")
     for number, reply in zip(range(count), replies, strict=False):
         sample, think = samples[number % len(samples)], bool(number % 2)
-        begin = time.perf_counter()
-        parts = task.reward(reply, sample, think, judge)
-        task.parse(reply, think, strict=False, sample=sample)
-        slowest = max(slowest, (time.perf_counter() - begin, reply))
-        assert all(value is None or 0.0 <= value <= 1.0 for value in parts.values()), (reply, parts)
+        took_s = _time_s(task, reply, sample, think, judge)
+        if took_s > slowest[0]:  # once more, twice: the machine may have paused
+            took_s = min(took_s, *(_time_s(task, reply, sample, think, judge) for _ in range(2)))
+            slowest = max(slowest, (took_s, reply))
     return slowest
+
+
+def _time_s(task: Task[Any, Any], reply: str, sample: Sample, think: bool, judge: Judge) -> float:
+    begin = time.perf_counter()
+    parts = task.reward(reply, sample, think, judge)
+    task.parse(reply, think, strict=False, sample=sample)
+    took_s = time.perf_counter() - begin
+    assert all(value is None or 0.0 <= value <= 1.0 for value in parts.values()), (reply, parts)
+    return took_s
 
 
 def fuzz(golds: Sequence[str], rng: random.Random) -> Iterator[str]:

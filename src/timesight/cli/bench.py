@@ -94,7 +94,8 @@ def rewards(replies: int, fuzz: int, seed: int, as_json: bool) -> None:
         print_json({"rows": [asdict(rate) for rate in rates]})
         return
     table = figure_table(
-        f"Rewards on one core; {sum(rate.num_fuzzed for rate in rates)} hostile replies", "a_second slowest chars"
+        f"Rewards on one core; {sum(rate.num_fuzzed for rate in rates)} hostile replies",
+        "replies/s slowest characters",
     )
     for rate in rates:
         table.add_row(

@@ -128,8 +128,8 @@ def result_tables(result: EvalResult, task: str, model: str) -> Iterator[Table]:
 def footnotes(result: EvalResult) -> list[str]:
     """What a reader of the table must know: how many items, how many unparsable, what was left out."""
     lines = [
-        f"Percent [95% interval], {result.num_items} items on {result.num_videos} videos; "
-        f"{result.num_unparsable} replies unparsable (scored 0, counted)"
+        f"percent [95% interval]; {result.num_items} items on {result.num_videos} videos",
+        f"{result.num_unparsable} replies unparsable (scored 0, counted)",
     ]
     if result.num_unscored:
         lines.append(
