@@ -48,3 +48,29 @@ def new_model(request: pytest.FixtureRequest, world: Path, tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp("model") / str(request.param)
     create(folder, request.param, 0, read_jsonl(world / "train.jsonl"))
     return folder
+
+
+@pytest.fixture(scope="session")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small random chat model without eyes, which can only talk nonsense."""
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+    from timesight.policy.tiny import embedded_path
+
+    folder = tmp_path_factory.mktemp("text_model")
+    tokenizer = AutoTokenizer.from_pretrained(embedded_path())
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=8192,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -217,39 +217,16 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(open_judge(JudgeSettings(kind="world"), WorldJudge()), WorldJudge)
 
 
-@pytest.fixture(scope="module")
-def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random chat model, which can only talk nonsense."""
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
-
-    folder = tmp_path_factory.mktemp("chat")
-    tokenizer = AutoTokenizer.from_pretrained(embedded_path())
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=8192,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def test_a_local_model_that_talks_nonsense(chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_model_that_talks_nonsense(text_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timesight.judge.local.MAX_REPLY_TOKENS", 8)
-    judge = open_judge(JudgeSettings(kind="local", model=str(chat_model)), WorldJudge())
+    judge = open_judge(JudgeSettings(kind="local", model=str(text_model)), WorldJudge())
     assert isinstance(judge, AskingJudge)
     assert recall(judge, "a dog runs") is None
     assert judge.tally == {"nonsense": 1}
 
 
-def test_a_local_model_that_makes_sense(monkeypatch: pytest.MonkeyPatch, chat_model: Path) -> None:
-    judge = open_judge(JudgeSettings(kind="local", model=str(chat_model)), WorldJudge())
+def test_a_local_model_that_makes_sense(monkeypatch: pytest.MonkeyPatch, text_model: Path) -> None:
+    judge = open_judge(JudgeSettings(kind="local", model=str(text_model)), WorldJudge())
     assert isinstance(judge, AskingJudge)
     batches: list[int] = []
 

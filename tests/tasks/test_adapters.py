@@ -53,29 +53,15 @@ def test_what_cannot_be_judged_is_not_zero() -> None:
     assert verl_reward()("x", gold, line) == {"score": 0.0, "unscored": 1.0, "format": 1.0}
 
 
-def test_trl_trains_with_them(tmp_path: Path) -> None:
+def test_trl_trains_with_them(text_model: Path, tmp_path: Path) -> None:
     from datasets import Dataset
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+    from transformers import AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
 
-    from timesight.policy.tiny import embedded_path
-
-    tokenizer = AutoTokenizer.from_pretrained(embedded_path())
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-    )
     prompts = ["".join(getattr(p, "text", "") for p in TASKS[s.task].prompt(s)) for s in SAMPLES]
     trainer = GRPOTrainer(
-        model=Qwen2ForCausalLM(config),
-        processing_class=tokenizer,
+        model=str(text_model),
+        processing_class=AutoTokenizer.from_pretrained(text_model),
         reward_funcs=trl_rewards(judge=WorldJudge()),
         train_dataset=Dataset.from_dict({"prompt": prompts, "sample": LINES}),
         args=GRPOConfig(

@@ -52,14 +52,13 @@ def show_preview(recipe: Any, out: Path, as_json: bool) -> None:
         print_json({"tasks": [asdict(task) | {"advice": task.advice()} for task in tasks]})
         return
     for task in tasks:
-        figures = {f"mean {part}": percent(mean) for part, mean in task.parts.items()}
-        figures["groups without spread"] = percent(task.no_spread_share)
-        figures["replies cut off"] = percent(task.truncated_share)
         title = f"{task.task}: {recipe.grpo.num_generations} replies to each of {task.num_prompts} prompts"
-        columns = {"percent": figures} | {
+        columns = {
             name: {f"mean {part}": percent(mean) for part, mean in parts.items()}
-            for name, parts in task.baselines.items()
+            for name, parts in {"percent": task.parts, **task.baselines}.items()
         }
+        columns["percent"]["groups without spread"] = percent(task.no_spread_share)
+        columns["percent"]["replies cut off"] = percent(task.truncated_share)
         OUT.print(metric_table(title, columns))
         for sentence in task.advice() or ["Groups differ and there is something to learn: ready to train."]:
             OUT.print(sentence)

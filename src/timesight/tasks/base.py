@@ -170,7 +170,7 @@ class Task(ABC, Generic[S, A]):
         raise NotImplementedError
 
     def _checked(self, parts: Rewards) -> Rewards:
-        if tuple(parts) != self.parts and set(parts) != set(self.parts):
+        if set(parts) != set(self.parts):
             raise InputError(f"task {self.name}: reward_parts gives {', '.join(parts)}; parts says {self.parts}")
         if not all(value is None or 0.0 <= value <= 1.0 for value in parts.values()):
             raise InputError(f"task {self.name}: reward_parts gives {dict(parts)}; rewards lie between 0 and 1")

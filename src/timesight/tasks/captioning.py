@@ -2,10 +2,10 @@
 
 Reply: ``<answer>…</answer>``, free text.
 Reward parts: ``format`` (equation 3) and ``event_recall`` (equation 6): the share of the reference's events that
-a judge finds in the caption. Captions are judged all together, so that a judge can work on many at once. Metrics,
-as DREAM-1K's: event_recall; event_precision, the share of the caption's own events that the reference entails;
-and their F1 of the means. All three are means over the subsets (``meta.subset``) of the means within them. An
-empty list of events scores 1. A caption that could not be judged is left out and counted, never 0.
+a judge finds in the caption. Captions are judged all together, so that a judge can work on many at once.
+Metrics, as DREAM-1K's: event_recall; event_precision, the share of the caption's own events that the reference
+entails; both as means over the subsets (``meta.subset``) of the means within them; and the F1 of these two means.
+An empty list of events scores 1. A caption that could not be judged is left out and counted, never 0.
 """
 
 from __future__ import annotations

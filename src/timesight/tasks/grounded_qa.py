@@ -3,8 +3,9 @@
 Reply: ``<answer>B</answer><glue>[(1.5, 4.0), (7.0, 9.0)]</glue>``, seconds from the start of the video.
 Reward parts: ``format`` (equation 3), ``iou`` of the two sets of spans (equation 4) and ``accuracy`` (equation 5).
 Metrics, official: as NExT-GQA's own script computes them, for one predicted span (the first): IoU and IoP, each the
-largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and Acc@GQA, right and IoP >=
-0.5. Metrics, paper: mIoU of the merged sets of spans, and accuracy.
+largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and Acc@GQA, which is right and
+IoP >= 0.5.
+Metrics, paper: mIoU of the merged sets of spans, and accuracy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from timesight.geometry import span_set_iou, temporal_iop, temporal_iou
-from timesight.tasks.base import PAPER, Graded, Task
+from timesight.tasks.base import OFFICIAL, PAPER, Graded, Task
 from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems
 from timesight.tasks.evidence import raw_spans, rounded_spans, span_problems, whole_videos
 from timesight.tasks.form import ReplyForm, Tag
@@ -45,7 +46,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     form = ReplyForm((Tag("answer", "LETTER"), Tag("glue", "[(START, END), ...]")))
     template = "{subtitles}{question}\n{options}\nGive the seconds that show it too. {form}"
     parts = ("iou", "accuracy")
-    metric_protocols = ("official", PAPER)
+    metric_protocols = (OFFICIAL, PAPER)
 
     def fields(self, sample: GroundedQaSample) -> dict[str, str]:
         """``question``, ``options`` and ``subtitles`` (empty without any)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from timesight.tasks import TASKS
@@ -38,6 +39,16 @@ def group_totals(
         known = [weights.get(name, 1.0) * value for name in counted if (value := parts.get(name)) is not None]
         totals.append(sum(known) if known and len(known) == len(counted) else math.nan)
     return totals
+
+
+def part_means(rows: Sequence[Rewards]) -> dict[str, float]:
+    """The mean of each reward part, over the replies for which it was judged."""
+    judged: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for name, value in row.items():
+            if value is not None:
+                judged[name].append(value)
+    return {name: sum(values) / len(values) for name, values in sorted(judged.items())}
 
 
 def required_parts(task: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from timesight.policy.encode import collate
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.tasks.own import own_tasks
+from timesight.tasks.scoring import part_means
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptDataset, PromptItem, make_schedule
 from timesight.train.recipe import GrpoRecipe
@@ -116,18 +117,11 @@ def _summary(task: str, rollouts: Sequence[Rollout]) -> TaskPreview:
     return TaskPreview(
         task=task,
         num_prompts=len(samples),
-        parts=_means(parts),
+        parts=part_means(parts),
         no_spread_share=sum(spread < NO_SPREAD for spread in spreads) / len(spreads),
         truncated_share=sum(truncated) / len(truncated),
         baselines={
-            name: _means(TASKS[task].rewards([TASKS[task].render(answer) for answer in answers], samples))
+            name: part_means(TASKS[task].rewards([TASKS[task].render(answer) for answer in answers], samples))
             for name, answers in TASKS[task].baselines(samples, [None] * len(samples)).items()
         },
     )
-
-
-def _means(rows: Sequence[Rewards]) -> dict[str, float]:
-    """The mean of each part, over the replies for which it was judged."""
-    names = sorted({name for row in rows for name, value in row.items() if value is not None})
-    values = {name: [value for row in rows if (value := row.get(name)) is not None] for name in names}
-    return {name: sum(mine) / len(mine) for name, mine in values.items()}

@@ -6,7 +6,7 @@ B prompts, G replies a prompt.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from timesight.policy.generate import Sampled, generate
 from timesight.policy.packing import Completions
 from timesight.policy.policy import Policy
 from timesight.policy.vision import VisionFeatures
-from timesight.tasks.scoring import group_totals, reply_rewards, required_parts
+from timesight.tasks.scoring import group_totals, part_means, reply_rewards, required_parts
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptItem
 from timesight.train.recipe import GrpoSettings
@@ -54,22 +54,22 @@ class Rollout:
         lengths = [len(ids) for ids in self.sampled.ids]
         spread = group_spread(self.rewards)
         return {
-            "reward": _mean(self.rewards.flatten().tolist()),
+            "reward": float(self.rewards.double().nanmean()),
             "reward_spread": float(spread.mean()),
             "no_spread_share": float((spread < NO_SPREAD).double().mean()),
             "unjudged_share": float((~self.rewards.isfinite()).double().mean()),
             "completion_tokens": sum(lengths) / len(lengths),
             "truncated_share": sum(self.sampled.truncated) / len(lengths),
-            **{f"reward/{task}/{part}": mean for task, part, mean in self.part_means()},
+            **self._part_means(),
         }
 
-    def part_means(self) -> Iterator[tuple[str, str, float]]:
-        """Task, part and mean of each reward part, over the replies for which it was judged."""
+    def _part_means(self) -> dict[str, float]:
         group = self.rewards.shape[1]
-        for task in sorted(set(self.tasks)):
-            mine = [parts for row, parts in enumerate(self.parts) if self.tasks[row // group] == task]
-            for name in sorted({name for parts in mine for name in parts}):
-                yield task, name, _mean([parts.get(name) for parts in mine])
+        rows_of: dict[str, list[Rewards]] = defaultdict(list)
+        for row, parts in enumerate(self.parts):
+            rows_of[self.items[row // group].sample.task].append(parts)
+        means = {task: part_means(rows) for task, rows in rows_of.items()}
+        return {f"reward/{task}/{part}": mean for task in means for part, mean in means[task].items()}
 
 
 def sample_groups(
@@ -103,8 +103,3 @@ def make_rollout(
         required = required_parts(item.sample.task)
         rewards[index] = torch.tensor(group_totals(mine, settings.reward_weights, required))
     return Rollout(items, sampled, Completions.of(sampled.ids, len(items), device), parts, rewards)
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    judged = [value for value in values if value is not None and math.isfinite(value)]
-    return sum(judged) / len(judged) if judged else math.nan
