@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesight.train.loss import grpo_loss, kl_estimate
-from timesight.train.recipe import GrpoSettings
+from timesight.train.loss import grpo_loss, kl_estimate, sft_loss
+from timesight.train.recipe import GrpoSettings, LossAverage
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo"]
 
@@ -201,3 +201,16 @@ def test_nothing_infinite_comes_out(
     assert logps.grad.isfinite().all()
     assert (logps.grad[mask == 0] == 0).all()
     assert math.isfinite(parts.kl)
+
+
+@pytest.mark.parametrize("average", ["token", "square", "reply"])
+@given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=5), seed=st.integers(0, 999))
+def test_sft_loss_weighs_tokens_by_the_length_of_their_reply(
+    average: LossAverage, lengths: list[int], seed: int
+) -> None:
+    logps = -torch.rand(len(lengths), 6, generator=torch.Generator().manual_seed(seed))
+    mask = (torch.arange(6) < torch.tensor(lengths)[:, None]).long()
+    weight = {"token": lambda n: 1.0, "square": lambda n: n**-0.5, "reply": lambda n: 1 / n}[average]
+    total = sum(weight(n) * -float(logps[r, c]) for r, n in enumerate(lengths) for c in range(n))
+    expected = total / sum(weight(n) * n for n in lengths if n) if any(lengths) else 0.0
+    assert float(sft_loss(logps, mask, average)) == pytest.approx(expected, abs=1e-5)

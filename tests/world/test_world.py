@@ -162,3 +162,19 @@ def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
         assert [TASKS[task].prompt(c) for c, _ in pairs] == [
             TASKS[task].prompt(b.model_copy(update={"video": c.video})) for c, b in pairs
         ]
+
+
+def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path: Path) -> None:
+    write_world(tmp_path / "plain", {"train": 30}, seed=4)
+    write_world(tmp_path / "named", {"train": 30}, seed=4, named_share=0.5)
+    plain, named = (read_jsonl(tmp_path / name / "train.jsonl") for name in ("plain", "named"))
+    changed = 0
+    for before, after in zip(plain, named, strict=True):
+        if before.task != "multiple_choice":
+            assert before.model_dump(exclude={"video"}) == after.model_dump(exclude={"video"})
+        elif (question := after.model_dump()["question"]) != before.model_dump()["question"]:
+            changed += 1
+            said = after.model_dump()["options"][after.model_dump()["answer"]]
+            assert question == f"Which option says {said}?"
+            assert TASKS["multiple_choice"].truth(before) == TASKS["multiple_choice"].truth(after)
+    assert 0.25 < changed / sum(s.task == "multiple_choice" for s in plain) < 0.75

@@ -1,4 +1,4 @@
-"""The objective as pure functions of tensors.
+"""The objectives as pure functions of tensors.
 
 B prompts, G completions a prompt, R = B · G completions, C padded completion length.
 """
@@ -10,9 +10,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from timesight.train.recipe import GrpoSettings
+from timesight.train.recipe import GrpoSettings, LossAverage
 
 MAX_LOG_RATIO = 20.0  # exp(20) ≈ 5e8: beyond it a ratio says nothing and only overflows
+
+
+LENGTH_EXPONENT: dict[LossAverage, float] = {"token": 0.0, "square": -0.5, "reply": -1.0}
+
+
+def sft_loss(logps: Tensor, mask: Tensor, average: LossAverage) -> Tensor:
+    """Cross-entropy of gold replies. ``logps``, ``mask``: (R, C); a token of a reply of n tokens weighs
+
+    ``token``   1, so that long replies lead
+    ``reply``   1 / n, so that each reply counts the same, and a token of a short one the more
+    ``square``  1 / √n, between the two: InternVL 2.5's square averaging
+    """
+    mask = mask.to(logps.dtype)
+    weight = mask * mask.sum(1, keepdim=True).clamp(min=1) ** LENGTH_EXPONENT[average]
+    return -(logps * weight).sum() / weight.sum().clamp(min=1e-9)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from timesight.world import QUESTIONS
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 VisionPart = Literal["tower", "merger"]
+LossAverage = Literal["token", "square", "reply"]
 
 
 class Settings(BaseModel):
@@ -50,6 +51,7 @@ class WorldSource(Settings):
     duration_s: tuple[float, float] = (3.0, 8.0)
     replaced: Share = 0.0
     shift_s: float = Field(default=0.0, ge=0)
+    named_share: Share = 0.0
 
     @field_validator("tasks")
     @classmethod
@@ -179,6 +181,7 @@ class SftRecipe(_Recipe):
     """
 
     kind: Literal["sft"]
+    loss_average: LossAverage = "token"
     think_share: Share = 0.0  # share of the samples asked in think mode
     think_first: Share = 0.0  # over this share of the steps, all of them are
     easy_first: Share = 0.0  # over this share of the steps, samples with longer and longer replies join in

@@ -118,6 +118,7 @@ def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = l
             duration_s=world.duration_s,
             tasks=world.tasks,
             corruption=Corruption(world.replaced, world.shift_s),
+            named_share=world.named_share,
             on_video=on_video,
         )
     return read_jsonl(file)

@@ -9,11 +9,15 @@ from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions
 from timesight.tasks import TASKS
 from timesight.train.dataset import PromptItem
+from timesight.train.loss import sft_loss
+from timesight.train.recipe import SftRecipe
 from timesight.train.trainer import PromptTrainer
 
 
 class SftTrainer(PromptTrainer):
-    """Cross-entropy of the gold reply, averaged over the tokens of the batch."""
+    """Cross-entropy of the gold replies of a batch, averaged as the recipe's ``loss_average`` says."""
+
+    recipe: SftRecipe
 
     def prompt_loss(self, items: list[PromptItem]) -> Tensor:
         """The loss of one batch."""
@@ -26,4 +30,4 @@ class SftTrainer(PromptTrainer):
         prompts = collate(policy, [item.encoded for item in items])
         completions = Completions.of(replies, len(items), policy.device)
         logps, _ = completion_logprobs(policy, prompts, completions, features=self.encode(prompts))
-        return -logps.sum() / completions.mask.sum()
+        return sft_loss(logps, completions.mask, self.recipe.loss_average)

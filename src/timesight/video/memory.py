@@ -8,7 +8,7 @@ from timesight.types import FrameRequest, Video
 from timesight.video.read import Frames, read
 from timesight.video.sample import FrameBudget
 
-DEFAULT_BYTES = 1 << 30
+DEFAULT_BYTES = 2 << 30
 
 
 class FrameMemory:

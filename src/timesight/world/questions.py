@@ -21,17 +21,23 @@ STILL_SHARE = 0.3  # of the shapes that stay where they are: repeating the first
 Fields = dict[str, Any]
 
 
-def samples_of(scene: Scene, video: Path, tasks: Sequence[str], corruption: Corruption) -> Iterator[Sample]:
+def samples_of(
+    scene: Scene, video: Path, tasks: Sequence[str], corruption: Corruption, named_share: float = 0.0
+) -> Iterator[Sample]:
     """The samples of ``tasks`` that ask about ``scene``, whose file is ``video``.
 
-    A scene that is shown badly is only asked about its quality. Each task draws on its own, so that the samples of
-    one do not depend on which others are asked for.
+    Of the multiple-choice questions, ``named_share`` name their answer and need no video: a model without any
+    schooling learns from them what a letter stands for. A scene shown badly is only asked about its quality.
+    Each task draws on its own, so that the samples of one do not depend on which others are asked for.
     """
+    naming = np.random.default_rng((*scene.seed, 4))
     for number, (task, ask) in enumerate(QUESTIONS.items()):
         if task not in tasks or (scene.defect and task != "quality_assessment"):
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
         for count, fields in enumerate(ask(scene, corruption, rng)):
+            if task == "multiple_choice" and naming.random() < named_share:
+                fields["question"] = f"Which option says {fields['options'][fields['answer']]}?"
             yield TASKS[task].Sample.model_validate(
                 {
                     "id": f"world/{scene.name}/{task}#{count}",

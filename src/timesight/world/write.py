@@ -28,13 +28,14 @@ def write_world(
     max_shapes: int = 2,
     tasks: Sequence[str] = tuple(QUESTIONS),
     corruption: Corruption | None = None,
+    named_share: float = 0.0,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:
     """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
 
-    ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly. The same
-    arguments give the same bytes of JSONL and the same frames. ``on_video`` is called once for each video
-    written.
+    ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly.
+    ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of JSONL and the
+    same frames. ``on_video`` is called once for each video written.
     """
     defects = "quality_assessment" in tasks
     make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes, defects=defects)
@@ -58,7 +59,9 @@ def write_world(
             lines = [
                 sample.model_dump_json(exclude_defaults=True)
                 for scene, path in zip(scenes, paths, strict=True)
-                for sample in samples_of(scene, path.relative_to(out), tasks, corruption or Corruption())
+                for sample in samples_of(
+                    scene, path.relative_to(out), tasks, corruption or Corruption(), named_share
+                )
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return files
