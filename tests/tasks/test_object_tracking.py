@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from timesight.data import read
-from timesight.data.got10k import read_predictions
+from timesight.data.sources.got10k import read_predictions
 from timesight.tasks import TASKS, Graded
 from timesight.tasks.object_tracking import ObjectTrackingSample
 from timesight.types import Box, FrameRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from timesight.data.source import make_sample
+from timesight.data.records import make_sample
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.types import Sample

@@ -39,7 +39,9 @@ class ChoiceSample(Sample):
     @field_validator("subtitles", mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        return ({"text": value},) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return ({"text": value},) if value.strip() else ()
+        return value
 
 
 def choice_fields(sample: ChoiceSample) -> dict[str, str]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timesight.data.source import Videos, make_sample, official_file, read_csv, read_json, split_name
+from timesight.data.records import make_sample
+from timesight.data.sources.files import Source, official_file, read_csv, read_json
+from timesight.data.videos import Videos
 from timesight.types import Sample
 
 OPTIONS = ("a0", "a1", "a2", "a3", "a4")
@@ -15,10 +17,9 @@ OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A grounded question a row; questions without evidence are kept, with a problem noted."""
-    name = split_name("nextgqa", split, {"val": "val", "test": "test"})
-    grounds = read_json(official_file(annotations, f"gsub_{name}.json"), dict)
+    grounds = read_json(official_file(annotations, f"gsub_{split}.json"), dict)
     samples = []
-    rows = read_csv(official_file(annotations, f"{name}.csv"), ("video_id", "qid", "question", "answer", *OPTIONS))
+    rows = read_csv(official_file(annotations, f"{split}.csv"), ("video_id", "qid", "question", "answer", *OPTIONS))
     for where, row in rows:
         video, options = row["video_id"], [row[option] for option in OPTIONS]
         ground = grounds.get(video, {})
@@ -44,3 +45,11 @@ def _index(answer: str, options: list[str]) -> int:
     if answer in options:
         return options.index(answer)
     return int(answer) if answer.isdigit() else len(options)
+
+
+SOURCE = Source(
+    task="grounded_qa",
+    splits={"val": "val", "test": "test"},
+    files="{split}.csv, gsub_{split}.json",
+    read=read,
+)

@@ -6,7 +6,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from timesight.data.source import Videos, make_sample, number, official_file, read_csv, read_lines, split_name
+from timesight.data.records import make_sample
+from timesight.data.sources.files import Source, number, official_file, read_csv, read_lines
+from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.types import Sample
 
@@ -15,14 +17,13 @@ LINE = re.compile(r"(?P<video>\S+) (?P<start>-?[\d.]+) (?P<end>-?[\d.]+)\s*##(?P
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A temporal grounding sample a line; reversed spans and ends past the duration are kept as they are."""
-    name = split_name("charades_sta", split, {"train": "train", "test": "test"})
     durations_s = {
         row["id"]: number(where, row["length"])
-        for where, row in read_csv(official_file(annotations, f"Charades_v1_{name}.csv"), ("id", "length"))
+        for where, row in read_csv(official_file(annotations, f"Charades_v1_{split}.csv"), ("id", "length"))
     }
     seen: Counter[str] = Counter()
     samples = []
-    for where, line in read_lines(official_file(annotations, f"charades_sta_{name}.txt")):
+    for where, line in read_lines(official_file(annotations, f"charades_sta_{split}.txt")):
         match = LINE.fullmatch(line.strip())
         if match is None:
             raise SampleError(f"{where}: is not VIDEO START END##QUERY")
@@ -40,3 +41,11 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
         )
         seen[video] += 1
     return samples
+
+
+SOURCE = Source(
+    task="temporal_grounding",
+    splits={"train": "train", "test": "test"},
+    files="charades_sta_{split}.txt, Charades_v1_{split}.csv",
+    read=read,
+)

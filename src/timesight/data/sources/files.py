@@ -1,42 +1,38 @@
-"""What the readers share: files under their official names, records with a place, and videos by id."""
+"""What the readers share: official files by name, their records with a place."""
 
 from __future__ import annotations
 
 import csv
-import difflib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
 from timesight.errors import InputError, SampleError
-from timesight.tasks import TASKS
 from timesight.types import Sample
 
 J = TypeVar("J")
 
 
-class Videos:
-    """Finds files by id under a root, whatever their extension and folder; without a root, looks for none."""
+@dataclass(frozen=True)
+class Source:
+    """A published source.
 
-    def __init__(self, root: Path | None) -> None:
-        if root is not None and not root.is_dir():
-            raise InputError(f"{root}: no such folder of videos")
-        self.root = root
-        self._by_id: dict[str, Path] = {}
-        for folder, folders, files in os.walk(root) if root is not None else ():
-            folders.sort()
-            for name in sorted(files):
-                self._by_id.setdefault(name, Path(folder, name))
-                self._by_id.setdefault(Path(name).stem, Path(folder, name))
+    ``splits`` maps our names of splits to its authors' own. ``files`` are the official files it is read from.
+    ``read`` takes the folder of annotations, the index of videos, the authors' name of a split, and options.
+    """
 
-    def path(self, name: str) -> Path:
-        """The file of the video ``name``, with or without its extension; if there is none, a path to nothing."""
-        found = self._by_id.get(name) or self._by_id.get(Path(name).stem)
-        return found or (self.root or Path()) / (name if Path(name).suffix else f"{name}.mp4")
+    task: str
+    splits: Mapping[str, str]
+    files: str
+    read: Callable[..., list[Sample]]
+
+    def split(self, name: str, split: str) -> str:
+        """What the authors of the source ``name`` call ``split``. Raises InputError for one it does not have."""
+        if split not in self.splits:
+            raise InputError(f"{name} has no split {split}: choose one of {', '.join(self.splits)}")
+        return self.splits[split]
 
 
 def official_file(folder: Path, *names: str) -> Path:
@@ -49,13 +45,6 @@ def official_file(folder: Path, *names: str) -> Path:
     raise SampleError(f"{folder}: has no {' or '.join(names)}; give the folder with the official files")
 
 
-def split_name(source: str, split: str, known: Mapping[str, str]) -> str:
-    """What ``source`` calls ``split``. Raises InputError for one it does not have."""
-    if split not in known:
-        raise InputError(f"{source} has no split {split}: choose one of {', '.join(known)}")
-    return known[split]
-
-
 def read_json(file: Path, kind: type[J]) -> J:
     """The content of a JSON file, which must be of ``kind``. Raises SampleError."""
     try:
@@ -65,6 +54,25 @@ def read_json(file: Path, kind: type[J]) -> J:
     if not isinstance(content, kind):
         raise SampleError(f"{file}: holds a {type(content).__name__} where a {kind.__name__} belongs")
     return content
+
+
+def read_records(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where and what: each record of a JSON list or a parquet table. Raises SampleError."""
+    rows = _parquet_rows(file) if file.suffix == ".parquet" else read_json(file, list)
+    for number, record in enumerate(rows):
+        yield f"{file} record {number}", record
+
+
+def _parquet_rows(file: Path) -> list[Mapping[str, Any]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise InputError(f"{file}: parquet files need pyarrow: pip install timesight[data]") from None
+    try:
+        rows: list[Mapping[str, Any]] = parquet.read_table(file).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise SampleError(f"{file}: is not a parquet file ({error})") from None
+    return rows
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
@@ -88,30 +96,6 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
                 yield f"{file} line {rows.line_num}", row
     except (UnicodeDecodeError, csv.Error) as error:
         raise SampleError(f"{file}: is not a CSV file ({error})") from None
-
-
-def make_sample(where: str, task: str, **fields: Any) -> Sample:
-    """A sample, with what is wrong with its truth noted. Raises SampleError for a record that is none."""
-    where = f"{where}, id {fields['id']}" if "id" in fields else where
-    try:
-        sample: Sample = TASKS[task].Sample.model_validate({"task": task, **fields})
-    except ValidationError as error:
-        raise SampleError(f"{where}: {_first_problem(error, TASKS[task].Sample)}") from None
-    known = dict.fromkeys((*sample.problems, *TASKS[task].problems(sample)))
-    return sample.model_copy(update={"problems": tuple(known)}) if known else sample
-
-
-def _first_problem(error: ValidationError, schema: type[Sample]) -> str:
-    # A misspelt key is two problems, one unknown key and one missing; the unknown one says more.
-    problems: list[Any] = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
-    problem = problems[0]
-    name = ".".join(str(step) for step in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, schema.model_fields, n=1)
-        return f"unknown key {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    if problem["type"] == "missing":
-        return f"key {name!r} is missing"
-    return f"{name}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def field(where: str, record: Any, name: str, kind: type[J] | None = None) -> Any:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timesight.data.source import Videos, field, make_sample, official_file, read_json, split_name
+from timesight.data.records import make_sample
+from timesight.data.sources.files import Source, field, official_file, read_json
+from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.types import Sample
-
-# Its test videos' annotations are not public; val_2 is what everybody tests on.
-SPLITS = {"train": "train", "val": "val_2", "test": "val_2"}
 
 
 def read(annotations: Path, videos: Videos, split: str, *, file: str | None = None) -> list[Sample]:
     """A temporal grounding sample a sentence; ``file`` such as ``val_1`` names another list."""
-    path = official_file(annotations, f"{file or split_name('activitynet_captions', split, SPLITS)}.json")
+    path = official_file(annotations, f"{file or split}.json")
     return grounding_samples("activitynet_captions", path, videos)
 
 
@@ -39,3 +38,12 @@ def grounding_samples(source: str, file: Path, videos: Videos) -> list[Sample]:
             for number, (span, sentence) in enumerate(zip(spans, sentences, strict=True))
         ]
     return samples
+
+
+SOURCE = Source(
+    task="temporal_grounding",
+    # Its test videos' annotations are not public; val_2 is what everybody tests on.
+    splits={"train": "train", "val": "val_2", "test": "val_2"},
+    files="{split}.json",
+    read=read,
+)

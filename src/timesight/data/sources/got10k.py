@@ -9,7 +9,9 @@ import configparser
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesight.data.source import Videos, make_sample, official_file, read_lines, split_name
+from timesight.data.records import make_sample
+from timesight.data.sources.files import Source, official_file, read_lines
+from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.geometry import clip_box
 from timesight.types import Box, Sample
@@ -23,7 +25,7 @@ def read(annotations: Path, videos: Videos, split: str, *, num_frames: int | Non
 
     Frames where the object is out of sight (``cover.label`` 0 or ``absence.label`` 1) are marked absent.
     """
-    root = annotations / split_name("got10k", split, {"train": "train", "val": "val"})
+    root = annotations / split
     return [
         _sequence(root / line.strip(), where, num_frames)
         for where, line in read_lines(official_file(root, "list.txt"))
@@ -98,3 +100,11 @@ def _box(row: list[float], width_px: float, height_px: float) -> Box:
     x, y, w, h = row
     right, bottom = x + max(0.0, w), y + max(0.0, h)
     return clip_box(x / width_px, y / height_px, right / width_px, bottom / height_px)
+
+
+SOURCE = Source(
+    task="object_tracking",
+    splits={"train": "train", "val": "val"},
+    files="{split}/list.txt and a folder a sequence",
+    read=read,
+)

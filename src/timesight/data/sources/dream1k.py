@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from timesight.data.source import Videos, field, make_sample, official_file, read_lines, split_name
+from timesight.data.records import make_sample
+from timesight.data.sources.files import Source, field, official_file, read_lines
+from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.types import Sample
 
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A captioning sample a line; ``meta.subset`` names its subset."""
-    split_name("dream1k", split, {"test": "test"})
     samples = []
     for where, line in read_lines(official_file(annotations, "DREAM-1k.jsonl")):
         try:
@@ -38,3 +39,6 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
             )
         )
     return samples
+
+
+SOURCE = Source(task="captioning", splits={"test": "test"}, files="DREAM-1k.jsonl", read=read)

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-from timesight.data.activitynet_captions import grounding_samples
-from timesight.data.source import Videos, field, make_sample, official_file, read_json, split_name
+from timesight.data.records import make_sample
+from timesight.data.sources.activitynet_captions import grounding_samples
+from timesight.data.sources.files import Source, field, official_file, read_records
+from timesight.data.videos import Videos
 from timesight.errors import InputError
 from timesight.types import Sample
 
-SOURCE = "videochat_r1"
+NAME = "videochat_r1"
 UNTIMED = "the file does not say at which times its boxes are"
 
 
 def read(annotations: Path, videos: Videos, split: str, *, part: str | None = None) -> list[Sample]:
     """Samples of every file that is there, or of the one named ``part``, such as ``nextgqa_val``."""
-    split_name(SOURCE, split, {"train": "train"})
     if part is not None and part not in PARTS:
-        raise InputError(f"{SOURCE} has no part {part}: choose one of {', '.join(PARTS)}")
+        raise InputError(f"{NAME} has no part {part}: choose one of {', '.join(PARTS)}")
     wanted = (part,) if part else PARTS
     official_file(annotations, *(f"{name}.json" for name in wanted))
     files = {name: annotations / f"{name}.json" for name in wanted if (annotations / f"{name}.json").is_file()}
@@ -34,17 +34,17 @@ def read(annotations: Path, videos: Videos, split: str, *, part: str | None = No
 
 
 def _charades(file: Path, videos: Videos) -> Iterator[Sample]:
-    yield from grounding_samples(SOURCE, file, videos)
+    yield from grounding_samples(NAME, file, videos)
 
 
 def _nextgqa(file: Path, videos: Videos) -> Iterator[Sample]:
-    for where, record in _records(file):
+    for where, record in read_records(file):
         options = [re.sub(r"^\([A-Z]\)\s*", "", str(option)) for option in field(where, record, "options", list)]
         answer = str(field(where, record, "answer")).strip("() ")
         yield make_sample(
             where,
             "grounded_qa",
-            id=f"{SOURCE}/{field(where, record, 'id')}",
+            id=f"{NAME}/{field(where, record, 'id')}",
             video=videos.path(field(where, record, "video", str)),
             question=field(where, record, "question"),
             options=options,
@@ -55,12 +55,12 @@ def _nextgqa(file: Path, videos: Videos) -> Iterator[Sample]:
 
 
 def _quality(file: Path, videos: Videos) -> Iterator[Sample]:
-    for where, record in _records(file):
+    for where, record in read_records(file):
         name = field(where, record, "video", str)
         yield make_sample(
             where,
             "quality_assessment",
-            id=f"{SOURCE}/{Path(name).stem}",
+            id=f"{NAME}/{Path(name).stem}",
             video=videos.path(name),
             label=field(where, record, "answer"),
         )
@@ -68,12 +68,12 @@ def _quality(file: Path, videos: Videos) -> Iterator[Sample]:
 
 def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
     seen: Counter[str] = Counter()
-    for where, record in _records(file):
+    for where, record in read_records(file):
         name, boxes = Path(field(where, record, "path", str)).name, field(where, record, "gt", list)
         yield make_sample(
             where,
             "object_tracking",
-            id=f"{SOURCE}/{name}" + (f"#{seen[name]}" if seen[name] else ""),
+            id=f"{NAME}/{name}" + (f"#{seen[name]}" if seen[name] else ""),
             video={"path": videos.path(name).with_suffix(""), "fps": 10},
             object=field(where, record, "object"),
             times_s=range(len(boxes)),
@@ -86,14 +86,16 @@ def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
         seen[name] += 1
 
 
-def _records(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, record in enumerate(read_json(file, list)):
-        yield f"{file} record {number}", record
-
-
 PARTS: dict[str, Callable[[Path, Videos], Iterator[Sample]]] = {
     "charades_train": _charades,
     "nextgqa_val": _nextgqa,
     "quality_100shot": _quality,
     "got_val": _tracking,
 }
+
+SOURCE = Source(
+    task="temporal_grounding, grounded_qa, object_tracking, quality_assessment",
+    splits={"train": "train"},
+    files=", ".join(f"{part}.json" for part in PARTS),
+    read=read,
+)

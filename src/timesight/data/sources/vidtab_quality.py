@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timesight.data.source import Videos, make_sample, official_file, read_lines, split_name
+from timesight.data.records import make_sample
+from timesight.data.sources.files import Source, official_file, read_lines
+from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.types import Sample
 
@@ -13,11 +15,8 @@ LABELS = {"0": "low quality", "1": "high quality"}
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A quality sample a line."""
-    file = official_file(
-        annotations, split_name("vidtab_quality", split, {"train": "train_100.txt", "test": "test.txt"})
-    )
     samples = []
-    for where, line in read_lines(file):
+    for where, line in read_lines(official_file(annotations, f"{split}.txt")):
         name, _, label = line.strip().rpartition(" ")
         if label not in LABELS or not name:
             raise SampleError(f"{where}: is not FILE LABEL, where the label is 0 (low) or 1 (high)")
@@ -31,3 +30,11 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
             )
         )
     return samples
+
+
+SOURCE = Source(
+    task="quality_assessment",
+    splits={"train": "train_100", "test": "test"},
+    files="{split}.txt",
+    read=read,
+)

@@ -1,0 +1,93 @@
+"""What multiple-choice benchmarks share: lettered options, and subtitles from their files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from timesight.data.sources.files import field, read_json
+from timesight.errors import InputError, SampleError
+
+LETTERED = re.compile(r"\(?[A-Z][.)]\s*")
+
+
+def plain_options(options: Iterable[object]) -> list[str]:
+    """``options`` without the letters some files write before them: ``A. text``, ``(A) text``."""
+    texts = [str(option) for option in options]
+    lettered = all(re.match(rf"\(?{chr(ord('A') + n)}[.)]", text) for n, text in enumerate(texts))
+    return [LETTERED.sub("", text, count=1) for text in texts] if lettered else texts
+
+
+def lettered_answer(answer: object, options: list[str]) -> int:
+    """The option that ``answer`` is, by its letter; one past the end where it is none of them."""
+    text = str(answer).strip(" ().").upper()
+    return ord(text) - ord("A") if len(text) == 1 and "A" <= text <= "Z" else len(options)
+
+
+def worded_answer(answer: object, options: list[str]) -> int:
+    """The option that ``answer`` is, by its text; one past the end where it is none of them."""
+    return options.index(str(answer)) if str(answer) in options else len(options)
+
+
+def subtitle_folder(annotations: Path, name: str) -> Path:
+    """The folder of subtitles beside the annotations. Raises InputError where it is missing."""
+    folder = annotations / name
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of subtitles; put it there, or read without subtitles=True")
+    return folder
+
+
+def srt_subtitles(file: Path) -> list[dict[str, Any]]:
+    """Subtitles of an .srt file; a video without a file has none. Raises SampleError."""
+    try:
+        import pysubs2
+    except ImportError:
+        raise InputError(f"{file}: .srt files need pysubs2: pip install timesight[data]") from None
+    if not file.is_file():
+        return []
+    try:
+        lines = pysubs2.load(str(file), encoding="utf-8", format_="srt")
+    except (pysubs2.Pysubs2Error, UnicodeDecodeError, ValueError) as error:
+        raise SampleError(f"{file}: is not an .srt file ({error})") from None
+    return [
+        {"text": " ".join(line.plaintext.split()), "start_s": line.start / 1000, "end_s": line.end / 1000}
+        for line in lines
+        if line.plaintext.strip()
+    ]
+
+
+def json_subtitles(file: Path, offset_s: float) -> list[dict[str, Any]]:
+    """Subtitles as LongVideoBench writes them, ``offset_s`` subtracted; a video without a file has none.
+
+    Items are ``{timestamp: [start, end], text}`` or ``{start, end, line}`` with clock times; what ends before the
+    video begins is left out. Raises SampleError.
+    """
+    if not file.is_file():
+        return []
+    subtitles = []
+    for index, item in enumerate(read_json(file, list)):
+        where = f"{file} item {index}"
+        if "line" in item:
+            start, end, text = field(where, item, "start"), field(where, item, "end"), item["line"]
+        else:
+            (start, end), text = field(where, item, "timestamp", list), field(where, item, "text")
+        start_s, end_s = seconds(where, start) - offset_s, seconds(where, end) - offset_s
+        if end_s > 0 and str(text).strip():
+            subtitles.append({"text": str(text).strip(), "start_s": max(0.0, start_s), "end_s": end_s})
+    return subtitles
+
+
+def seconds(where: str, value: object) -> float:
+    """``12.5``, ``"12.5"`` or ``"00:01:02.500"`` as seconds. Raises SampleError."""
+    try:
+        pieces = [float(piece) for piece in str(value).split(":")]
+    except ValueError:
+        pieces = []
+    if not 1 <= len(pieces) <= 3:
+        raise SampleError(f"{where}: {value!r} is not a time")
+    total_s = 0.0
+    for piece in pieces:
+        total_s = 60 * total_s + piece
+    return total_s

@@ -1,0 +1,44 @@
+"""LongVideoBench: ``lvb_val.json``, subtitles in ``subtitles/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timesight.data.records import make_sample
+from timesight.data.sources.choices import json_subtitles, subtitle_folder
+from timesight.data.sources.files import Source, field, official_file, read_records
+from timesight.data.videos import Videos
+from timesight.types import Sample
+
+ABOUT = ("duration_group", "question_category", "topic_category", "level")
+
+
+def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = False) -> list[Sample]:
+    """A multiple-choice sample a record; ``meta`` has what the authors break results down by.
+
+    ``subtitles`` puts those of each video into its prompts, with their times in the video.
+    """
+    folder = subtitle_folder(annotations, "subtitles") if subtitles else None
+    samples = []
+    for where, record in read_records(official_file(annotations, f"lvb_{split}.json")):
+        spoken = []
+        if folder:
+            offset_s = float(record.get("starting_timestamp_for_subtitles", 0))
+            spoken = json_subtitles(folder / field(where, record, "subtitle_path", str), offset_s)
+        samples.append(
+            make_sample(
+                where,
+                "multiple_choice",
+                id=f"longvideobench/{field(where, record, 'id')}",
+                video=videos.path(field(where, record, "video_path", str)),
+                question=field(where, record, "question"),
+                options=field(where, record, "candidates", list),
+                answer=field(where, record, "correct_choice"),
+                subtitles=spoken,
+                meta={"duration_s": field(where, record, "duration")} | {k: record.get(k, "") for k in ABOUT},
+            )
+        )
+    return samples
+
+
+SOURCE = Source(task="multiple_choice", splits={"val": "val"}, files="lvb_val.json, subtitles/*.json", read=read)

@@ -1,0 +1,85 @@
+"""MVBench: twenty JSON files of questions, one for each task, whose videos come from a dozen data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timesight.data.records import make_sample
+from timesight.data.sources.choices import worded_answer
+from timesight.data.sources.files import Source, field, official_file, read_records
+from timesight.data.videos import Videos
+from timesight.errors import InputError
+from timesight.types import Sample
+
+# Where the videos of each task lie in the official tree: some file names occur in more than one data set.
+FOLDERS = {
+    "action_sequence": "star",
+    "action_prediction": "star",
+    "action_antonym": "ssv2_video",
+    "fine_grained_action": "Moments_in_Time_Raw",
+    "unexpected_action": "FunQA_test",
+    "object_existence": "clevrer",
+    "object_interaction": "star",
+    "object_shuffle": "perception",
+    "moving_direction": "clevrer",
+    "action_localization": "sta",
+    "scene_transition": "scene_qa",
+    "action_count": "perception",
+    "moving_count": "clevrer",
+    "moving_attribute": "clevrer",
+    "state_change": "perception",
+    "fine_grained_pose": "nturgbd",
+    "character_order": "perception",
+    "egocentric_navigation": "vlnqa",
+    "episodic_reasoning": "tvqa",
+    "counterfactual_inference": "clevrer",
+}
+FRAMES_FPS = 3.0  # of the folders of pictures that episodic_reasoning asks about
+
+
+def read(annotations: Path, videos: Videos, split: str, *, task: str | None = None) -> list[Sample]:
+    """A multiple-choice sample a record, of every task whose file is there, or of ``task`` alone.
+
+    ``meta.task`` names the task. Records with a start and an end ask about that window only.
+    """
+    if task is not None and task not in FOLDERS:
+        raise InputError(f"mvbench has no task {task}: choose one of {', '.join(FOLDERS)}")
+    wanted = (task,) if task else tuple(FOLDERS)
+    official_file(annotations, *(f"{name}.json" for name in wanted))
+    return [
+        sample
+        for name in wanted
+        if (annotations / f"{name}.json").is_file()
+        for sample in _task(name, annotations / f"{name}.json", videos)
+    ]
+
+
+def _task(name: str, file: Path, videos: Videos) -> list[Sample]:
+    samples = []
+    for index, (where, record) in enumerate(read_records(file)):
+        options = [str(option) for option in field(where, record, "candidates", list)]
+        window = {"start_s": record["start"], "end_s": record["end"]} if "end" in record else {}
+        frames = {"fps": record.get("fps", FRAMES_FPS)} if name == "episodic_reasoning" else {}
+        samples.append(
+            make_sample(
+                where,
+                "multiple_choice",
+                id=f"mvbench/{name}#{index}",
+                video={"path": _path(videos, record, where, name), **window, **frames},
+                question=field(where, record, "question"),
+                options=options,
+                answer=worded_answer(field(where, record, "answer"), options),
+                subtitles=record.get("subtitle", ""),
+                meta={"task": name},
+            )
+        )
+    return samples
+
+
+def _path(videos: Videos, record: object, where: str, name: str) -> Path:
+    video = field(where, record, "video", str)
+    path = videos.path(video, within=FOLDERS[name])
+    return path.with_suffix("") if name == "episodic_reasoning" and path.suffix == ".mp4" else path
+
+
+SOURCE = Source(task="multiple_choice", splits={"test": "test"}, files="{task}.json for twenty tasks", read=read)
