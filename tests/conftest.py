@@ -20,6 +20,16 @@ def samples_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of the made world, of three seconds and 30 frames."""
+    from timesight.world import make_scene, write_video
+
+    file = tmp_path_factory.mktemp("video") / "v.mp4"
+    write_video(make_scene("v", (5, 1), duration_s=(3.0, 3.0)), file)
+    return file
+
+
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made world of 24 training and 12 held-out videos, asked when things happen."""
     from timesight.world import write_world

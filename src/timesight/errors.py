@@ -38,6 +38,9 @@ class VideoError(TimesightError):
         self.path = str(path)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
+        return VideoError, (self.path, self.reason)  # so that it passes from one process to another
+
 
 class TrainingError(TimesightError):
     """A training run cannot go on: the message says why and what to change."""

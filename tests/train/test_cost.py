@@ -7,7 +7,8 @@ import pytest
 from timesight.policy.load import load_policy
 from timesight.policy.outline import KNOWN, outline
 from timesight.train.cost import plan
-from timesight.train.recipe import GrpoRecipe, load_recipe
+from timesight.train.recipe import load_recipe
+from timesight.train.settings import GrpoRecipe
 
 SEVEN_B = "Qwen/Qwen2.5-VL-7B-Instruct"
 

@@ -18,10 +18,10 @@ from timesight.policy.policy import Policy
 from timesight.train import grpo as grpo_module
 from timesight.train import rollout as rollout_module
 from timesight.train import trainer as trainer_module
-from timesight.train.dataset import Turn, repeat_steps
 from timesight.train.preview import TaskPreview, preview
-from timesight.train.recipe import GrpoRecipe
 from timesight.train.run import run_recipe
+from timesight.train.schedule import Turn, repeat_steps
+from timesight.train.settings import GrpoRecipe
 from timesight.train.trainer import METRICS_FILE
 from timesight.train.validate import REWARD, validate
 from timesight.video import FrameBudget

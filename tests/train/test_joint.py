@@ -12,8 +12,8 @@ import timesight.train
 from timesight.errors import RecipeError, TrainingError
 from timesight.tasks import TASKS
 from timesight.train.preview import preview
-from timesight.train.recipe import GrpoRecipe
 from timesight.train.run import run_recipe
+from timesight.train.settings import GrpoRecipe
 
 DOWN = {"kind": "served", "model": "m", "base_url": "http://127.0.0.1:9/v1", "max_retries": 0}
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timesight.train.loss import grpo_loss, kl_estimate, sft_loss
-from timesight.train.recipe import GrpoSettings, LossAverage
+from timesight.train.settings import GrpoSettings, LossAverage
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo"]
 

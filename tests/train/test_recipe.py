@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from timesight.errors import RecipeError
-from timesight.train.recipe import GrpoRecipe, SftRecipe, dump_recipe, load_recipe, shipped
+from timesight.train.recipe import dump_recipe, load_recipe, shipped
+from timesight.train.settings import GrpoRecipe, SftRecipe
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -11,12 +11,14 @@ import torch
 from transformers import AutoModelForImageTextToText, TrainerCallback
 
 from timesight.data import read_jsonl
+from timesight.data.mixture import Mixture, Part
 from timesight.errors import InputError, TrainingError
 from timesight.policy.load import load_policy
 from timesight.tasks import TASKS
-from timesight.train.dataset import make_schedule
-from timesight.train.recipe import GrpoRecipe, SftRecipe
-from timesight.train.run import load_samples, run_recipe
+from timesight.train.run import run_recipe
+from timesight.train.samples import load_mixture
+from timesight.train.schedule import make_schedule
+from timesight.train.settings import CurriculumSettings, GrpoRecipe, SftRecipe
 from timesight.train.trainer import METRICS_FILE
 
 VIDEO = {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16}
@@ -243,18 +245,20 @@ def test_odd_samples_are_left_out_and_counted(world: Path, tmp_path: Path) -> No
 def test_a_recipe_can_bring_its_own_world(tmp_path: Path) -> None:
     recipe = SftRecipe.model_validate({"kind": "sft", "data": {"world": {"num_videos": 3, "replaced": 1.0}}})
     written: list[None] = []
-    samples = load_samples(recipe.data, tmp_path, lambda: written.append(None))
+    samples = load_mixture(recipe.data, tmp_path, lambda: written.append(None)).samples
     assert len(written) == 3
-    assert load_samples(recipe.data, tmp_path, lambda: written.append(None)) == samples
+    assert load_mixture(recipe.data, tmp_path, lambda: written.append(None)).samples == samples
     assert len(written) == 3
 
 
 def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> None:
     samples = read_jsonl(world / "train.jsonl")
-    shape: dict[str, Any] = {"think_share": 0.5, "easy_first": 0.5, "think_first": 0.1, "batch_size": 2}
-    one = make_schedule(samples, 200, seed=1, **shape)
-    assert one == make_schedule(samples, 200, seed=1, **shape)
-    assert one != make_schedule(samples, 200, seed=2, **shape)
+    mixture = Mixture([Part(samples)])
+    shape: dict[str, Any] = {"think_share": 0.5, "think_first": 0.1, "batch_size": 2}
+    shape["curriculum"] = CurriculumSettings(share=0.5)
+    one = make_schedule(mixture, 200, seed=1, **shape)
+    assert one == make_schedule(mixture, 200, seed=1, **shape)
+    assert one != make_schedule(mixture, 200, seed=2, **shape)
     lengths = [len(TASKS[samples[turn.sample].task].gold(samples[turn.sample], think=True)) for turn in one]
     assert max(lengths[:20]) < max(lengths[100:])
     assert all(turn.think for turn in one[:20])

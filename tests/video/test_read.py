@@ -14,7 +14,7 @@ from torchvision.transforms.functional import resize
 
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
-from timesight.video import FrameBudget, FrameMemory, probe, read
+from timesight.video import FrameBudget, probe, read
 
 BUDGET = FrameBudget(min_pixels=784, max_pixels=64 * 64)
 
@@ -95,17 +95,6 @@ def test_a_folder_of_frames_is_a_video(tmp_path: Path) -> None:
 def test_a_single_frame(tmp_path: Path) -> None:
     frames = read(Video(path=write(tmp_path / "v.mp4", [0.0])), BUDGET)
     assert len(frames.pixels) == 2
-
-
-def test_memory_reads_once_and_forgets_the_oldest(tmp_path: Path) -> None:
-    videos = [Video(path=write(tmp_path / f"{i}.mp4", [k / 10 for k in range(20)])) for i in range(3)]
-    size = read(videos[0], BUDGET).pixels.nbytes
-    memory = FrameMemory(BUDGET, 28, max_bytes=2 * size)
-    first = memory.read(videos[0])
-    assert memory.read(videos[0]) is first
-    memory.read(videos[1])
-    memory.read(videos[2])
-    assert memory.read(videos[0]) is not first
 
 
 def truncated(path: Path) -> Path:

@@ -16,6 +16,7 @@ from timesight.errors import TimesightError
 COMMANDS = {
     "demo": "Show the whole path: a made world, a tiny model, GRPO, a report.",
     "world": "Write a made world of videos with exact truth.",
+    "data": "List, build, check and convert data.",
     "sft": "Fine-tune a model on gold replies.",
     "train": "Fine-tune a model with GRPO.",
     "merge": "Merge an adapter into an ordinary model folder.",
@@ -48,11 +49,12 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 done, 2 bad input, 130 interrupted."""
+    """Run the command line: 0 done, 1 done and something was found, 2 bad input, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on CPUs it misses a kernel that nobody asked for
     try:
-        group(standalone_mode=False)
+        code = group(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

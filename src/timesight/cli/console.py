@@ -118,6 +118,16 @@ def figure_table(title: str, columns: str) -> Table:
     return table
 
 
+def text_table(title: str, num_columns: int) -> Table:
+    """A plain table of ``num_columns`` columns of text, without a head."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0)
+    )
+    for _ in range(num_columns):
+        table.add_column("", overflow="fold")
+    return table
+
+
 def metric_table(title: str, columns: dict[str, dict[str, str]]) -> Table:
     """Rows by metric, one column for each system; cells are ready to print."""
     table = Table(title=title, title_justify="left", title_style="bold")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -73,12 +72,17 @@ def command(
 
 
 def _count(settings: Any) -> int:
-    """Samples of the recipe's own file; a made world has about 3.5 questions a video."""
+    """Samples of an epoch, from the recipe's own files; a made world has about 3.5 questions a video."""
     from timesight.data import read_jsonl
 
-    if settings.data.world is not None:
-        return round(3.5 * int(settings.data.world.num_videos))
-    file = Path(settings.data.jsonl)
-    if not file.exists():
-        raise InputError(f"{file}: no such file; say with --samples how many samples there will be")
-    return len(read_jsonl(file))
+    total = 0.0
+    for source in settings.data.parts:
+        if source.world is not None:
+            count = round(3.5 * source.world.num_videos)
+        elif source.jsonl is not None and source.jsonl.exists():
+            count = len(read_jsonl(source.jsonl))
+        else:
+            missing = source.hub or source.jsonl
+            raise InputError(f"{missing}: no such file; say with --samples how many samples there will be")
+        total += source.weight * min(count, source.limit or count)
+    return round(total)

@@ -33,14 +33,15 @@ def recipe_options(function: F) -> F:
 
 def read_recipe(kind: str, recipe: str, overrides: tuple[str, ...], model: str | None, data: Path | None) -> Any:
     """The recipe with what the command line says in its place. Raises RecipeError for one of another kind."""
-    from timesight.train.recipe import DataSettings, load_recipe
+    from timesight.train.recipe import load_recipe
+    from timesight.train.settings import DataSettings
 
     settings = load_recipe(recipe, overrides)
     if settings.kind != kind:
         raise RecipeError(f"{recipe} is a {settings.kind} recipe: use timesight {COMMANDS[settings.kind]}")
     changes: dict[str, Any] = {} if model is None else {"model": model}
     if data is not None:
-        changes["data"] = DataSettings(jsonl=data)
+        changes["data"] = DataSettings(jsonl=data, curriculum=settings.data.curriculum)
     return settings.model_copy(update=changes)
 
 
@@ -87,10 +88,11 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
 def write_world_with_progress(recipe: Any, out: Path) -> None:
     """The recipe's made world, if it has one and it is not there yet."""
     from timesight.cli.console import progress
-    from timesight.train.run import WORLD_DIR, claim, load_samples
+    from timesight.train.run import claim
+    from timesight.train.samples import load_mixture, world_file
 
-    world = recipe.data.world
-    if world is not None and not (out / WORLD_DIR / f"{world.split}.jsonl").exists():
+    world = recipe.data.made_world
+    if world is not None and not world_file(world, out).exists():
         claim(recipe, out)
         with progress("made world", world.num_videos) as advance:
-            load_samples(recipe.data, out, advance)
+            load_mixture(recipe.data, out, advance)

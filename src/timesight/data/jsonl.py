@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from timesight.data.records import make_sample
@@ -56,3 +57,17 @@ def parse_line(line: str, where: str, root: Path) -> Sample:
         raise SampleError(f"{where}, id {record.get('id')}: task {task!r} is not one of {', '.join(TASKS)}")
     sample = make_sample(where, task, **record)
     return sample.model_copy(update={"video": sample.video.model_copy(update={"path": root / sample.video.path})})
+
+
+def write_jsonl(path: Path, samples: Iterable[Sample]) -> None:
+    """Write ``samples`` as ``read_jsonl`` reads them; the file appears only once it is whole.
+
+    Video paths become absolute, so that they hold wherever the file is moved.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    with unfinished.open("w", encoding="utf-8") as lines:
+        for sample in samples:
+            video = sample.video.model_copy(update={"path": sample.video.path.absolute()})
+            lines.write(sample.model_copy(update={"video": video}).model_dump_json(exclude_defaults=True) + "\n")
+    unfinished.replace(path)

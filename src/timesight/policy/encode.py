@@ -14,8 +14,8 @@ from torch import Tensor
 
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
-from timesight.types import Part, Sample, TextPart, VideoPart
-from timesight.video import FrameMemory, Frames
+from timesight.types import FrameRequest, Part, Sample, TextPart, Video, VideoPart
+from timesight.video import FrameReader, Frames
 
 TICKS_PER_SECOND = 1000  # times reach the processor as frame numbers at this rate, true to a millisecond
 
@@ -52,13 +52,16 @@ class PromptBatch:
         return self.position_ids.amax(dim=(0, 2)) + 1
 
 
-def encode_sample(policy: Policy, sample: Sample, think: bool, memory: FrameMemory) -> EncodedPrompt:
+def encode_sample(policy: Policy, sample: Sample, think: bool, reader: FrameReader) -> EncodedPrompt:
     """The prompt of ``sample`` with its frames. Raises VideoError."""
+    frames = [reader.read(video, request) for video, request in wanted_frames(sample, think)]
+    return encode_prompt(policy, TASKS[sample.task].prompt(sample, think), frames)
+
+
+def wanted_frames(sample: Sample, think: bool) -> list[tuple[Video, FrameRequest | None]]:
+    """What has to be read of which videos to encode ``sample``."""
     task = TASKS[sample.task]
-    parts = task.prompt(sample, think)
-    request = task.frames(sample)
-    frames = [memory.read(part.video, request) for part in parts if isinstance(part, VideoPart)]
-    return encode_prompt(policy, parts, frames)
+    return [(part.video, task.frames(sample)) for part in task.prompt(sample, think) if isinstance(part, VideoPart)]
 
 
 def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames]) -> EncodedPrompt:

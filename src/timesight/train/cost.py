@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from timesight.policy.outline import Outline
-from timesight.train.recipe import GrpoRecipe, SftRecipe
+from timesight.train.settings import GrpoRecipe, SftRecipe
 from timesight.train.trainer import num_steps
 
 FLOAT32, BFLOAT16, FOUR_BIT = 4.0, 2.0, 0.52  # bytes a weight; NF4 with doubly quantised scales

@@ -32,8 +32,8 @@ from timesight.tasks import TASKS
 from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem
 from timesight.train.loss import grpo_loss
-from timesight.train.recipe import GrpoRecipe
 from timesight.train.rollout import Rollout, make_rollout, sample_groups
+from timesight.train.settings import GrpoRecipe
 from timesight.train.trainer import PromptTrainer
 from timesight.types import Judge, Sample
 

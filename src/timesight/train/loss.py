@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from timesight.train.recipe import GrpoSettings, LossAverage
+from timesight.train.settings import GrpoSettings, LossAverage
 
 MAX_LOG_RATIO = 20.0  # exp(20) ≈ 5e8: beyond it a ratio says nothing and only overflows
 

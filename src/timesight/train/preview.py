@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from timesight.errors import SampleError
 from timesight.policy.encode import collate
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.tasks.own import own_tasks
 from timesight.tasks.scoring import part_means
 from timesight.train.advantages import group_spread
-from timesight.train.dataset import PromptDataset, PromptItem, make_schedule
-from timesight.train.recipe import GrpoRecipe
+from timesight.train.dataset import PromptDataset, PromptItem
 from timesight.train.rollout import NO_SPREAD, Rollout, make_rollout, sample_groups
-from timesight.train.run import judge_for, load_model, load_samples
+from timesight.train.run import judge_for, load_model
+from timesight.train.samples import load_mixture
+from timesight.train.schedule import make_schedule
+from timesight.train.settings import GrpoRecipe
 from timesight.types import Judge, Rewards, Sample
+from timesight.video import FrameReader
 
 NUM_PROMPTS = 50
 RARELY, MOSTLY, NEARLY_ALWAYS = 0.1, 0.5, 0.95
@@ -73,20 +75,19 @@ def preview(
 def _preview(
     recipe: GrpoRecipe, out: Path, num_prompts: int, on_prompts: Callable[[int], None]
 ) -> list[TaskPreview]:
-    samples = [sample for sample in load_samples(recipe.data, out) if not sample.problems]
-    if not samples:
-        raise SampleError("none of the samples has truth that can be trained on")
-    judge = judge_for(recipe, samples, out)
-    policy = load_model(recipe, out, samples)
-    schedule = make_schedule(samples, num_prompts, seed=recipe.seed, think_share=float(recipe.think))
-    dataset = PromptDataset(policy, samples, schedule, recipe.video)
-    rollouts = []
-    for first in range(0, len(dataset), recipe.train.batch_size):
-        items = [dataset[index] for index in range(first, min(first + recipe.train.batch_size, len(dataset)))]
-        readable = [item for item in items if isinstance(item, PromptItem)]
-        if readable:
-            rollouts.append(_roll_out(policy, readable, recipe, judge))
-        on_prompts(len(items))
+    mixture = load_mixture(recipe.data, out).usable(recipe.seed)
+    judge = judge_for(recipe, mixture.samples, out)
+    policy = load_model(recipe, out, mixture.samples)
+    schedule = make_schedule(mixture, num_prompts, seed=recipe.seed, think_share=float(recipe.think))
+    batch_size, rollouts = recipe.train.batch_size, []
+    with FrameReader(recipe.video, policy.factor, recipe.reading) as reader:
+        dataset = PromptDataset(policy, mixture.samples, schedule, reader, batch_size)
+        for first in range(0, len(dataset), batch_size):
+            items = [dataset[index] for index in range(first, min(first + batch_size, len(dataset)))]
+            readable = [item for item in items if isinstance(item, PromptItem)]
+            if readable:
+                rollouts.append(_roll_out(policy, readable, recipe, judge))
+            on_prompts(len(items))
     return summarize(rollouts)
 
 

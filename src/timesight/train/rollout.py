@@ -20,7 +20,7 @@ from timesight.policy.vision import VisionFeatures
 from timesight.tasks.scoring import group_totals, part_means, reply_rewards, required_parts
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptItem
-from timesight.train.recipe import GrpoSettings
+from timesight.train.settings import GrpoSettings
 from timesight.types import Judge, Rewards
 
 NO_SPREAD = 1e-6  # a group whose rewards differ by less teaches nothing

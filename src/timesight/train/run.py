@@ -8,15 +8,14 @@ newest checkpoint.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
-from timesight.data import read_jsonl
-from timesight.errors import InputError, RecipeError, SampleError
+from timesight.data.mixture import Mixture
+from timesight.errors import InputError, RecipeError
 from timesight.judge import open_judge
 from timesight.policy.adapter import add_adapter
 from timesight.policy.load import load_policy
@@ -24,16 +23,19 @@ from timesight.policy.policy import Policy
 from timesight.policy.tiny import create
 from timesight.tasks import TASKS
 from timesight.tasks.own import own_tasks
-from timesight.train.dataset import PromptDataset, make_schedule, repeat_steps
+from timesight.train.dataset import PromptDataset
 from timesight.train.grpo import GrpoTrainer
-from timesight.train.recipe import DataSettings, GrpoRecipe, SftRecipe, ValidationSettings, dump_recipe
+from timesight.train.recipe import dump_recipe
+from timesight.train.samples import WORLD_DIR, load_mixture, load_validation
+from timesight.train.schedule import make_schedule, repeat_steps
+from timesight.train.settings import GrpoRecipe, SftRecipe
 from timesight.train.sft import SftTrainer
 from timesight.train.trainer import METRICS_FILE, PromptTrainer, num_steps, this_process
 from timesight.types import Judge, Sample
-from timesight.world import Corruption, WorldJudge, write_world
+from timesight.video import FrameReader
+from timesight.world import WorldJudge
 
 RECIPE_FILE = "recipe.yaml"
-WORLD_DIR = "world"
 NEW = "new:"
 
 
@@ -63,27 +65,26 @@ def run_recipe(
 def _run(recipe: SftRecipe | GrpoRecipe, out: Path, callbacks: Sequence[TrainerCallback]) -> RunResult:
     with this_process().main_process_first():
         claim(recipe, out)
-        samples = load_samples(recipe.data, out)
-    judge = judge_for(recipe, samples, out)
+        everything = load_mixture(recipe.data, out)
+    mixture = everything.usable(recipe.seed)
+    judge = judge_for(recipe, mixture.samples, out)
     set_seed(recipe.seed)
-    usable = [sample for sample in samples if not sample.problems]
-    if not usable:
-        raise SampleError(f"none of the {len(samples)} samples has truth that can be trained on")
-    policy = load_model(recipe, out, usable)
+    policy = load_model(recipe, out, mixture.samples)
     policy.freeze(*recipe.train.freeze)
     lora = recipe.train.lora
     if lora is not None:
         add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
-    trainer = _trainer(recipe, out, policy, usable, callbacks, judge)
-    set_seed(recipe.seed + this_process().process_index)  # each process samples replies of its own
-    checkpoint = trainer.train_or_resume()
+    with FrameReader(recipe.video, policy.factor, recipe.reading) as reader:
+        trainer = _trainer(recipe, out, policy, mixture, reader, callbacks, judge)
+        set_seed(recipe.seed + this_process().process_index)  # each process samples replies of its own
+        checkpoint = trainer.train_or_resume()
     best = trainer.state.best_model_checkpoint
     return RunResult(
         checkpoint,
         best=None if best is None else Path(best),
         num_steps=trainer.args.max_steps,
-        num_samples=len(usable),
-        num_problems=len(samples) - len(usable),
+        num_samples=len(mixture.samples),
+        num_problems=everything.num_problems,
         num_quarantined=len(trainer.quarantine),
     )
 
@@ -97,42 +98,6 @@ def judge_for(recipe: SftRecipe | GrpoRecipe, samples: Sequence[Sample], out: Pa
             "judge: {kind: served, model: NAME, base_url: URL}, or {kind: world} for the made world"
         )
     return open_judge(recipe.judge if asked else None, WorldJudge(), out)
-
-
-def load_samples(data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None) -> list[Sample]:
-    """The samples of a recipe; a made world is written to ``out`` unless it is there already.
-
-    ``on_video`` is called for each video that is written.
-    """
-    if data.jsonl is not None:
-        return read_jsonl(data.jsonl)
-    assert data.world is not None  # DataSettings allows exactly one source
-    world = data.world
-    root = out / WORLD_DIR
-    file = root / f"{world.split}.jsonl"
-    if not file.exists():
-        write_world(
-            root,
-            {world.split: world.num_videos},
-            seed=world.seed,
-            duration_s=world.duration_s,
-            tasks=world.tasks,
-            corruption=Corruption(world.replaced, world.shift_s),
-            named_share=world.named_share,
-            on_video=on_video,
-        )
-    return read_jsonl(file)
-
-
-def load_validation(settings: ValidationSettings | None) -> list[Sample]:
-    """The samples to validate on: those with usable truth, evenly thinned to the number asked for."""
-    if settings is None:
-        return []
-    samples = [sample for sample in read_jsonl(settings.jsonl) if not sample.problems]
-    if not samples:
-        raise SampleError(f"{settings.jsonl}: none of the samples can be scored, so validation.jsonl says nothing")
-    step = max(1, len(samples) // settings.num_samples)
-    return samples[::step][: settings.num_samples]
 
 
 def claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
@@ -172,26 +137,29 @@ def _trainer(
     recipe: SftRecipe | GrpoRecipe,
     out: Path,
     policy: Policy,
-    samples: list[Sample],
+    mixture: Mixture,
+    reader: FrameReader,
     callbacks: Sequence[TrainerCallback],
     judge: Judge | None,
 ) -> PromptTrainer:
-    steps = num_steps(recipe, len(samples), this_process().num_processes)
+    num_processes = this_process().num_processes
+    steps = num_steps(recipe, mixture.epoch_length, num_processes)
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_steps": steps})})
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
-    per_step = recipe.train.batch_size * recipe.train.accumulation * this_process().num_processes
+    per_step = recipe.train.batch_size * recipe.train.accumulation * num_processes
     num_fresh = math.ceil(steps / num_iterations) * per_step
-    schedule = make_schedule(samples, num_fresh, seed=recipe.seed, **_order(recipe))
+    schedule = make_schedule(
+        mixture,
+        num_fresh,
+        seed=recipe.seed,
+        think_share=recipe.think_share if isinstance(recipe, SftRecipe) else float(recipe.think),
+        think_first=recipe.think_first if isinstance(recipe, SftRecipe) else 0.0,
+        curriculum=recipe.data.curriculum,
+        batch_size=recipe.train.batch_size,
+    )
     schedule = repeat_steps(schedule, per_step, num_iterations)[: steps * per_step]
-    dataset = PromptDataset(policy, samples, schedule, recipe.video)
+    dataset = PromptDataset(policy, mixture.samples, schedule, reader, recipe.train.batch_size, num_processes)
     validation = load_validation(recipe.validation)
     if isinstance(recipe, GrpoRecipe):
         return GrpoTrainer(policy, recipe, out, dataset, validation, callbacks, judge)
     return SftTrainer(policy, recipe, out, dataset, validation, callbacks, judge)
-
-
-def _order(recipe: SftRecipe | GrpoRecipe) -> dict[str, Any]:
-    if isinstance(recipe, GrpoRecipe):
-        return {"think_share": float(recipe.think)}
-    shares = {name: getattr(recipe, name) for name in ("think_share", "think_first", "easy_first")}
-    return shares | {"batch_size": recipe.train.batch_size}

@@ -10,7 +10,7 @@ from timesight.policy.packing import Completions
 from timesight.tasks import TASKS
 from timesight.train.dataset import PromptItem
 from timesight.train.loss import sft_loss
-from timesight.train.recipe import SftRecipe
+from timesight.train.settings import SftRecipe
 from timesight.train.trainer import PromptTrainer
 
 

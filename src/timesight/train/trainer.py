@@ -29,7 +29,7 @@ from timesight.policy.packing import whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.vision import FeatureStore, VisionFeatures, encode_vision
 from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
-from timesight.train.recipe import GrpoRecipe, SftRecipe
+from timesight.train.settings import GrpoRecipe, SftRecipe
 from timesight.train.validate import REWARD, validate
 from timesight.types import Judge, Sample
 from timesight.video import Quarantine

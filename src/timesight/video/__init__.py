@@ -1,16 +1,17 @@
 """Video files to frames: ``probe`` what a file is, ``sample`` which moments to look at, ``read`` those frames."""
 
-from timesight.video.memory import FrameMemory
 from timesight.video.probe import VideoInfo, probe
 from timesight.video.quarantine import Quarantine
 from timesight.video.read import Frames, read
+from timesight.video.reader import FrameReader, ReadingSettings
 from timesight.video.sample import FrameBudget, choose_times, count_frames, fit_size
 
 __all__ = [
     "FrameBudget",
-    "FrameMemory",
+    "FrameReader",
     "Frames",
     "Quarantine",
+    "ReadingSettings",
     "VideoInfo",
     "choose_times",
     "count_frames",

@@ -49,7 +49,7 @@ class VideoInfo:
 def probe(video: Video) -> VideoInfo:
     """Size and timing of ``video``. Raises VideoError with the file and the reason."""
     path = video.path
-    if path.is_dir():
+    if is_folder(path):
         return _probe_folder(path, video.fps)
     require_file(path)
     with open_container(path) as container:
@@ -57,11 +57,22 @@ def probe(video: Video) -> VideoInfo:
 
 
 def require_file(path: Path) -> None:
-    """Raise VideoError unless ``path`` is a regular file (a pipe would block for ever)."""
-    if not path.exists():
-        raise VideoError(path, "no such file")
-    if not path.is_file():
-        raise VideoError(path, "is not a regular file")
+    """Raise VideoError unless ``path`` is a regular file (a pipe would block for ever) that may be read."""
+    try:
+        if not path.exists():
+            raise VideoError(path, "no such file")
+        if not path.is_file():
+            raise VideoError(path, "is not a regular file")
+    except OSError as error:  # a folder above it is closed to us
+        raise VideoError(path, f"cannot be read ({_reason(error)})") from None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder of frames. Raises VideoError where that cannot be seen."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise VideoError(path, f"cannot be read ({_reason(error)})") from None
 
 
 class open_container:  # noqa: N801 - reads as a verb where it is used
@@ -131,7 +142,10 @@ def shown_size(container: av.container.InputContainer, stream: VideoStream, path
 def _probe_folder(path: Path, fps: float | None) -> VideoInfo:
     if fps is None:
         raise VideoError(path, 'is a folder of frames: say its "fps" in the sample')
-    frames = sorted((p for p in path.iterdir() if p.suffix.lower() in FRAME_SUFFIXES), key=_natural)
+    try:
+        frames = sorted((p for p in path.iterdir() if p.suffix.lower() in FRAME_SUFFIXES), key=_natural)
+    except OSError as error:
+        raise VideoError(path, f"cannot be read ({_reason(error)})") from None
     if not frames:
         raise VideoError(path, f"holds no frames ({', '.join(sorted(FRAME_SUFFIXES))})")
     try:

@@ -19,6 +19,7 @@ from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
 from timesight.video.probe import (
     VideoInfo,
+    is_folder,
     open_container,
     probe,
     probe_container,
@@ -60,7 +61,7 @@ def read(
 ) -> Frames:
     """Read ``video`` within ``budget``; ``factor`` as in ``fit_size``. Raises VideoError with file and reason."""
     budget = budget or FrameBudget()
-    if video.path.is_dir():
+    if is_folder(video.path):
         info = probe(video)
         wanted, size = _plan(info, video, budget, request, factor)
         pixels = _read_pictures(info.frame_paths, wanted, size)

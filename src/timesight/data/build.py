@@ -1,0 +1,121 @@
+"""VideoChat-R1-18k: the paper's training data, built from whatever of its sources is on disk.
+
+``joint.jsonl`` holds temporal grounding, tracking and grounded questions; ``captions.jsonl`` and ``quality.jsonl``
+are trained on alone, as in the paper.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from timesight.data.jsonl import write_jsonl
+from timesight.data.sources import read_indexed
+from timesight.data.videos import Videos
+from timesight.errors import InputError
+from timesight.types import Sample
+
+Queries = Literal["one-per-video", "all"]
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """One source of the set: which split, how many samples the paper counts, into which file they go."""
+
+    split: str
+    paper_count: int
+    file: str
+
+
+VIDEOCHAT_R1_18K: dict[str, Ingredient] = {
+    "charades_sta": Ingredient("train", 5338, "joint"),
+    "got10k": Ingredient("train", 9335, "joint"),
+    "nextgqa": Ingredient("val", 3358, "joint"),
+    "fiber": Ingredient("train", 1000, "captions"),
+    "vidtab_quality": Ingredient("train", 200, "quality"),
+}
+
+
+@dataclass
+class Built:
+    """What became of one source: samples written, and why they are not as many as the paper's."""
+
+    source: str
+    paper_count: int
+    count: int = 0
+    file: Path | None = None
+    reasons: list[str] = field(default_factory=list)
+
+
+def build(
+    annotations: Mapping[str, Path],
+    videos: Mapping[str, Path],
+    out: Path,
+    *,
+    queries: Queries = "one-per-video",
+    seed: int = 0,
+) -> list[Built]:
+    """Write the set to the folder ``out`` from the folders of ``annotations`` and ``videos`` of each source.
+
+    A source without annotations is left out and told. ``queries`` says how many of a video's queries are taken;
+    the paper's count of Charades-STA is that of its videos. Samples whose truth cannot be used, or whose video is
+    not found, are left out and counted. Raises InputError where there is no source at all.
+    """
+    if unknown := sorted({*annotations, *videos} - VIDEOCHAT_R1_18K.keys()):
+        raise InputError(f"{unknown[0]} is no source of this set; it is made of {', '.join(VIDEOCHAT_R1_18K)}")
+    if not annotations:
+        raise InputError("no source found: give a folder with one folder a source, such as charades_sta/")
+    results: list[Built] = []
+    files: dict[Path, list[Sample]] = defaultdict(list)
+    for name, ingredient in VIDEOCHAT_R1_18K.items():
+        built = Built(name, ingredient.paper_count)
+        results.append(built)
+        if name not in annotations:
+            built.reasons.append("not found")
+            continue
+        samples = _usable(name, ingredient, annotations[name], videos.get(name), built)
+        if name == "charades_sta" and queries == "one-per-video":
+            samples = one_per_video(samples, seed)
+        built.count = len(samples)
+        built.file = out / f"{ingredient.file}.jsonl"
+        files[built.file] += samples
+        if name == "charades_sta" and queries == "all":
+            built.reasons.append("all queries; the paper counts videos")
+        if not built.reasons and built.count != built.paper_count:
+            built.reasons.append(f"the annotations hold {built.count}")
+    for file, samples in files.items():
+        write_jsonl(file, samples)
+    return results
+
+
+def one_per_video(samples: Sequence[Sample], seed: int) -> list[Sample]:
+    """One sample of each video, drawn at random; what is drawn for one does not depend on the others."""
+    by_video: dict[Path, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_video[sample.video.path].append(sample)
+    return [
+        mine[int(np.random.default_rng((seed, *path.name.encode())).integers(len(mine)))]
+        for path, mine in by_video.items()
+    ]
+
+
+def _usable(
+    name: str, ingredient: Ingredient, annotations: Path, videos: Path | None, built: Built
+) -> list[Sample]:
+    """The samples that can be trained on; why others are left out goes to ``built``."""
+    index = Videos(videos)
+    samples = read_indexed(name, annotations, index, ingredient.split)
+    there = [sample for sample in samples if sample.video.path.exists()]
+    if missing := len({s.video.path for s in samples} - {s.video.path for s in there}):
+        built.reasons.append(f"{missing} videos not found")
+    if index.ambiguous:
+        built.reasons.append(f"{len(set(index.ambiguous))} videos found more than once")
+    usable = [sample for sample in there if not sample.problems]
+    if len(usable) < len(there):
+        built.reasons.append(f"{len(there) - len(usable)} with unusable truth")
+    return usable

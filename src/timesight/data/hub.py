@@ -1,0 +1,77 @@
+"""Samples from a data set of the hub, or from a folder that ``datasets`` saved.
+
+Columns are the fields of samples; where ``id`` is missing, rows are numbered. ``video`` is a path, counted from the
+folder if there is one, or the file itself, which is written out: decoding is our reader's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from timesight.data.records import make_sample
+from timesight.errors import InputError, SampleError
+from timesight.tasks import TASKS
+from timesight.types import Sample
+
+
+def read_hub(name: str, split: str, files: Path) -> list[Sample]:
+    """The samples of ``split`` of the data set ``name``; videos that it holds itself are written to ``files``.
+
+    Raises InputError where it cannot be loaded, SampleError for a row that is not a sample.
+    """
+    rows = _load(name, split)
+    videos = [key for key, feature in rows.features.items() if type(feature).__name__ == "Video"]
+    for key in videos:
+        rows = rows.cast_column(key, type(rows.features[key])(decode=False))
+    root = Path(name) if Path(name).is_dir() else Path()
+    samples = []
+    for number, row in enumerate(rows):
+        record = {key: value for key, value in row.items() if value is not None}
+        where = f"{name} {split} row {number}"
+        task = str(record.pop("task", None))
+        if task not in TASKS:
+            raise SampleError(f"{where}: task {task!r} is not one of {', '.join(TASKS)}")
+        record.setdefault("id", f"{Path(name).name}/{split}-{number}")
+        record["video"] = _video(record.get("video"), where, root, files)
+        samples.append(make_sample(where, task, **record))
+    if not samples:
+        raise SampleError(f"{name} {split}: holds no samples")
+    return samples
+
+
+def _load(name: str, split: str) -> Any:
+    try:
+        from datasets import DatasetDict, load_dataset, load_from_disk
+        from datasets.exceptions import DatasetsError
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError:
+        raise InputError(f"{name}: data sets of the hub need datasets: pip install timesight[data]") from None
+    try:
+        saved = (Path(name) / "dataset_dict.json").exists() or (Path(name) / "state.json").exists()
+        loaded = load_from_disk(name) if saved else load_dataset(name, split=split)
+        return loaded[split] if isinstance(loaded, DatasetDict) else loaded
+    except KeyError:
+        raise InputError(f"{name}: has no split {split}; it has {', '.join(loaded)}") from None
+    except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
+        raise InputError(f"{name}: cannot be loaded ({str(error).splitlines()[0]})") from None
+
+
+def _video(value: Any, where: str, root: Path, files: Path) -> Any:
+    """The file of a row's video, written to ``files`` where the row holds its content."""
+    if isinstance(value, str):
+        return root / value
+    if not isinstance(value, dict):
+        raise SampleError(f"{where}: key 'video' is missing")
+    if value.get("bytes") is None:  # a path, or a path with a window
+        return value | {"path": root / value["path"]}
+    content: bytes = value["bytes"]
+    suffix = Path(value.get("path") or "video.mp4").suffix
+    file = files / f"{hashlib.blake2b(content, digest_size=20).hexdigest()}{suffix}"
+    if not file.exists():
+        files.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_bytes(content)
+        part.replace(file)
+    return file

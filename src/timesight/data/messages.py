@@ -1,0 +1,194 @@
+"""Message JSON, in and out: LLaVA and ShareGPT conversations, OpenAI-style messages as TRL and ms-swift read them.
+
+Coming in, each question with its answer becomes a sample of the task it looks like: options and a letter, a
+question about time and one span, a quality label, and else a caption. Going out, a sample becomes its prompt and
+its gold reply; a column ``sample`` holds it whole, for ``timesight.tasks.adapters`` and for coming back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from timesight.data.records import make_sample
+from timesight.errors import SampleError
+from timesight.tasks import TASKS
+from timesight.tasks.parsing import find_span, parse_option
+from timesight.types import Sample, TextPart, VideoPart
+
+Style = Literal["trl", "swift"]
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+MEDIA = re.compile(r"<(?:video|image)>\s*")
+OPTION = re.compile(r"\s*\(?([A-Z])[.):]\s*(\S.*)")
+BRACKETED = re.compile(r"^\(([A-Z])\)\s+(?=\S)")
+QUOTED = re.compile(r"[\"“]([^\"”]{3,})[\"”]")
+TIMELY = re.compile(
+    r"\b(?:when|times?|timestamps?|seconds?|moments?|start|interval|segment|period)\b", re.IGNORECASE
+)
+LABELS = ("low quality", "high quality")
+
+
+def read_messages(file: Path, task: str | None = None) -> Iterator[Sample | SampleError]:
+    """The samples of a JSON list or JSONL of conversations; for what is none, the error that says why.
+
+    ``task`` says what all of them are. Video paths count from the file's own folder. Raises SampleError for a file
+    that is neither.
+    """
+    for where, record in _records(file):
+        try:
+            yield from _samples(where, record, file, task)
+        except SampleError as error:
+            yield error
+
+
+def write_message(sample: Sample, style: Style, think: bool = False) -> dict[str, Any]:
+    """``sample`` as a conversation of one turn. Raises SampleError for one that has no usable truth.
+
+    ``trl`` keeps text and videos apart, with the window of each video as ``qwen-vl-utils`` reads it. ``swift`` is
+    plain text with ``<video>`` in it and knows no windows: SampleError for a sample that has one.
+    """
+    task = TASKS[sample.task]
+    if not task.usable(sample):
+        raise SampleError(f"{sample.id}: has no usable truth: {[*sample.problems, *task.problems(sample)][0]}")
+    parts, gold = task.prompt(sample, think), task.gold(sample, think)
+    videos = [part.video for part in parts if isinstance(part, VideoPart)]
+    kept = {
+        "videos": [str(video.path) for video in videos],
+        "sample": sample.model_dump_json(exclude_defaults=True),
+    }
+    if style == "swift":
+        if any(video.start_s is not None or video.end_s is not None for video in videos):
+            raise SampleError(f"{sample.id}: asks about a window of its video, which ms-swift's format cannot say")
+        text = "".join("<video>" if isinstance(part, VideoPart) else part.text for part in parts)
+        return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": gold}], **kept}
+    content = [_part(part) for part in parts]
+    answer = [{"type": "text", "text": gold}]
+    return {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": answer}], **kept}
+
+
+def _part(part: TextPart | VideoPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    window = {"video_start": part.video.start_s, "video_end": part.video.end_s}
+    return {"type": "video", "video": str(part.video.path)} | {k: v for k, v in window.items() if v is not None}
+
+
+def _records(file: Path) -> Iterator[tuple[str, Any]]:
+    if not file.is_file():
+        raise SampleError(f"{file}: no such file")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise SampleError(f"{file}: is not UTF-8 text") from None
+    if text.lstrip().startswith("["):
+        try:
+            yield from ((f"{file} record {n}", record) for n, record in enumerate(json.loads(text)))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise SampleError(f"{file}: is not JSON ({error})") from None
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                record = json.loads(line)
+            except (json.JSONDecodeError, RecursionError):
+                record = None
+            yield f"{file} line {number}", record
+
+
+def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[Sample]:
+    if not isinstance(record, dict):
+        raise SampleError(f"{where}: not a JSON object")
+    if isinstance(record.get("sample"), str):  # our own export
+        own = json.loads(record["sample"])
+        yield make_sample(where, str(own.pop("task", None)), **own)
+        return
+    turns = list(_turns(where, record))
+    video = _video(where, record, file.parent)
+    name = str(record.get("id", where.rpartition(" ")[2]))
+    for number in range(0, len(turns) - 1, 2):
+        (asker, question), (answerer, answer) = turns[number : number + 2]
+        if (asker, answerer) != ("user", "assistant"):
+            raise SampleError(f"{where}: turn {number} is not a question with its answer")
+        kind, fields = _understood(where, question, answer, task)
+        ident = f"{file.stem}/{name}" + (f"#{number // 2}" if len(turns) > 2 else "")
+        yield make_sample(where, kind, id=ident, video=video, **fields)
+
+
+def _turns(where: str, record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Role and text of each turn, system messages left out."""
+    turns = record.get("conversations", record.get("messages"))
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise SampleError(f"{where}: has no conversations or messages of two turns")
+    for turn in turns:
+        role = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
+        content = turn.get("value", turn.get("content")) if isinstance(turn, dict) else None
+        if isinstance(content, list):
+            content = " ".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
+        if role == "system":
+            continue
+        if role not in ROLES or not isinstance(content, str):
+            raise SampleError(f"{where}: a turn is not a role with a text")
+        yield ROLES[role], MEDIA.sub("", content).strip()
+
+
+def _video(where: str, record: dict[str, Any], root: Path) -> Path:
+    """The one video of a record, which may stand in a field or in a message."""
+    found = record.get("video", record.get("videos"))
+    if found is None:
+        contents = [turn.get("content") for turn in record.get("messages", [])]
+        parts = [part for content in contents if isinstance(content, list) for part in content]
+        found = [part.get("video") for part in parts if part.get("type") == "video"]
+    videos: Sequence[Any] = found if isinstance(found, list) else [found]
+    if len(videos) != 1:
+        raise SampleError(f"{where}: has {len(videos)} videos where one belongs")
+    if not isinstance(videos[0], str):
+        raise SampleError(f"{where}: has no path of a video")
+    return root / videos[0].removeprefix("file://")
+
+
+def _understood(where: str, question: str, answer: str, task: str | None) -> tuple[str, dict[str, Any]]:
+    """Of which task a question with its answer is, and the fields of its sample."""
+    for kind, read in READINGS.items():
+        if task in (kind, None) and (fields := read(question, answer, task is not None)) is not None:
+            return kind, fields
+    raise SampleError(f"{where}: cannot be read as {task}: {answer[:60]!r}")
+
+
+def _choice(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
+    lines = question.splitlines()
+    found = [(n, match) for n, line in enumerate(lines) if (match := OPTION.fullmatch(line))]
+    options = [match[2].strip() for _, match in found]
+    if len(options) < 2 or [match[1] for _, match in found] != [chr(ord("A") + n) for n in range(len(found))]:
+        return None
+    index = parse_option(BRACKETED.sub(r"\1. ", answer), options)
+    stem = "\n".join(lines[: found[0][0]]).strip()
+    return None if index is None or not stem else {"question": stem, "options": options, "answer": index}
+
+
+def _grounding(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
+    span = find_span(answer)
+    if span is None or not (is_told or TIMELY.search(question)):
+        return None
+    quoted = QUOTED.findall(question)
+    return {"query": quoted[0] if len(quoted) == 1 else question, "spans": [[span.start_s, span.end_s]]}
+
+
+def _quality(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
+    label = answer.strip(" .").lower()
+    return {"label": label, "question": question or None} if label in LABELS else None
+
+
+def _caption(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
+    return {"caption": answer, "question": question or None} if answer else None
+
+
+# In this order: a caption can be read into anything.
+READINGS = {
+    "multiple_choice": _choice,
+    "temporal_grounding": _grounding,
+    "quality_assessment": _quality,
+    "captioning": _caption,
+}

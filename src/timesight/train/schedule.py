@@ -1,0 +1,118 @@
+"""What is asked in which order, and in which mode: worked out before the run, the same on every process."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from timesight.data.mixture import Mixture
+from timesight.errors import SampleError
+from timesight.tasks import TASKS
+from timesight.train.settings import GOLD_LENGTH, CurriculumSettings
+from timesight.types import Sample
+
+# What a curriculum begins with, as a share of the samples, and for how long, as a share of its items.
+EASIEST_SHARE, EASIEST_HOLD = 0.08, 0.2
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One entry of a schedule: which sample is asked, in which mode."""
+
+    sample: int
+    think: bool
+    is_repeat: bool = False
+
+
+def make_schedule(
+    mixture: Mixture,
+    num_items: int,
+    *,
+    seed: int,
+    think_share: float,
+    think_first: float = 0.0,
+    curriculum: CurriculumSettings | None = None,
+    batch_size: int = 1,
+) -> list[Turn]:
+    """The first ``num_items`` of ``mixture``, after those of the ``curriculum``.
+
+    The first share ``think_first`` of the items is all asked in think mode. The items of one batch share a mode:
+    thoughts are long, and padding answers to them is waste. Raises SampleError for a sample without the field that
+    the curriculum goes by.
+    """
+    rng = np.random.default_rng(seed)
+    early = _easy_first(mixture.samples, num_items, curriculum, rng) if curriculum else []
+    order = [*early, *islice(mixture.order(seed), num_items - len(early))]
+    thinks = np.repeat(rng.random(math.ceil(num_items / batch_size)) < think_share, batch_size)[:num_items]
+    thinks[: int(think_first * num_items)] = True
+    return [Turn(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]
+
+
+def repeat_steps(schedule: Sequence[Turn], per_step: int, num_iterations: int) -> list[Turn]:
+    """``schedule`` with the turns of each optimiser step (``per_step``) taken ``num_iterations`` times in a row."""
+    repeated = []
+    for first in range(0, len(schedule), per_step):
+        step = list(schedule[first : first + per_step])
+        repeated += step + [replace(turn, is_repeat=True) for turn in step] * (num_iterations - 1)
+    return repeated
+
+
+def later_turns(index: int, count: int, num_turns: int, batch_size: int, num_processes: int) -> Iterator[int]:
+    """The next ``count`` turns after ``index`` that fall to the same process: batches are dealt in turns."""
+    for _ in range(count):
+        index += 1
+        if index % batch_size == 0:
+            index += batch_size * (num_processes - 1)
+        if index >= num_turns:
+            return
+        yield index
+
+
+def _easy_first(
+    samples: Sequence[Sample], num_items: int, curriculum: CurriculumSettings, rng: np.random.Generator
+) -> list[int]:
+    """Draws from the easiest samples of every task: for a fifth of the time only the very easiest, then harder ones
+    join in evenly."""
+    by_ease = _easiest_first(samples, curriculum.by)
+    count = int(curriculum.share * num_items)
+    hold = int(EASIEST_HOLD * count)
+    shares = np.r_[np.full(hold, EASIEST_SHARE), np.linspace(EASIEST_SHARE, 1, count - hold)]
+    return [by_ease[rng.integers(max(1, int(share * len(samples))))] for share in shares]
+
+
+def _easiest_first(samples: Sequence[Sample], by: str) -> list[int]:
+    """Samples from small to large, each task's spread evenly over the order."""
+    ease = _gold_length if by == GOLD_LENGTH else _field(by)
+    by_task: dict[str, list[int]] = defaultdict(list)
+    for index, sample in enumerate(samples):
+        by_task[sample.task].append(index)
+    places: dict[int, float] = {}
+    for indices in by_task.values():
+        values = {index: ease(samples[index]) for index in indices}
+        indices.sort(key=values.__getitem__)
+        places |= {index: (rank + 0.5) / len(indices) for rank, index in enumerate(indices)}
+    return sorted(places, key=places.__getitem__)
+
+
+def _gold_length(sample: Sample) -> float:
+    return len(TASKS[sample.task].gold(sample, think=True))
+
+
+def _field(name: str) -> Callable[[Sample], float]:
+    """Reads a number such as ``meta.duration_s`` from a sample."""
+
+    def read(sample: Sample) -> float:
+        value: Any = sample.model_dump()
+        for step in name.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        if not isinstance(value, (int, float)):
+            raise SampleError(f"{sample.id}: the curriculum goes by {name}, which is {value!r} here, not a number")
+        return float(value)
+
+    return read

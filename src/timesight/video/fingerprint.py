@@ -1,0 +1,35 @@
+"""What a video holds, as a short name: the same content has the same name wherever it lies."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from timesight.errors import VideoError
+
+CHUNK = 1 << 20
+
+
+def fingerprint(path: Path) -> str:
+    """A digest of the content of a file. Raises VideoError.
+
+    Of a folder of frames it is one of the names, sizes and times of change of its files.
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    try:
+        if path.is_dir():
+            for file in sorted(path.iterdir()):
+                digest.update(f"{file.name} {state(file)}\n".encode())
+            return digest.hexdigest()
+        with path.open("rb") as content:
+            while chunk := content.read(CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise VideoError(path, f"cannot be read ({str(error.strerror).lower()})") from None
+    return digest.hexdigest()
+
+
+def state(path: Path) -> str:
+    """Size and time of change: while they stay, a file is taken for unchanged. Raises OSError."""
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"

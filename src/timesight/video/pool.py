@@ -1,0 +1,67 @@
+"""Work on videos in processes of their own, each piece with a time limit.
+
+A decoder can hang or crash on a damaged file, and nothing inside its process can stop it. Here the process is
+ended, another one takes its place, and the video is reported as broken.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as LimitPassedError
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from timesight.errors import VideoError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pending(Generic[T]):
+    """A piece of work on the video at ``path`` that is under way."""
+
+    path: Path
+    limit_s: float
+    future: ProcessFuture[T]
+
+    def result(self) -> T:
+        """Wait for the outcome. Raises what the work raised, and VideoError where its process had to be ended."""
+        try:
+            outcome: T = self.future.result()
+        except LimitPassedError:
+            raise VideoError(self.path, f"is not read within {self.limit_s:g} s; its process was ended") from None
+        except ProcessExpired as error:
+            raise VideoError(self.path, f"crashes the decoder (exit code {error.exitcode})") from None
+        return outcome
+
+    def done(self) -> bool:
+        """Whether ``result`` would not wait."""
+        return bool(self.future.done())
+
+
+class VideoPool:
+    """``num_workers`` processes; work that takes longer than ``limit_s`` seconds is cut off. Close it when done."""
+
+    def __init__(self, num_workers: int, limit_s: float) -> None:
+        self._limit_s = limit_s
+        # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
+        self._pool = ProcessPool(num_workers, context=get_context("spawn"), initializer=_leave_ctrl_c)
+
+    def submit(self, path: Path, work: Callable[..., T], *args: Any) -> Pending[T]:
+        """Start ``work(*args)``, a function of a module, on the video at ``path``."""
+        return Pending(path, self._limit_s, self._pool.schedule(work, args=args, timeout=self._limit_s))
+
+    def close(self) -> None:
+        """End all processes, whatever they are at."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+
+def _leave_ctrl_c() -> None:
+    """Ctrl-C is for the process that asked; workers end when it tells them to."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

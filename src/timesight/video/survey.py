@@ -1,0 +1,69 @@
+"""Looking through a whole video: does it decode to its end, how long is it, what does it hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from timesight.errors import VideoError
+from timesight.types import Video
+from timesight.video.fingerprint import fingerprint
+from timesight.video.probe import (
+    VideoInfo,
+    is_folder,
+    open_container,
+    probe,
+    probe_container,
+    require_file,
+    video_stream,
+)
+
+MISSING_END_S = 0.5  # frames nearer to the end than this may be missing: some containers count one too many
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What was found: ``duration_s`` in seconds, frames that decode, and the fingerprint of the content."""
+
+    duration_s: float
+    num_frames: int
+    fingerprint: str
+
+
+def survey(video: Video) -> VideoFacts:
+    """Decode all of the file or folder of ``video``. Raises VideoError with the first thing that is wrong."""
+    if is_folder(video.path):
+        info = probe(video)
+        for picture in info.frame_paths:
+            _load(picture)
+        return VideoFacts(info.duration_s, info.num_frames, fingerprint(video.path))
+    require_file(video.path)
+    with open_container(video.path) as container:
+        info = probe_container(container, video.path)
+        stream = video_stream(container, video.path)
+        container.seek(0, stream=stream)
+        count, last_s, first_s, num_damaged = 0, 0.0, None, 0
+        for frame in container.decode(stream):
+            count += 1
+            num_damaged += frame.is_corrupt
+            time_s = 0.0 if frame.time is None else frame.time
+            first_s = time_s if first_s is None else first_s
+            last_s = max(last_s, time_s - first_s)
+    _require_whole(info, last_s, num_damaged)
+    return VideoFacts(info.duration_s, count, fingerprint(video.path))
+
+
+def _require_whole(info: VideoInfo, last_s: float, num_damaged: int) -> None:
+    if num_damaged:
+        raise VideoError(info.path, f"{num_damaged} of its frames are damaged")
+    if last_s < float(info.times_s[-1]) - MISSING_END_S:
+        raise VideoError(info.path, f"decodes up to {last_s:.2f} s of {info.duration_s:.2f} s only")
+
+
+def _load(picture: object) -> None:
+    try:
+        with Image.open(str(picture)) as image:
+            image.load()
+    except OSError as error:
+        raise VideoError(picture, f"is not a picture that can be read ({error})") from None

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timesight.data.mixture import Mixture, Part
+from timesight.errors import SampleError
+from timesight.tasks import TASKS
+from timesight.train.schedule import later_turns, make_schedule
+from timesight.train.settings import CurriculumSettings
+from timesight.types import Sample
+
+
+def samples(name: str, count: int, problems: int = 0) -> list[Sample]:
+    task = TASKS["temporal_grounding"]
+    return [
+        task.Sample.model_validate(
+            {
+                "id": f"{name}{n}",
+                "task": task.name,
+                "video": Path("v.mp4"),
+                "query": "x",
+                "spans": [(0, n + 1)],
+                "meta": {"duration_s": float(count - n)},
+                "problems": ("odd",) if n < problems else (),
+            }
+        )
+        for n in range(count)
+    ]
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.integers(1, 20), st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0])), min_size=1, max_size=4
+    ),
+    seed=st.integers(0, 99),
+)
+def test_each_sample_is_seen_as_often_as_its_weight_says(parts: list[tuple[int, float]], seed: int) -> None:
+    mixture = Mixture([Part(samples(str(n), count), weight) for n, (count, weight) in enumerate(parts)])
+    epochs = 4  # after so many, every weight has made whole rounds
+    length = sum(int(epochs * weight * count) for count, weight in parts)
+    seen = Counter(islice(mixture.order(seed), length))
+    first = 0
+    for count, weight in parts:
+        assert all(seen[first + n] == epochs * weight for n in range(count))
+        first += count
+
+
+def test_an_epoch_holds_everything_once_in_an_order_of_its_own() -> None:
+    mixture = Mixture([Part(samples("a", 5)), Part(samples("b", 7))])
+    assert mixture.epoch_length == 12
+    stream = list(islice(mixture.order(3), 36))
+    epochs = [stream[n : n + 12] for n in (0, 12, 24)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert stream == list(islice(mixture.order(3), 36))
+    assert stream != list(islice(mixture.order(4), 36))
+
+
+def test_limits_take_usable_samples_and_the_same_ones_each_time() -> None:
+    mixture = Mixture([Part(samples("a", 10, problems=4), limit=3), Part(samples("b", 2))])
+    assert mixture.num_problems == 4
+    chosen = [sample.id for sample in mixture.usable(0).samples]
+    assert len(chosen) == 5
+    assert not {f"a{n}" for n in range(4)} & set(chosen)
+    assert chosen == [sample.id for sample in mixture.usable(0).samples]
+    assert any(chosen != [s.id for s in mixture.usable(seed).samples] for seed in range(1, 5))
+    with pytest.raises(SampleError, match="none of the 3 samples has truth"):
+        Mixture([Part(samples("a", 3, problems=3))]).usable(0)
+
+
+def test_a_curriculum_may_go_by_any_number() -> None:
+    mixture = Mixture([Part(samples("a", 50))])
+    by = CurriculumSettings(by="meta.duration_s", share=0.5)
+    turns = make_schedule(mixture, 100, seed=0, think_share=0, curriculum=by)
+    durations = [mixture.samples[turn.sample].meta["duration_s"] for turn in turns]
+    assert max(durations[:10]) <= 4 < max(durations[50:])
+    with pytest.raises(SampleError, match=r"a0: the curriculum goes by meta\.size, which is None here"):
+        make_schedule(mixture, 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size"))
+
+
+@given(batch_size=st.integers(1, 4), num_processes=st.integers(1, 3), num_turns=st.integers(1, 40))
+def test_reading_ahead_follows_the_batches_that_a_process_is_dealt(
+    batch_size: int, num_processes: int, num_turns: int
+) -> None:
+    for rank in range(num_processes):
+        mine = [n for n in range(num_turns) if n // batch_size % num_processes == rank]
+        for place, index in enumerate(mine):
+            ahead = list(later_turns(index, 5, num_turns, batch_size, num_processes))
+            assert ahead == mine[place + 1 : place + 6]

@@ -1,0 +1,109 @@
+"""Reading many videos: ahead, in other processes, with a time limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from timesight.errors import VideoError
+from timesight.types import FrameRequest, Video
+from timesight.video import FrameBudget, FrameReader, ReadingSettings, read
+from timesight.video.pool import VideoPool
+
+BUDGET = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=8)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_frames_are_the_same_however_they_are_read(video: Path, tmp_path: Path, workers: int) -> None:
+    windows = [Video(path=video, start_s=k / 4) for k in range(6)]
+    settings = ReadingSettings(workers=workers, cache=tmp_path / "cache")
+    for _ in range(2):  # the second time from the cache
+        with FrameReader(BUDGET, 28, settings) as reader:
+            reader.expect((window, None) for window in windows)
+            for window in windows:
+                assert np.array_equal(reader.read(window).pixels, read(window, BUDGET).pixels)
+            request = FrameRequest(2, (0.0, 1.0))
+            assert np.array_equal(reader.read(windows[0], request).pixels, read(windows[0], BUDGET, request).pixels)
+
+
+def test_memory_holds_what_was_used_last(video: Path) -> None:
+    a, b, c = (Video(path=video, start_s=k / 4) for k in range(3))
+    size = read(a, BUDGET).pixels.nbytes
+    reader = FrameReader(BUDGET, 28, memory_bytes=2 * size)
+    first = reader.read(a)
+    reader.read(b)
+    assert reader.read(a) is first
+    reader.read(c)  # b goes
+    assert reader.read(a) is first
+    assert reader._held_bytes <= 2 * size
+
+
+def test_broken_videos_are_told_through_processes(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "empty.mp4").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with FrameReader(BUDGET, 28, ReadingSettings(workers=1, limit_s=60)) as reader:
+        for name, reason in (
+            ("text.mp4", "cannot be opened as a video"),
+            ("empty.mp4", "cannot be opened as a video"),
+            ("pipe.mp4", "is not a regular file"),
+            ("gone.mp4", "no such file"),
+        ):
+            with pytest.raises(VideoError, match=reason) as told:
+                reader.read(Video(path=tmp_path / name))
+            assert told.value.path == str(tmp_path / name)
+
+
+def _sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_that_hangs_or_crashes_is_cut_off_and_the_rest_goes_on() -> None:
+    pool = VideoPool(1, limit_s=1.0)
+    try:
+        pool.submit(Path("a.mp4"), _sleep, 0.0).result()  # the process is up
+        hanging = pool.submit(Path("b.mp4"), _sleep, 600.0)
+        crashing = pool.submit(Path("c.mp4"), _die)
+        fine = pool.submit(Path("d.mp4"), _sleep, 0.0)
+        with pytest.raises(VideoError, match=r"b\.mp4: is not read within 1 s; its process was ended"):
+            hanging.result()
+        with pytest.raises(VideoError, match=r"c\.mp4: crashes the decoder \(exit code -9\)"):
+            crashing.result()
+        assert fine.result() == 0.0
+    finally:
+        pool.close()
+
+
+def test_an_error_crosses_processes_whole() -> None:
+    error = VideoError("a.mp4", "holds no video frames")
+    kind, arguments = error.__reduce__()
+    again = kind(*arguments)
+    assert (str(again), again.path, again.reason) == (str(error), error.path, error.reason)
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Iterator[None]:
+    """Not root, who may read everything; ``closed`` is a folder nobody may look into."""
+    (tmp_path / "closed").mkdir(mode=0)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+def test_a_closed_folder_is_told(tmp_path: Path, unprivileged: None) -> None:
+    for path in (tmp_path / "closed" / "v.mp4", tmp_path / "closed" / "frames"):
+        with pytest.raises(VideoError, match=r"cannot be read \(permission denied\)"):
+            read(Video(path=path, fps=2.0))
