@@ -1,7 +1,8 @@
 """Samples from a data set of the hub, or from a folder that ``datasets`` saved.
 
 Columns are the fields of samples; where ``id`` is missing, rows are numbered. ``video`` is a path, counted from the
-folder if there is one, or the file itself, which is written out: decoding is our reader's business.
+folder or from the root of the hub's repository, which is then downloaded; or it is the file itself, which is written
+out: decoding is our reader's business.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def read_hub(name: str, split: str, files: Path) -> list[Sample]:
     videos = [key for key, feature in rows.features.items() if type(feature).__name__ == "Video"]
     for key in videos:
         rows = rows.cast_column(key, type(rows.features[key])(decode=False))
-    root = Path(name) if Path(name).is_dir() else Path()
+    root = _root(name, isinstance(rows[0].get("video"), str) if len(rows) else False)
     samples = []
     for number, row in enumerate(rows):
         record = {key: value for key, value in row.items() if value is not None}
@@ -58,6 +59,15 @@ def _load(name: str, split: str) -> Any:
         raise InputError(f"{name}: cannot be loaded ({str(error).splitlines()[0]})") from None
 
 
+def _root(name: str, has_paths: bool) -> Path:
+    """What relative paths count from."""
+    if Path(name).is_dir() or not has_paths:
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, repo_type="dataset"))
+
+
 def _video(value: Any, where: str, root: Path, files: Path) -> Any:
     """The file of a row's video, written to ``files`` where the row holds its content."""
     if isinstance(value, str):
@@ -65,7 +75,8 @@ def _video(value: Any, where: str, root: Path, files: Path) -> Any:
     if not isinstance(value, dict):
         raise SampleError(f"{where}: key 'video' is missing")
     if value.get("bytes") is None:  # a path, or a path with a window
-        return value | {"path": root / value["path"]}
+        known = {name: part for name, part in value.items() if part is not None}
+        return known | {"path": root / known.get("path", "")}
     content: bytes = value["bytes"]
     suffix = Path(value.get("path") or "video.mp4").suffix
     file = files / f"{hashlib.blake2b(content, digest_size=20).hexdigest()}{suffix}"
