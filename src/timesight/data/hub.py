@@ -1,8 +1,8 @@
 """Samples from a data set of the hub, or from a folder that ``datasets`` saved.
 
 Columns are the fields of samples; where ``id`` is missing, rows are numbered. ``video`` is a path, counted from the
-folder or from the root of the hub's repository, which is then downloaded; or it is the file itself, which is written
-out: decoding is our reader's business.
+folder or from the root of the hub's repository, which is then downloaded; or it is the file itself, which is
+written out: decoding is our reader's business.
 """
 
 from __future__ import annotations
