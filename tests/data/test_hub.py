@@ -88,7 +88,7 @@ class Hub(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
+    def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         listing = [
             {"type": "file", "path": name, "rfilename": name, "size": len(content), "oid": SHA}
@@ -109,11 +109,11 @@ class Hub(BaseHTTPRequestHandler):
             about |= {"siblings": listing, "tags": [], "downloads": 0, "likes": 0, "disabled": False}
             self.answer(json.dumps(about).encode())
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.do_GET()
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 - the name http.server calls
 
     def log_message(self, *unused: object) -> None:
         pass

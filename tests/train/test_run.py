@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from transformers import AutoModelForImageTextToText, TrainerCallback
 
 from timesight.data import read_jsonl
 from timesight.data.mixture import Mixture, Part
-from timesight.errors import InputError, TrainingError
+from timesight.errors import InputError, SampleError, TrainingError
 from timesight.policy.load import load_policy
 from timesight.tasks import TASKS
 from timesight.train.run import run_recipe
@@ -249,6 +250,24 @@ def test_a_recipe_can_bring_its_own_world(tmp_path: Path) -> None:
     assert len(written) == 3
     assert load_mixture(recipe.data, tmp_path, lambda: written.append(None)).samples == samples
     assert len(written) == 3
+
+
+def test_a_recipe_can_mix_worlds_and_files(world: Path, tmp_path: Path) -> None:
+    sources: list[dict[str, Any]] = [
+        {"jsonl": world / "train.jsonl", "weight": 0.5},
+        {"world": {"num_videos": 2, "split": "a"}, "limit": 1},
+        {"world": {"num_videos": 2, "split": "b", "tasks": ["quality_assessment"]}, "weight": 2},
+    ]
+    recipe = SftRecipe.model_validate({"kind": "sft", "data": {"sources": sources}})
+    mixture = load_mixture(recipe.data, tmp_path).usable(0)
+    assert sum(sample.id.startswith("world/a-") for sample in mixture.samples) == 1
+    tasks = {sample.task for sample in mixture.samples if sample.id.startswith("world/b-")}
+    assert tasks <= {"quality_assessment"}
+    with pytest.raises(SampleError, match="is in two sources of this recipe"):
+        twice = SftRecipe.model_validate({"kind": "sft", "data": {"sources": sources[:1] * 2}})
+        load_mixture(twice.data, tmp_path)
+    with pytest.raises(ValidationError, match="several worlds with the same split"):
+        SftRecipe.model_validate({"kind": "sft", "data": {"sources": sources[1:2] * 2}})
 
 
 def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> None:

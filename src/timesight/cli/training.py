@@ -86,13 +86,13 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
 
 
 def write_world_with_progress(recipe: Any, out: Path) -> None:
-    """The recipe's made world, if it has one and it is not there yet."""
+    """The recipe's made worlds, as far as they are not there yet."""
     from timesight.cli.console import progress
     from timesight.train.run import claim
     from timesight.train.samples import load_mixture, world_file
 
-    world = recipe.data.made_world
-    if world is not None and not world_file(world, out).exists():
+    unwritten = [world for world in recipe.data.worlds if not world_file(world, out).exists()]
+    if unwritten:
         claim(recipe, out)
-        with progress("made world", world.num_videos) as advance:
+        with progress("made world", sum(world.num_videos for world in unwritten)) as advance:
             load_mixture(recipe.data, out, advance)

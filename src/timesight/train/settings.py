@@ -83,8 +83,9 @@ class DataSettings(SourceSettings):
     def _one_origin(self) -> DataSettings:
         if len(self._origins()) + bool(self.sources) != 1:
             raise ValueError("say one of data.jsonl, data.hub, data.world and data.sources")
-        if sum(source.world is not None for source in self.parts) > 1:
-            raise ValueError("data.sources holds more than one world: a run directory has room for one")
+        splits = [world.split for world in self.worlds]
+        if len(set(splits)) < len(splits):
+            raise ValueError("data.sources holds several worlds with the same split: give each a name of its own")
         return self
 
     @property
@@ -93,9 +94,9 @@ class DataSettings(SourceSettings):
         return self.sources or (self,)
 
     @property
-    def made_world(self) -> WorldSource | None:
-        """The made world among the sources, if there is one."""
-        return next((source.world for source in self.parts if source.world is not None), None)
+    def worlds(self) -> tuple[WorldSource, ...]:
+        """The made worlds among the sources."""
+        return tuple(source.world for source in self.parts if source.world is not None)
 
 
 class LoraSettings(Settings):
