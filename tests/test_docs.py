@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from timesight.cli import COMMANDS
-from timesight.data import parse_line
+from timesight.data import SOURCES, parse_line
 from timesight.tasks import TASKS
 from timesight.tasks.own import TaskSettings, own_tasks
 from timesight.train.recipe import load_recipe, shipped
+from timesight.train.settings import SftRecipe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,6 +66,14 @@ def run_script(path: Path) -> dict[str, object]:
     namespace: dict[str, object] = {"__name__": "script", "__file__": str(path)}
     exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), namespace)
     return namespace
+
+
+def test_the_page_on_data_lists_every_source_and_its_recipe_is_one() -> None:
+    page = ROOT / "docs/data.md"
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [(name, ", ".join(s.splits), s.files) for name, s in SOURCES.items()]
+    (block,) = blocks(page, "yaml")
+    SftRecipe.model_validate({"kind": "sft", **yaml.safe_load(block)})
 
 
 def test_the_task_guide_is_what_the_code_says() -> None:

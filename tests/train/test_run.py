@@ -263,8 +263,8 @@ def test_a_recipe_can_mix_worlds_and_files(world: Path, tmp_path: Path) -> None:
     assert sum(sample.id.startswith("world/a-") for sample in mixture.samples) == 1
     tasks = {sample.task for sample in mixture.samples if sample.id.startswith("world/b-")}
     assert tasks <= {"quality_assessment"}
+    twice = SftRecipe.model_validate({"kind": "sft", "data": {"sources": sources[:1] * 2}})
     with pytest.raises(SampleError, match="is in two sources of this recipe"):
-        twice = SftRecipe.model_validate({"kind": "sft", "data": {"sources": sources[:1] * 2}})
         load_mixture(twice.data, tmp_path)
     with pytest.raises(ValidationError, match="several worlds with the same split"):
         SftRecipe.model_validate({"kind": "sft", "data": {"sources": sources[1:2] * 2}})
