@@ -6,6 +6,10 @@ Each video is sampled at 2 frames per second and sized for Qwen2.5-VL by both, a
 read as it comes and looped to a minute. Every reader works in a process of its own: the time for a whole video
 (median and half the spread of REPEATS), the seconds of video read in a second, the peak of memory, and how many
 times faster than the best of the two it is. The last rows are ours from the cache of frames, as in a second epoch.
+
+    python benchmarks/decoding.py --long VIDEO
+
+reads 0.2 frames per second of VIDEO looped to two hours.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import av
 
 REPEATS = 7
 LOOPED_S = 60.0
+LONG_S = 7200.0
 READERS = ("timesight", "decord", "torchcodec", "timesight, cached")
 
 
@@ -59,6 +64,24 @@ def compare(video: Path, folder: Path) -> None:
             f"{1000 * result['seconds']:7.1f} ms (± {1000 * result['spread']:5.1f}) {rate:7.0f} s/s "
             f"{result['peak_mb']:6.0f} MB  × {best / result['seconds']:.2f}"
         )
+
+
+def long(video: Path) -> None:
+    """Two hours, looked at every five seconds."""
+    from timesight.types import Video
+    from timesight.video import FrameBudget
+    from timesight.video import read as read_frames
+
+    with tempfile.TemporaryDirectory() as folder:
+        looped = loop(video, Path(folder), LONG_S)
+        before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        begin = time.perf_counter()
+        frames = read_frames(Video(path=looped), FrameBudget(fps=0.2, max_frames=1440))
+        seconds = time.perf_counter() - begin
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    count, height, width, _ = frames.pixels.shape
+    print(f"{frames.duration_s:.0f} s, {count} frames of {width} × {height}: {seconds:.1f} s, ", end="")
+    print(f"peak {peak_mb:.0f} MB ({before_mb:.0f} MB before)")
 
 
 def measure(reader: str, video: Path, cache: Path) -> None:
@@ -132,7 +155,9 @@ def loop(video: Path, folder: Path, seconds: float) -> Path:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
+    if sys.argv[1:2] == ["--long"]:
+        long(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["--measure"]:
         measure(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
     else:
         main(sys.argv[1:])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from timesight.data import SOURCES, read
+from timesight.data import SOURCES, read, read_jsonl
+from timesight.data.jsonl import write_jsonl
 from timesight.errors import InputError, SampleError
 
 
@@ -147,3 +148,29 @@ def test_every_source_has_a_reader() -> None:
     for source in SOURCES:
         with pytest.raises(InputError):
             read(source, "/nowhere/at/all", split="none such")
+
+
+@pytest.mark.parametrize(
+    ("source", "split"),
+    [
+        ("charades_sta", "train"),
+        ("charades_sta", "test"),
+        ("activitynet_captions", "val"),
+        ("nextgqa", "val"),
+        ("vidtab_quality", "train"),
+        ("dream1k", "test"),
+        ("mvbench", "test"),
+        ("longvideobench", "val"),
+        ("videochat_r1", "train"),
+    ],
+)
+def test_samples_come_back_from_jsonl_as_they_were(
+    samples_dir: Path, tmp_path: Path, source: str, split: str
+) -> None:
+    samples = read(source, samples_dir / "annotations" / source, split=split)
+    write_jsonl(tmp_path / "s.jsonl", samples)
+    here = [
+        s.model_copy(update={"video": s.video.model_copy(update={"path": s.video.path.absolute()})})
+        for s in samples
+    ]
+    assert read_jsonl(tmp_path / "s.jsonl") == here

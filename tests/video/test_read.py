@@ -15,6 +15,7 @@ from torchvision.transforms.functional import resize
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
 from timesight.video import FrameBudget, probe, read
+from timesight.video.read import _picture
 
 BUDGET = FrameBudget(min_pixels=784, max_pixels=64 * 64)
 
@@ -196,3 +197,34 @@ def test_real_corrupt_file_is_named(samples_dir: Path) -> None:
 def test_real_folder(samples_dir: Path) -> None:
     frames = read(Video(path=samples_dir / "videos" / "tennis_frames", fps=3.0))
     assert frames.duration_s == pytest.approx(8 / 3)
+
+
+CLIPS = [
+    "making_cake.mp4",
+    "playing_guitar.mp4",
+    "variable_fps_22.mp4",
+    "nasa_13013.mp4",
+    "h265_video.mp4",
+    "h264_10bits.mp4",
+    "av1_video.mkv",
+    "flipping_a_pancake.mkv",
+    "video_90.mov",
+]
+
+
+@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("fps", [0.3, 2.0, 7.0])
+def test_frames_are_those_of_a_decoder_that_skips_nothing(samples_dir: Path, name: str, fps: float) -> None:
+    """Whatever is skipped on the way to a frame must not show in it."""
+    path = samples_dir / "videos" / name
+    budget = FrameBudget(fps=fps, max_pixels=128 * 128)
+    frames = read(Video(path=path), budget)
+    wanted = frames.times_s.tolist()
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        base = float(stream.time_base or 1)
+        decoded = sorted(((f.pts * base, f) for f in container.decode(stream)), key=lambda pair: pair[0])
+        at = {round(time_s - decoded[0][0], 4): frame for time_s, frame in decoded}
+        size = (frames.pixels.shape[2], frames.pixels.shape[1])
+        for time_s, pixels in zip(wanted, frames.pixels, strict=True):
+            assert np.array_equal(_picture(at[round(time_s, 4)], size), pixels)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from timesight.data import read_jsonl
 from timesight.tasks import TASKS
-from timesight.types import Video
+from timesight.types import Sample, Video
 from timesight.video import FrameBudget, probe, read
 from timesight.world import QUESTIONS, Corruption, WorldJudge, make_scene, write_video, write_world
 from timesight.world.render import render
@@ -164,6 +165,12 @@ def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
         ]
 
 
+def _without_flag(sample: Sample) -> dict[str, Any]:
+    dumped = sample.model_dump(exclude={"video"})
+    assert dumped["meta"].pop("needs_video") is True
+    return dumped
+
+
 def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path: Path) -> None:
     write_world(tmp_path / "plain", {"train": 30}, seed=4)
     write_world(tmp_path / "named", {"train": 30}, seed=4, named_share=0.5)
@@ -171,9 +178,10 @@ def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path
     changed = 0
     for before, after in zip(plain, named, strict=True):
         if before.task != "multiple_choice":
-            assert before.model_dump(exclude={"video"}) == after.model_dump(exclude={"video"})
+            assert before.model_dump(exclude={"video"}) == _without_flag(after)
         elif (question := after.model_dump()["question"]) != before.model_dump()["question"]:
             changed += 1
+            assert after.meta["needs_video"] is False
             said = after.model_dump()["options"][after.model_dump()["answer"]]
             assert question == f"Which option says {said}?"
             assert TASKS["multiple_choice"].truth(before) == TASKS["multiple_choice"].truth(after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -77,8 +77,7 @@ def later_turns(index: int, count: int, num_turns: int, batch_size: int, num_pro
 def _easy_first(
     samples: Sequence[Sample], num_items: int, curriculum: CurriculumSettings, rng: np.random.Generator
 ) -> list[int]:
-    """Draws from the easiest samples of every task: for a fifth of the time only the very easiest, then harder ones
-    join in evenly."""
+    """Draws from the easiest samples: for a fifth of the time only the very easiest, then harder ones join in."""
     by_ease = _easiest_first(samples, curriculum.by)
     count = int(curriculum.share * num_items)
     hold = int(EASIEST_HOLD * count)
@@ -87,32 +86,34 @@ def _easy_first(
 
 
 def _easiest_first(samples: Sequence[Sample], by: str) -> list[int]:
-    """Samples from small to large, each task's spread evenly over the order."""
-    ease = _gold_length if by == GOLD_LENGTH else _field(by)
+    """Samples from small to large.
+
+    Replies of different tasks differ in length, so by length each task's samples are spread evenly over the order;
+    any other number is taken to mean the same in all of them.
+    """
+    if by != GOLD_LENGTH:
+        values = [_number(sample, by) for sample in samples]
+        return sorted(range(len(samples)), key=values.__getitem__)
     by_task: dict[str, list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
         by_task[sample.task].append(index)
     places: dict[int, float] = {}
     for indices in by_task.values():
-        values = {index: ease(samples[index]) for index in indices}
-        indices.sort(key=values.__getitem__)
+        lengths = {index: _gold_length(samples[index]) for index in indices}
+        indices.sort(key=lengths.__getitem__)
         places |= {index: (rank + 0.5) / len(indices) for rank, index in enumerate(indices)}
     return sorted(places, key=places.__getitem__)
 
 
-def _gold_length(sample: Sample) -> float:
+def _gold_length(sample: Sample) -> int:
     return len(TASKS[sample.task].gold(sample, think=True))
 
 
-def _field(name: str) -> Callable[[Sample], float]:
-    """Reads a number such as ``meta.duration_s`` from a sample."""
-
-    def read(sample: Sample) -> float:
-        value: Any = sample.model_dump()
-        for step in name.split("."):
-            value = value.get(step) if isinstance(value, dict) else None
-        if not isinstance(value, (int, float)):
-            raise SampleError(f"{sample.id}: the curriculum goes by {name}, which is {value!r} here, not a number")
-        return float(value)
-
-    return read
+def _number(sample: Sample, name: str) -> float:
+    """A number of ``sample``, such as ``meta.duration_s``."""
+    value: Any = sample.model_dump()
+    for step in name.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    if not isinstance(value, (int, float)):
+        raise SampleError(f"{sample.id}: the curriculum goes by {name}, which is {value!r} here, not a number")
+    return float(value)

@@ -25,7 +25,8 @@ class VideoInfo:
 
     ``times_s`` (N,) holds the presentation time of every frame, ascending, the first at 0; frame ``i``
     is on screen during ``[times_s[i], times_s[i + 1])`` and the last one until ``duration_s``. Width and
-    height are those of the picture as shown, rotation applied. ``frame_paths`` is empty for files.
+    height are those of the picture as shown, rotation applied. A file has ``stamps`` (N,), the same times in ticks
+    of its stream, as packets and frames carry them; a folder has ``frame_paths``.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class VideoInfo:
     height_px: int
     duration_s: float
     times_s: NDArray[np.float64]
+    stamps: NDArray[np.int64] | None = None
     frame_paths: tuple[Path, ...] = ()
 
     @property
@@ -112,12 +114,13 @@ def probe_container(container: av.container.InputContainer, path: Path) -> Video
     if not stamps:
         raise VideoError(path, "holds no video frames")
     order = np.argsort(stamps, kind="stable")
-    times_s = (np.array(stamps, dtype=np.float64)[order] - stamps[order[0]]) * float(base)
+    ticks = np.array(stamps, dtype=np.int64)[order]
+    times_s = (ticks - ticks[0]).astype(np.float64) * float(base)
     last_s = lengths[order[-1]] * float(base)
     if last_s <= 0.0:  # some containers do not say how long the last frame stays
         last_s = float(np.diff(times_s).mean()) if len(times_s) > 1 else 1 / float(stream.average_rate or 1)
     width, height = shown_size(container, stream, path)
-    return VideoInfo(path, width, height, float(times_s[-1]) + last_s, times_s)
+    return VideoInfo(path, width, height, float(times_s[-1]) + last_s, times_s, ticks)
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
@@ -154,7 +157,7 @@ def _probe_folder(path: Path, fps: float | None) -> VideoInfo:
     except (UnidentifiedImageError, OSError) as error:
         raise VideoError(frames[0], f"is not a picture ({error})") from None
     times_s = np.arange(len(frames), dtype=np.float64) / fps
-    return VideoInfo(path, width, height, len(frames) / fps, times_s, tuple(frames))
+    return VideoInfo(path, width, height, len(frames) / fps, times_s, frame_paths=tuple(frames))
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

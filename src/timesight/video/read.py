@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -104,28 +105,39 @@ def _frames_near(
     container: av.container.InputContainer, info: VideoInfo, wanted: Sequence[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode (index, frame) for the ascending indices ``wanted``."""
+    assert info.stamps is not None  # a file has them
     stream = video_stream(container, info.path)
-    base = float(stream.time_base or 1)
+    gap = SEEK_GAP_S / float(stream.time_base or 1)
+    targets = [int(info.stamps[index]) for index in wanted]
     container.seek(0, stream=stream)
-    frames = container.decode(stream)
-    origin_s: float | None = None  # presentation time of the file's first frame
-    reached_s = 0.0
-    for index in wanted:
-        target_s = float(info.times_s[index])
-        if origin_s is not None and target_s - reached_s > SEEK_GAP_S:
-            container.seek(round((target_s + origin_s) / base), stream=stream)
-            frames = container.decode(stream)
+    frames = _frames_with(container, stream, set(targets))
+    reached: int | None = None
+    for index, target in zip(wanted, targets, strict=True):
+        if reached is not None and target - reached > gap:
+            container.seek(target, stream=stream)
+            frames = _frames_with(container, stream, set(targets))
         for frame in frames:
             stamp = frame.pts if frame.pts is not None else frame.dts
             if stamp is None:
                 continue
-            if origin_s is None:
-                origin_s = stamp * base
-            reached_s = stamp * base - origin_s
-            if reached_s >= target_s - 1e-4:
-                if reached_s <= target_s + 1e-4:
+            reached = stamp
+            if reached >= target:
+                if reached == target:
                     yield index, frame
                 break
+
+
+def _frames_with(
+    container: av.container.InputContainer, stream: VideoStream, stamps: set[int]
+) -> Iterator[av.VideoFrame]:
+    """Frames from here on: all with one of ``stamps``, and whatever others had to be decoded for them.
+
+    A frame that no other refers to, and nobody wants, is skipped by the decoder; the rest comes out the same.
+    """
+    for packet in container.demux(stream):
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        stream.codec_context.skip_frame = "DEFAULT" if stamp is None or stamp in stamps else "NONREF"
+        yield from packet.decode()
 
 
 def _picture(frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:

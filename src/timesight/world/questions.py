@@ -27,8 +27,9 @@ def samples_of(
     """The samples of ``tasks`` that ask about ``scene``, whose file is ``video``.
 
     Of the multiple-choice questions, ``named_share`` name their answer and need no video: a model without any
-    schooling learns from them what a letter stands for. A scene shown badly is only asked about its quality.
-    Each task draws on its own, so that the samples of one do not depend on which others are asked for.
+    schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. A scene shown
+    badly is only asked about its quality. Each task draws on its own, so that the samples of one do not depend on
+    which others are asked for.
     """
     naming = np.random.default_rng((*scene.seed, 4))
     for number, (task, ask) in enumerate(QUESTIONS.items()):
@@ -36,8 +37,11 @@ def samples_of(
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
         for count, fields in enumerate(ask(scene, corruption, rng)):
-            if task == "multiple_choice" and naming.random() < named_share:
+            named = task == "multiple_choice" and naming.random() < named_share
+            if named:
                 fields["question"] = f"Which option says {fields['options'][fields['answer']]}?"
+            if named_share:
+                fields["meta"] = fields.get("meta", {}) | {"needs_video": not named}
             yield TASKS[task].Sample.model_validate(
                 {
                     "id": f"world/{scene.name}/{task}#{count}",
