@@ -17,13 +17,13 @@ from timesight.policy.load import load_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions
 from timesight.policy.policy import Policy
-from timesight.video import FrameMemory
+from timesight.video import FrameReader
 
 
 def batch(policy: Policy, world: Path) -> tuple[PromptBatch, Completions]:
     samples = read_jsonl(world / "train.jsonl")[:2]
-    memory = FrameMemory(policy.default_budget, policy.factor)
-    prompts = collate(policy, [encode_sample(policy, s, False, memory) for s in samples])
+    reader = FrameReader(policy.default_budget, policy.factor)
+    prompts = collate(policy, [encode_sample(policy, s, False, reader) for s in samples])
     return prompts, Completions.of([[20, 21, 22], [23], [24, 25], [26]], 2, policy.device)
 
 

@@ -24,7 +24,7 @@ from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions, pack, whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.vision import encode_vision
-from timesight.video import FrameMemory
+from timesight.video import FrameReader
 
 # Three groups of four: unequal, empty, a single token, all of one length.
 REPLIES = [
@@ -49,8 +49,8 @@ def policy(new_model: Path) -> Policy:
 def prompts(policy: Policy, world: Path) -> PromptBatch:
     """Prompts of three videos of different lengths."""
     unique = {sample.video.path: sample for sample in read_jsonl(world / "train.jsonl")}
-    memory = FrameMemory(policy.default_budget, policy.factor)
-    return collate(policy, [encode_sample(policy, s, False, memory) for s in list(unique.values())[:3]])
+    reader = FrameReader(policy.default_budget, policy.factor)
+    return collate(policy, [encode_sample(policy, s, False, reader) for s in list(unique.values())[:3]])
 
 
 def gradients(
@@ -101,8 +101,8 @@ def test_packed_equals_plain_for_qwen2_vl(new_model: Path, world: Path) -> None:
     model = Qwen2VLForConditionalGeneration(config)
     policy = as_policy(model, AutoProcessor.from_pretrained(new_model), "qwen2_vl")
     samples = list({s.video.path: s for s in read_jsonl(world / "train.jsonl")}.values())[:3]
-    memory = FrameMemory(policy.default_budget, policy.factor)
-    assert_same(policy, collate(policy, [encode_sample(policy, s, False, memory) for s in samples]))
+    reader = FrameReader(policy.default_budget, policy.factor)
+    assert_same(policy, collate(policy, [encode_sample(policy, s, False, reader) for s in samples]))
 
 
 def test_another_family_takes_the_plain_path(new_model: Path, world: Path, tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_another_family_takes_the_plain_path(new_model: Path, world: Path, tmp_p
     AutoProcessor.from_pretrained(new_model).save_pretrained(tmp_path)
     policy = load_policy(tmp_path, dtype="float32")
     assert "not known to take packed rows" in (whole_prompt_reason(policy) or "")
-    memory = FrameMemory(policy.default_budget, policy.factor)
+    reader = FrameReader(policy.default_budget, policy.factor)
     samples = read_jsonl(world / "train.jsonl")[:2]
-    prompts = collate(policy, [encode_sample(policy, s, False, memory) for s in samples])
+    prompts = collate(policy, [encode_sample(policy, s, False, reader) for s in samples])
     sampled = generate(policy, prompts, num_generations=2, max_new_tokens=5)
     with torch.no_grad():
         logps, _ = completion_logprobs(policy, prompts, Completions.of(sampled.ids, 2, policy.device))

@@ -15,7 +15,7 @@ from timesight.policy.load import as_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions
 from timesight.policy.policy import Policy
-from timesight.video import FrameMemory
+from timesight.video import FrameReader
 
 
 def stock(folder: Path) -> Policy:
@@ -26,8 +26,8 @@ def stock(folder: Path) -> Policy:
 def results(policy: Policy, world: Path) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Log-probs and all gradients on prompts of different sizes."""
     samples = read_jsonl(world / "train.jsonl")[:5]
-    memory = FrameMemory(policy.default_budget, policy.factor)
-    prompts = collate(policy, [encode_sample(policy, s, False, memory) for s in samples])
+    reader = FrameReader(policy.default_budget, policy.factor)
+    prompts = collate(policy, [encode_sample(policy, s, False, reader) for s in samples])
     rows = [[20, 21, 22 + i][: 1 + i % 3] for i in range(10)]
     completions = Completions.of(rows, 5, policy.device)
     logps, _ = completion_logprobs(policy, prompts, completions, packed=False)

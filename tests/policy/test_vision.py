@@ -12,7 +12,7 @@ from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions
 from timesight.policy.policy import Policy
 from timesight.policy.vision import FeatureStore, encode_vision
-from timesight.video import FrameMemory
+from timesight.video import FrameReader
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def policy(new_model: Path) -> Policy:
 
 def batch(policy: Policy, world: Path, videos: list[int]) -> PromptBatch:
     unique = list({sample.video.path: sample for sample in read_jsonl(world / "train.jsonl")}.values())
-    memory = FrameMemory(policy.default_budget, policy.factor)
-    return collate(policy, [encode_sample(policy, unique[v], False, memory) for v in videos])
+    reader = FrameReader(policy.default_budget, policy.factor)
+    return collate(policy, [encode_sample(policy, unique[v], False, reader) for v in videos])
 
 
 def logps(policy: Policy, prompts: PromptBatch, store: FeatureStore | None) -> torch.Tensor:
