@@ -82,6 +82,7 @@ def test_several_turns_give_several_samples(tmp_path: Path) -> None:
         ({"id": "a", "video": "v.mp4"}, None, "has no conversations or messages"),
         (llava("a", "b", conversations=[{"from": "robot", "value": "x"}] * 2), None, "a turn is not a role"),
         (llava("a", "b"), "temporal_grounding", "cannot be read as temporal_grounding: 'b'"),
+        ({"sample": '{"task": "dancing", "id": "a", "video": "v.mp4"}'}, None, "task 'dancing' is not one of"),
         ("text", None, "not a JSON object"),
     ],
 )

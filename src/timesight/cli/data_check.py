@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timesight.cli.options import json_option
-from timesight.errors import InputError
 
 if TYPE_CHECKING:
     from timesight.data.check import Line
@@ -57,9 +56,10 @@ def command(
     from timesight.cli.console import print_json
     from timesight.data.check import check_leakage, check_lines, check_videos
     from timesight.data.fix import fix
+    from timesight.data.jsonl import require_new
 
-    if fixed is not None and fixed.exists():
-        raise InputError(f"{fixed}: is there already; nothing is written over, choose another name")
+    if fixed is not None:
+        require_new(fixed)  # before hours of decoding, not after
     lines = check_lines(file)
     others = check_lines(against) if against else []
     facts = _survey([*lines, *others], file, workers, limit_s) if videos else {}

@@ -36,10 +36,10 @@ def command(
     What cannot be converted is told, line by line, and counted: exit code 1.
     """
     from timesight.cli.console import print_json
+    from timesight.data.jsonl import require_new
     from timesight.data.messages import READINGS
 
-    if out.exists():
-        raise InputError(f"{out}: is there already; nothing is written over, choose another name")
+    require_new(out)
     if task is not None and task not in READINGS:
         raise InputError(f"--task {task}: choose one of {', '.join(READINGS)}")
     counts, refused = (

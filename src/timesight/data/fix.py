@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from timesight.data.check import KINDS, Line
-from timesight.errors import InputError
+from timesight.data.jsonl import require_new
 from timesight.types import Video
 from timesight.video.survey import VideoFacts
 
@@ -21,8 +21,7 @@ def fix(file: Path, lines: Sequence[Line], out: Path, facts: Mapping[Path, Video
 
     Raises InputError where ``out`` exists: nothing is ever written over.
     """
-    if out.exists():
-        raise InputError(f"{out}: is there already; nothing is written over, choose another name")
+    require_new(out)
     counts: Counter[str] = Counter(kept=0, mended=0, dropped=0)
     ids = {line.sample.id for line in lines if line.sample}
     out.parent.mkdir(parents=True, exist_ok=True)

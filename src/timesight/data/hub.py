@@ -11,9 +11,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from timesight.data.records import make_sample
+from timesight.data.records import make_sample, pop_task
 from timesight.errors import InputError, SampleError
-from timesight.tasks import TASKS
 from timesight.types import Sample
 
 
@@ -31,9 +30,7 @@ def read_hub(name: str, split: str, files: Path) -> list[Sample]:
     for number, row in enumerate(rows):
         record = {key: value for key, value in row.items() if value is not None}
         where = f"{name} {split} row {number}"
-        task = str(record.pop("task", None))
-        if task not in TASKS:
-            raise SampleError(f"{where}: task {task!r} is not one of {', '.join(TASKS)}")
+        task = pop_task(where, record)
         record.setdefault("id", f"{Path(name).name}/{split}-{number}")
         record["video"] = _video(record.get("video"), where, root, files)
         samples.append(make_sample(where, task, **record))

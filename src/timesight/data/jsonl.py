@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from timesight.data.records import make_sample
-from timesight.errors import SampleError
-from timesight.tasks import TASKS
+from timesight.data.records import make_sample, pop_task
+from timesight.errors import InputError, SampleError
 from timesight.types import Sample
 
 
@@ -52,11 +51,15 @@ def parse_line(line: str, where: str, root: Path) -> Sample:
         raise SampleError(f"{where}: not JSON ({getattr(error, 'msg', 'nested too deeply')})") from None
     if not isinstance(record, dict):
         raise SampleError(f"{where}: not a JSON object")
-    task = str(record.pop("task", None))
-    if task not in TASKS:
-        raise SampleError(f"{where}, id {record.get('id')}: task {task!r} is not one of {', '.join(TASKS)}")
+    task = pop_task(f"{where}, id {record.get('id')}", record)
     sample = make_sample(where, task, **record)
     return sample.model_copy(update={"video": sample.video.model_copy(update={"path": root / sample.video.path})})
+
+
+def require_new(path: Path) -> None:
+    """Raise InputError where there is something at ``path``: results of a user's are never written over."""
+    if path.exists():
+        raise InputError(f"{path}: is there already; nothing is written over, choose another name")
 
 
 def write_jsonl(path: Path, samples: Iterable[Sample]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from timesight.data.records import make_sample
+from timesight.data.records import make_sample, pop_task
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.tasks.parsing import find_span, parse_option
@@ -103,7 +103,7 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
         raise SampleError(f"{where}: not a JSON object")
     if isinstance(record.get("sample"), str):  # our own export
         own = json.loads(record["sample"])
-        yield make_sample(where, str(own.pop("task", None)), **own)
+        yield make_sample(where, pop_task(where, own), **own)
         return
     turns = list(_turns(where, record))
     video = _video(where, record, file.parent)

@@ -23,6 +23,14 @@ def make_sample(where: str, task: str, **fields: Any) -> Sample:
     return sample.model_copy(update={"problems": tuple(known)}) if known else sample
 
 
+def pop_task(where: str, record: dict[str, Any]) -> str:
+    """Take the name of the task out of ``record``. Raises SampleError where it names none."""
+    task = str(record.pop("task", None))
+    if task not in TASKS:
+        raise SampleError(f"{where}: task {task!r} is not one of {', '.join(TASKS)}")
+    return task
+
+
 def schema_problems(error: ValidationError, schema: type[Sample]) -> list[str]:
     """What keeps a record from being a sample, each with its field; what says most comes first."""
     # A misspelt key is two problems, one unknown key and one missing; the unknown one says more.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -57,17 +58,23 @@ def survey_all(
 
 def _in_order(
     pool: VideoPool, waiting: list[tuple[Video, str]], most: int
-) -> Iterable[tuple[Video, str, VideoFacts | str]]:
-    under_way: list[tuple[Video, str, Pending[VideoFacts]]] = []
-    for video, name in [*waiting, *[(None, "")] * most]:
-        if len(under_way) >= most or (video is None and under_way):
-            first, first_name, pending = under_way.pop(0)
-            try:
-                yield first, first_name, pending.result()
-            except VideoError as error:
-                yield first, first_name, error.reason
-        if video is not None:
-            under_way.append((video, name, pool.submit(video.path, survey, Video(path=video.path, fps=video.fps))))
+) -> Iterator[tuple[Video, str, VideoFacts | str]]:
+    """Outcomes in the order of ``waiting``, at most ``most`` pieces of work under way."""
+    under_way: deque[tuple[Video, str, Pending[VideoFacts]]] = deque()
+    for video, name in waiting:
+        if len(under_way) >= most:
+            yield _outcome(*under_way.popleft())
+        work = pool.submit(video.path, survey, Video(path=video.path, fps=video.fps))
+        under_way.append((video, name, work))
+    while under_way:
+        yield _outcome(*under_way.popleft())
+
+
+def _outcome(video: Video, name: str, work: Pending[VideoFacts]) -> tuple[Video, str, VideoFacts | str]:
+    try:
+        return video, name, work.result()
+    except VideoError as error:
+        return video, name, error.reason
 
 
 def _known_as(video: Video) -> str:

@@ -54,14 +54,19 @@ class PromptBatch:
 
 def encode_sample(policy: Policy, sample: Sample, think: bool, reader: FrameReader) -> EncodedPrompt:
     """The prompt of ``sample`` with its frames. Raises VideoError."""
-    frames = [reader.read(video, request) for video, request in wanted_frames(sample, think)]
-    return encode_prompt(policy, TASKS[sample.task].prompt(sample, think), frames)
+    parts = TASKS[sample.task].prompt(sample, think)
+    frames = [reader.read(video, request) for video, request in _wanted(sample, parts)]
+    return encode_prompt(policy, parts, frames)
 
 
 def wanted_frames(sample: Sample, think: bool) -> list[tuple[Video, FrameRequest | None]]:
     """What has to be read of which videos to encode ``sample``."""
-    task = TASKS[sample.task]
-    return [(part.video, task.frames(sample)) for part in task.prompt(sample, think) if isinstance(part, VideoPart)]
+    return _wanted(sample, TASKS[sample.task].prompt(sample, think))
+
+
+def _wanted(sample: Sample, parts: Sequence[Part]) -> list[tuple[Video, FrameRequest | None]]:
+    request = TASKS[sample.task].frames(sample)
+    return [(part.video, request) for part in parts if isinstance(part, VideoPart)]
 
 
 def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames]) -> EncodedPrompt:
