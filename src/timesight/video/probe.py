@@ -17,6 +17,7 @@ from timesight.errors import VideoError
 from timesight.types import Video
 
 FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+LARGE_PX = 960 * 540  # below this area a frame, decoding in several threads costs more than it saves
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +130,8 @@ def video_stream(container: av.container.InputContainer, path: Path) -> VideoStr
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if not stream.codec_context.is_open:
                 stream.thread_type = "AUTO"
+                large = stream.codec_context.width * stream.codec_context.height >= LARGE_PX
+                stream.codec_context.thread_count = 0 if large else 1  # 0: as many as there are cores
             return stream
     raise VideoError(path, "has no video stream")
 

@@ -6,7 +6,9 @@ seeks to the keyframe before, skips over gaps by seeking again, and stops at the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from timesight.video.probe import (
 from timesight.video.sample import FrameBudget, choose_times, fit_size, window
 
 SEEK_GAP_S = 3.0  # decoding on is cheaper than seeking when the next wanted frame is nearer than this
+DECODED_AHEAD = 4  # frames that wait for their sizing, at full size in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +96,15 @@ def _decode(
 ) -> NDArray[np.uint8]:
     """Frames ``wanted`` (T,) of the file, (T, H, W, 3)."""
     pictures: dict[int, NDArray[np.uint8]] = {}
-    for index, frame in _frames_near(container, info, sorted(set(wanted.tolist()))):
-        pictures[index] = _picture(frame, size)
+    under_way: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
+    # Sizing a frame takes almost as long as decoding one, so a second thread does it meanwhile.
+    with ThreadPoolExecutor(max_workers=1) as sizer:
+        for index, frame in _frames_near(container, info, sorted(set(wanted.tolist()))):
+            under_way.append((index, sizer.submit(_picture, frame, size)))
+            if len(under_way) > DECODED_AHEAD:
+                oldest, picture = under_way.popleft()
+                pictures[oldest] = picture.result()
+    pictures |= {index: picture.result() for index, picture in under_way}
     missing = [float(info.times_s[i]) for i in wanted.tolist() if i not in pictures]
     if missing:
         raise VideoError(info.path, f"does not decode at {missing[0]:.2f} s: the file is damaged or cut short")
