@@ -22,6 +22,7 @@ from safetensors.numpy import save
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
 from timesight.video.fingerprint import fingerprint, state
+from timesight.video.probe import is_folder, require_file
 from timesight.video.read import Frames
 from timesight.video.sample import FrameBudget
 
@@ -123,12 +124,13 @@ class FrameCache:
 
     def _fingerprint(self, path: Path) -> str:
         """The fingerprint of ``path``, kept too, so that each file is read through once."""
+        if is_folder(path):
+            return fingerprint(path)
+        require_file(path)
         try:
-            known_as = f"{path.absolute()} {state(path)}" if not path.is_dir() else None
+            known_as = f"{path.absolute()} {state(path)}"
         except OSError as error:
             raise VideoError(path, f"cannot be read ({str(error.strerror).lower()})") from None
-        if known_as is None:
-            return fingerprint(path)
         if known_as not in self._fingerprints:
             name = hashlib.blake2b(known_as.encode(), digest_size=20).hexdigest()
             note = self._folder / f"{name}.fingerprint"
