@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +85,18 @@ def test_work_that_hangs_or_crashes_is_cut_off_and_the_rest_goes_on() -> None:
         assert fine.result() == 0.0
     finally:
         pool.close()
+
+
+def test_a_script_whose_processes_do_not_start_is_told_why(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from timesight.types import Video\n"
+        "from timesight.video import FrameBudget, FrameReader, ReadingSettings\n"
+        "FrameReader(FrameBudget(), 28, ReadingSettings(workers=1)).read(Video(path=Path('v.mp4')))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
+    assert 'put what your script does under if __name__ == "__main__"' in done.stderr.splitlines()[-1]
 
 
 def test_an_error_crosses_processes_whole() -> None:

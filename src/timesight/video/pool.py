@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as LimitPassedError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from timesight.errors import VideoError
+from timesight.errors import InputError, VideoError
 
 T = TypeVar("T")
 
@@ -30,13 +31,21 @@ class Pending(Generic[T]):
     future: ProcessFuture[T]
 
     def result(self) -> T:
-        """Wait for the outcome. Raises what the work raised, and VideoError where its process had to be ended."""
+        """Wait for the outcome.
+
+        Raises what the work raised, VideoError where its process had to be ended, InputError where none starts.
+        """
         try:
             outcome: T = self.future.result()
         except LimitPassedError:
             raise VideoError(self.path, f"is not read within {self.limit_s:g} s; its process was ended") from None
         except ProcessExpired as error:
             raise VideoError(self.path, f"crashes the decoder (exit code {error.exitcode})") from None
+        except BrokenProcessPool:
+            raise InputError(
+                "the processes that read videos do not start: put what your script does under "
+                'if __name__ == "__main__": or read without processes (reading: {workers: 0})'
+            ) from None
         return outcome
 
     def done(self) -> bool:
