@@ -5,6 +5,7 @@
     │   ├── RecipeError     a recipe: unknown key, wrong value
     │   └── SampleError     an annotation file: file, line, sample id
     ├── VideoError          a video that cannot be read: file and reason
+    ├── ModelError          a model that gives no reply: a server that is down, a prompt that it refuses
     └── TrainingError       a run that cannot go on
 
 The command line prints the message of any of these and exits with code 2. Anything else is a bug and
@@ -40,6 +41,10 @@ class VideoError(TimesightError):
 
     def __reduce__(self) -> tuple[type[VideoError], tuple[str, str]]:
         return VideoError, (self.path, self.reason)  # so that it passes from one process to another
+
+
+class ModelError(TimesightError):
+    """A model gives no reply: the message names the model and the reason."""
 
 
 class TrainingError(TimesightError):
