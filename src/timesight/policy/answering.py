@@ -33,19 +33,17 @@ class Answered:
 
 
 class Answerer(Protocol):
-    """A model that answers questions about videos.
-
-    ``factor``: frame sides are multiples of this many pixels. ``default_budget``: what is read of a video unless
-    somebody says otherwise.
-    """
+    """A model that answers questions about videos."""
 
     name: str
 
     @property
-    def factor(self) -> int: ...
+    def factor(self) -> int:
+        """Frame sides are multiples of this many pixels."""
 
     @property
-    def default_budget(self) -> FrameBudget: ...
+    def default_budget(self) -> FrameBudget:
+        """What is read of a video unless somebody says otherwise."""
 
     def answer(
         self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
@@ -54,4 +52,3 @@ class Answerer(Protocol):
 
         Raises ModelError where none can be answered, such as a server that is not there.
         """
-        ...

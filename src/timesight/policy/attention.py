@@ -7,8 +7,8 @@ Two patterns are computed here because nothing stock computes them well:
 - *shared prefix*, in the text model: one row ``[prompts | completions]`` in which each completion sees its
   prompt and itself. No mask over the row is ever made, so cost and memory grow with what is attended, not with
   the row squared.
-- *shared past*, while sampling: the replies of a group each have a cache of their own tokens, and the cache of
-  their prompt is there once for all of them.
+- *shared past*, while sampling: the replies of a group, or the questions about a video, each have a cache of their
+  own tokens, and the cache of what they go on from is there once for all of them.
 
 Letters in shapes: L tokens in the row, B prompts, G completions a prompt, P and C padded prompt and completion
 lengths, H query heads, K key heads, d head size.
@@ -54,15 +54,22 @@ class SharedPrefix:
 
 @dataclass(frozen=True, eq=False)
 class SharedPast:
-    """Prompts that replies go on from; given to the model as the argument ``shared_past``."""
+    """Prompts that replies go on from; given to the model as the argument ``shared_past``.
+
+    R = B · G rows go on from them, G from each. Rows that begin with a question of their own, of different lengths,
+    say where it is padded.
+    """
 
     cache: Any  # keys and values of the prompts, layer by layer: (B, K, P, d)
     padding: Tensor  # (B, P) True where there is no token
+    own_padding: Tensor | None = None  # (R, S) True where the first tokens of a row's own are none
 
-    def select(self, prompts: Tensor) -> SharedPast:
-        """The past of ``prompts`` alone."""
-        self.cache.batch_select_indices(prompts)
-        return SharedPast(self.cache, self.padding[prompts])
+    def select(self, prompts: Tensor, rows: Tensor) -> SharedPast:
+        """The past of ``prompts`` alone, for ``rows`` alone."""
+        if len(prompts) < len(self.padding):
+            self.cache.batch_select_indices(prompts)
+        own = None if self.own_padding is None else self.own_padding[rows]
+        return SharedPast(self.cache, self.padding[prompts], own)
 
 
 def install_attention(model: Any) -> None:
@@ -91,9 +98,7 @@ def _register_text(former: str) -> str:
             if layout is not None:
                 return shared_prefix_attention(query, key, value, layout, scaling), None
             if past is not None:
-                layer = past.cache.layers[module.layer_idx]
-                shared = (layer.keys, layer.values, past.padding)
-                return shared_past_attention(query, key, value, *shared, scaling), None
+                return shared_past_attention(query, key, value, past, module.layer_idx, scaling), None
             return otherwise(module, query, key, value, *args, **kwargs)
 
         AttentionInterface.register(name, attend)
@@ -117,34 +122,42 @@ def shared_prefix_attention(
 
 
 def shared_past_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    past_key: Tensor,
-    past_value: Tensor,
-    past_padding: Tensor,
-    scaling: float,
+    query: Tensor, key: Tensor, value: Tensor, past: SharedPast, layer: Any, scaling: float
 ) -> Tensor:
-    """The next token of B · G replies, G to each prompt, attends to its prompt and to what it has said.
+    """The next S tokens of R rows attend to what their rows go on from and, causally, to what they have themselves.
 
-    query (B·G, H, 1, d), own key and value (B·G, K, t, d), past key and value (B, K, P, d), padding (B, P)
-    → (B·G, 1, H, d).
+    query (R, H, S, d), own key and value (R, K, t, d) with t >= S → (R, S, H, d).
     """
-    (rows, heads, _, size), kv_heads = query.shape, key.shape[1]
+    (rows, heads, steps, size), (_, kv_heads, own, _) = query.shape, key.shape
+    past_key, past_value = past.cache.layers[layer].keys, past.cache.layers[layer].values  # (B, K, P, d)
     prompts, _, length, _ = past_key.shape
-    group, repeats = rows // prompts, heads // kv_heads
-    q = query.view(prompts, group, kv_heads, repeats, size)
-    to_past = q.transpose(1, 2).flatten(2, 3) @ past_key.to(q.dtype).mT  # (B, K, G · H/K, P)
-    to_past = to_past.masked_fill(past_padding[:, None, None], float("-inf"))
-    to_past = to_past.view(prompts, kv_heads, group, repeats, length).transpose(1, 2)
-    to_own = q.view(rows, kv_heads, repeats, size) @ key.mT  # (B·G, K, H/K, t)
-    scores = torch.cat([to_past.reshape(rows, kv_heads, repeats, length), to_own], dim=-1)
+    group, queries = rows // prompts, heads // kv_heads * steps
+    q = query.reshape(prompts, group, kv_heads, queries, size)
+    to_past = q.transpose(1, 2).flatten(2, 3) @ past_key.to(q.dtype).mT  # (B, K, G · H/K · S, P)
+    to_past = to_past.masked_fill(past.padding[:, None, None], float("-inf"))
+    to_past = to_past.view(prompts, kv_heads, group, queries, length).transpose(1, 2)
+    to_own = q.view(rows, kv_heads, queries, size) @ key.mT  # (R, K, H/K · S, t)
+    if steps > 1 or past.own_padding is not None:
+        hidden = _hidden_own(past.own_padding, rows, steps, own, query.device)  # (R, S, t)
+        to_own = to_own.view(rows, kv_heads, -1, steps, own).masked_fill(hidden[:, None, None], float("-inf"))
+        to_own = to_own.view(rows, kv_heads, queries, own)
+    scores = torch.cat([to_past.reshape(rows, kv_heads, queries, length), to_own], dim=-1)
     weights = torch.softmax(scores * scaling, dim=-1, dtype=torch.float32).to(value.dtype)
-    on_past = weights[..., :length].view(prompts, group, kv_heads, repeats, length)
-    from_past = on_past.transpose(1, 2).flatten(2, 3) @ past_value.to(value.dtype)  # (B, K, G · H/K, d)
-    from_past = from_past.view(prompts, kv_heads, group, repeats, size).transpose(1, 2)
-    out = from_past.reshape(rows, kv_heads, repeats, size) + weights[..., length:] @ value
-    return out.reshape(rows, 1, heads, size)
+    on_past = weights[..., :length].view(prompts, group, kv_heads, queries, length)
+    from_past = on_past.transpose(1, 2).flatten(2, 3) @ past_value.to(value.dtype)  # (B, K, G · H/K · S, d)
+    from_past = from_past.view(prompts, kv_heads, group, queries, size).transpose(1, 2)
+    out: Tensor = from_past.reshape(rows, kv_heads, queries, size) + weights[..., length:] @ value
+    return out.reshape(rows, heads, steps, size).transpose(1, 2)
+
+
+def _hidden_own(padding: Tensor | None, rows: int, steps: int, own: int, device: torch.device) -> Tensor:
+    """(R, S, t) True where one of a row's last ``steps`` tokens does not see one of its ``own``."""
+    later = torch.ones(steps, own, dtype=torch.bool, device=device).triu(own - steps + 1)
+    hidden = later.expand(rows, steps, own)
+    if padding is not None:
+        none = nn.functional.pad(padding, (0, own - padding.shape[1]), value=False)
+        hidden = hidden | none[:, None]
+    return hidden
 
 
 def _pick(rows: Tensor, index: Tensor) -> Tensor:

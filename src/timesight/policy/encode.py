@@ -6,7 +6,7 @@ B prompts, P padded prompt length, N vision patches of the whole batch, V videos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -71,12 +71,7 @@ def _wanted(sample: Sample, parts: Sequence[Part]) -> list[tuple[Video, FrameReq
 
 def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames]) -> EncodedPrompt:
     """One prompt as the processor of the model itself encodes it; ``frames`` in the order of the video parts."""
-    content: list[dict[str, str]] = [
-        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "video"} for part in parts
-    ]
-    text = policy.processor.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
+    text = _chat_text(policy, parts)
     encoded = policy.processor(
         text=[text],
         videos=[torch.from_numpy(f.pixels).permute(0, 3, 1, 2) for f in frames] or None,
@@ -96,6 +91,37 @@ def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames
     )
 
 
+def encode_like(
+    policy: Policy, parts: Sequence[Part], like: EncodedPrompt, like_parts: Sequence[Part]
+) -> EncodedPrompt:
+    """``encode_prompt`` of ``parts`` with the same videos as ``like``, whose encoding of them is taken over.
+
+    The two may differ in the text after the last video only; elsewhere they must not.
+    """
+    mark = policy.processor.tokenizer.convert_ids_to_tokens(policy.model.config.vision_end_token_id)
+    (head, _, tail), (like_head, _, _) = (_chat_text(policy, p).rpartition(mark) for p in (parts, like_parts))
+    if head != like_head:
+        raise ValueError("the prompts differ before the end of the last video")
+    length = int((like.input_ids == policy.model.config.vision_end_token_id).nonzero()[-1]) + 1
+    # The mark is a token of its own, so the text after it is the same tokens whatever stands before.
+    text = policy.processor.tokenizer(tail, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+    return replace(
+        like,
+        input_ids=torch.cat([like.input_ids[:length], text]),
+        token_types=torch.cat([like.token_types[:length], torch.zeros_like(text)]),
+    )
+
+
+def _chat_text(policy: Policy, parts: Sequence[Part]) -> str:
+    content: list[dict[str, str]] = [
+        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "video"} for part in parts
+    ]
+    text: str = policy.processor.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    return text
+
+
 def _metadata(frames: Frames) -> dict[str, Any]:
     """The frames' real times, written as numbers of frames of a video at TICKS_PER_SECOND."""
     length_s = frames.window_s[1] - frames.window_s[0]
@@ -110,19 +136,6 @@ def _metadata(frames: Frames) -> dict[str, Any]:
 def collate(policy: Policy, prompts: Sequence[EncodedPrompt]) -> PromptBatch:
     """Pad ``prompts`` on the left and place them on the policy's device."""
     longest = max(len(prompt) for prompt in prompts)
-    pad_id = policy.processor.tokenizer.pad_token_id
-    mask = _pad_left([torch.ones_like(p.input_ids) for p in prompts], longest, 0)
-    input_ids = _pad_left([p.input_ids for p in prompts], longest, pad_id)
-    token_types = _pad_left([p.token_types for p in prompts], longest, 0)
-    grid_thw = torch.cat([p.grid_thw for p in prompts])
-    seconds = [p.seconds_per_grid for p in prompts if p.seconds_per_grid is not None]
-    position_ids, _ = policy.core.get_rope_index(
-        input_ids,
-        mm_token_type_ids=token_types,
-        video_grid_thw=grid_thw if len(grid_thw) else None,
-        attention_mask=mask,
-        **({"second_per_grid_ts": torch.cat(seconds)} if seconds else {}),
-    )
     first = 0
     videos_of = []
     for prompt in prompts:
@@ -130,14 +143,31 @@ def collate(policy: Policy, prompts: Sequence[EncodedPrompt]) -> PromptBatch:
         first += len(prompt.grid_thw)
     to = policy.device
     return PromptBatch(
-        input_ids=input_ids.to(to),
-        mask=mask.to(to),
-        token_types=token_types.to(to),
-        position_ids=position_ids.to(to),
+        input_ids=_pad_left([p.input_ids for p in prompts], longest, policy.processor.tokenizer.pad_token_id).to(
+            to
+        ),
+        mask=_pad_left([torch.ones_like(p.input_ids) for p in prompts], longest, 0).to(to),
+        token_types=_pad_left([p.token_types for p in prompts], longest, 0).to(to),
+        position_ids=rope_positions(policy, prompts).to(to),
         patches=torch.cat([p.patches for p in prompts if len(p.patches)] or [torch.zeros(0, 1)]).to(to),
-        grid_thw=grid_thw.to(to),
+        grid_thw=torch.cat([p.grid_thw for p in prompts]).to(to),
         videos_of=tuple(videos_of),
     )
+
+
+def rope_positions(policy: Policy, prompts: Sequence[EncodedPrompt]) -> Tensor:
+    """Positions (3, B, P) along time, height and width, padded on the left, as the model itself counts them."""
+    longest = max(len(prompt) for prompt in prompts)
+    grid_thw = torch.cat([p.grid_thw for p in prompts])
+    seconds = [p.seconds_per_grid for p in prompts if p.seconds_per_grid is not None]
+    positions: Tensor = policy.core.get_rope_index(
+        _pad_left([p.input_ids for p in prompts], longest, policy.processor.tokenizer.pad_token_id),
+        mm_token_type_ids=_pad_left([p.token_types for p in prompts], longest, 0),
+        video_grid_thw=grid_thw if len(grid_thw) else None,
+        attention_mask=_pad_left([torch.ones_like(p.input_ids) for p in prompts], longest, 0),
+        **({"second_per_grid_ts": torch.cat(seconds)} if seconds else {}),
+    )[0]
+    return positions
 
 
 def _pad_left(rows: Sequence[Tensor], length: int, value: int) -> Tensor:

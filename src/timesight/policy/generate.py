@@ -5,7 +5,8 @@ B prompts, G replies a prompt, R = B · G rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from timesight.policy.encode import PromptBatch
 from timesight.policy.logprobs import sampling_logits
 from timesight.policy.packing import NO_MASK, whole_prompt_reason
 from timesight.policy.policy import Policy
+from timesight.policy.sharing import Questions
 from timesight.policy.vision import VisionFeatures, encode_vision
 
 
@@ -46,14 +48,49 @@ def generate(
     Vision and control tokens are banned; the log-probabilities are those of the distribution that was
     sampled. Rows that have ended leave the batch, so that long replies do not keep short ones alive.
     """
-    model = policy.model
-    training = model.training
-    model.eval()
+    with _sampling(policy):
+        output, cache = _prefill(policy, prompts, features)
+        past: _Past = (_SharedPast if whole_prompt_reason(policy) is None else _WidenedPast)(
+            policy, prompts, cache, num_generations
+        )
+        start = _Start(
+            past,
+            output.logits[:, -1].repeat_interleave(num_generations, dim=0),
+            prompts.next_position.repeat_interleave(num_generations),
+            list(range(len(prompts.input_ids) * num_generations)),
+        )
+        return _sampled(policy, _decode(policy, start, max_new_tokens, temperature))
+
+
+@torch.no_grad()
+def generate_answers(
+    policy: Policy, questions: Questions, *, max_new_tokens: int = 256, temperature: float = 0.0
+) -> Sampled:
+    """A reply to each of ``questions``, of which those with a common beginning go on from one cache of it.
+
+    For policies whose attention is ours (``whole_prompt_reason`` None). ``temperature`` as in ``generate``.
+    """
+    with _sampling(policy):
+        _, cache = _prefill(policy, questions.prefixes, None)
+        past = _SharedPast(policy, questions.prefixes, cache, questions.group, questions.padding)
+        start = _Start(
+            past, past.advance(questions.ids, questions.position_ids), questions.next_position, list(questions.rows)
+        )
+        return _sampled(policy, _decode(policy, start, max_new_tokens, temperature))
+
+
+@contextmanager
+def _sampling(policy: Policy) -> Iterator[None]:
+    training = policy.model.training
+    policy.model.eval()
     try:
         with policy.precision():
-            rows = _decode(policy, prompts, num_generations, max_new_tokens, temperature, features)
+            yield
     finally:
-        model.train(training)
+        policy.model.train(training)
+
+
+def _sampled(policy: Policy, rows: Sequence[_Row]) -> Sampled:
     ids = [row.ids for row in rows]
     ended = [bool(row.ids) and row.ids[-1] in policy.end_ids for row in rows]
     texts = policy.processor.tokenizer.batch_decode(
@@ -62,22 +99,8 @@ def generate(
     return Sampled(ids, [row.logps for row in rows], [not done for done in ended], texts)
 
 
-@dataclass
-class _Row:
-    """A reply as it grows."""
-
-    ids: list[int]
-    logps: list[float]
-
-
-def _decode(
-    policy: Policy,
-    prompts: PromptBatch,
-    group: int,
-    max_new_tokens: int,
-    temperature: float,
-    features: VisionFeatures | None,
-) -> list[_Row]:
+def _prefill(policy: Policy, prompts: PromptBatch, features: VisionFeatures | None) -> tuple[Any, Any]:
+    """The model's output on ``prompts``, and their cache."""
     cache = DynamicCache(config=policy.model.config.get_text_config())
     features = encode_vision(policy, prompts) if features is None else features
     output = policy.model(
@@ -89,13 +112,30 @@ def _decode(
         use_cache=True,
         logits_to_keep=1,
     )
-    past: _Past = (_SharedPast if whole_prompt_reason(policy) is None else _WidenedPast)(
-        policy, prompts, cache, group
-    )
-    logits = output.logits[:, -1].repeat_interleave(group, dim=0)  # (R, V)
-    position = prompts.next_position.repeat_interleave(group)  # (R,)
-    rows = [_Row([], []) for _ in range(len(logits))]
-    slots = list(range(len(rows)))  # the row that each slot of the batch goes on with
+    return output, cache
+
+
+@dataclass
+class _Row:
+    """A reply as it grows."""
+
+    ids: list[int]
+    logps: list[float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """Where sampling begins: what rows go on from, and what each of them says first."""
+
+    past: _Past
+    logits: Tensor  # (R, V)
+    position: Tensor  # (R,) of the first token
+    rows: list[int]  # R, which reply each slot of the batch goes on with; the first slot of two counts
+
+
+def _decode(policy: Policy, start: _Start, max_new_tokens: int, temperature: float) -> list[_Row]:
+    past, logits, position, slots = start.past, start.logits, start.position, start.rows
+    rows = [_Row([], []) for _ in range(max(slots) + 1)]
     for step in range(max_new_tokens):
         tokens, logps = _draw(policy, logits, temperature)
         _append(rows, slots, step, tokens.tolist(), logps.tolist())
@@ -106,7 +146,7 @@ def _decode(
             index = torch.tensor(kept, device=tokens.device)
             past.select(index)
             tokens, position, slots = tokens[index], position[index], [slots[i] for i in kept]
-        logits = past.advance(tokens, position)
+        logits = past.advance(tokens[:, None], position.expand(3, -1)[:, :, None])
         position = position + 1
     return rows
 
@@ -120,16 +160,18 @@ class _Past(Protocol):
     def select(self, index: Tensor) -> None:
         """Leave all other slots behind."""
 
-    def advance(self, tokens: Tensor, position: Tensor) -> Tensor:
-        """One more token in each slot (R,), at ``position`` (R,); logits (R, V) of the next."""
+    def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
+        """S more tokens in each slot (R, S), at ``position_ids`` (3, R, S); logits (R, V) of the next."""
 
 
 class _SharedPast:
-    """The prompts' cache, there once, and a cache of each reply's own tokens."""
+    """The prompts' cache, there once, and a cache of each row's own tokens."""
 
-    def __init__(self, policy: Policy, prompts: PromptBatch, cache: Any, group: int) -> None:
+    def __init__(
+        self, policy: Policy, prompts: PromptBatch, cache: Any, group: int, own_padding: Tensor | None = None
+    ) -> None:
         self._policy = policy
-        self._prompts = SharedPast(cache, prompts.mask == 0)
+        self._prompts = SharedPast(cache, prompts.mask == 0, own_padding)
         self._own = DynamicCache(config=policy.model.config.get_text_config())
         self._group = group
 
@@ -143,15 +185,14 @@ class _SharedPast:
     def select(self, index: Tensor) -> None:
         prompt_of = torch.div(index, self._group, rounding_mode="floor")
         prompts: Tensor = torch.unique_consecutive(prompt_of)
-        if len(prompts) < len(self._prompts.padding):
-            self._prompts = self._prompts.select(prompts)
+        self._prompts = self._prompts.select(prompts, index)
         self._group = len(index) // len(prompts)
         if self._own.get_seq_length() > 0:
             self._own.batch_select_indices(index)
 
-    def advance(self, tokens: Tensor, position: Tensor) -> Tensor:
+    def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
         return _next_logits(
-            self._policy, tokens, position, NO_MASK.to(tokens.device), self._own, shared_past=self._prompts
+            self._policy, tokens, position_ids, NO_MASK.to(tokens.device), self._own, shared_past=self._prompts
         )
 
 
@@ -171,20 +212,21 @@ class _WidenedPast:
         self._cache.batch_select_indices(index)
         self._mask = self._mask[index]
 
-    def advance(self, tokens: Tensor, position: Tensor) -> Tensor:
-        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
-        return _next_logits(self._policy, tokens, position, self._mask, self._cache)
+    def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
+        self._mask = torch.nn.functional.pad(self._mask, (0, tokens.shape[1]), value=1)
+        return _next_logits(self._policy, tokens, position_ids, self._mask, self._cache)
 
 
 def _next_logits(
-    policy: Policy, tokens: Tensor, position: Tensor, mask: Tensor, cache: Any, **shared: SharedPast
+    policy: Policy, tokens: Tensor, position_ids: Tensor, mask: Tensor, cache: Any, **shared: SharedPast
 ) -> Tensor:
     logits: Tensor = policy.model(
-        input_ids=tokens[:, None],
+        input_ids=tokens,
         attention_mask=mask,
-        position_ids=position.expand(3, -1)[:, :, None],
+        position_ids=position_ids,
         past_key_values=cache,
         use_cache=True,
+        logits_to_keep=1,
         **shared,
     ).logits[:, -1]
     return logits
