@@ -54,3 +54,24 @@ def cluster_bootstrap(
     means = sums[draws].sum(1) / counts[draws].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(mean, float(low), float(high))
+
+
+def sign_flip_p_value(
+    differences: ArrayLike, clusters: Sequence[Hashable], *, seed: int = 0, num_flips: int = 10_000
+) -> float:
+    """Two-sided p-value of the mean of paired ``differences`` (N,) being other than 0.
+
+    A permutation test: were there no difference, the two systems could change places on any video. The share of
+    ``num_flips`` random exchanges, whole clusters at a time, whose mean is at least as far from 0; the data as they
+    are count as one of them, so the smallest value is 1 / (num_flips + 1).
+    """
+    items = np.asarray(differences, dtype=np.float64)
+    if items.ndim != 1 or len(items) != len(clusters):
+        raise ValueError(f"{items.shape} differences for {len(clusters)} clusters")
+    if not len(items):
+        return float("nan")
+    index_of = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    sums = np.bincount([index_of[name] for name in clusters], weights=items)  # (V,)
+    signs = np.random.default_rng(seed).integers(2, size=(num_flips, len(sums))) * 2 - 1  # (flips, V)
+    flipped = np.abs(signs @ sums)
+    return float((1 + np.count_nonzero(flipped >= abs(sums.sum()) * (1 - 1e-12))) / (num_flips + 1))

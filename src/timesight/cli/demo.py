@@ -129,25 +129,25 @@ class _Demo:
 
     def measure(self, samples: list[Sample], when: str, model: str, mode: str) -> EvalResult:
         """Evaluate ``model``, taking up replies that an interrupted run left."""
-        from transformers import set_seed
-
         from timesight.cli.console import progress
-        from timesight.evaluation import EvalSettings, collect_replies, score_replies, write_result
+        from timesight.evaluation import collect_replies, score_replies, write_items
+        from timesight.infer.answer import Asking
+        from timesight.policy.answerers import PolicyAnswerer
         from timesight.policy.load import load_policy
 
-        settings = EvalSettings(
+        asking = Asking(
             self.recipe.video,
             temperature=MODES[mode],
             batch_size=64,
             max_new_tokens=self.recipe.grpo.max_completion_length,
+            seed=self.seed,
         )
-        set_seed(self.seed)
-        folder = self.out / "eval"
+        folder = self.out / "eval" / f"{when}-{mode}"
         with progress(f"{when}, {mode}", len(samples)) as advance:
-            policy = load_policy(model)
-            replies = collect_replies(policy, samples, settings, folder / f"{when}-{mode}.jsonl", advance)
+            answerer = PolicyAnswerer(load_policy(model))
+            replies = collect_replies(answerer, samples, asking, folder, advance)
         result = score_replies("made world, held out", samples, replies, think=False)
-        write_result({samples[0].task: result}, folder / f"{when}-{mode}.json")
+        write_items(folder, result.items)
         return result
 
     def ask_one(self, samples: list[Sample]) -> dict[str, Any]:

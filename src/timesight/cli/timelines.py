@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from timesight.evaluation import EvalResult, read_replies
+from timesight.evaluation import EvalResult, kept_replies
 from timesight.geometry import temporal_iou
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
@@ -35,7 +35,7 @@ def write_timelines(
     chosen |= dict.fromkeys(ranked[:NUM_LOSSES], "one of the largest losses")
     rest = [id_ for id_ in ranked if id_ not in chosen]
     chosen |= dict.fromkeys(random.Random(seed).sample(rest, min(NUM_RANDOM, len(rest))), "drawn at random")
-    replies = {when: read_replies(out / "eval" / f"{when}-greedy.jsonl") for when in ("before", "after")}
+    replies = {when: kept_replies(out / "eval" / f"{when}-greedy").replies for when in ("before", "after")}
     items = [
         _item(
             out,

@@ -1,24 +1,41 @@
-"""Evaluation: ``runner`` asks and keeps replies, ``score`` turns replies into figures."""
+"""Evaluation: from a benchmark's files to figures one can trust.
 
-from timesight.evaluation.runner import EvalSettings, Replies, collect_replies, read_replies
+``suites`` declares the benchmarks, ``runner`` asks and ``replies`` keeps what comes back, ``score`` turns it into
+figures and ``items`` keeps them item by item, ``compare`` sets two runs side by side, ``export`` writes tables and
+what leaderboards take, ``plan`` says beforehand what a run will cost.
+"""
+
+from timesight.evaluation.items import read_items, write_items
+from timesight.evaluation.replies import Replies, kept_replies, read_replies
+from timesight.evaluation.runner import claim_folder, collect_replies, processes
 from timesight.evaluation.score import (
     EvalResult,
+    Scoring,
     joined_json,
     require_judge,
+    score_answers,
     score_replies,
     score_tasks,
-    write_result,
 )
+from timesight.evaluation.suites import SUITES, Suite, find_suite
 
 __all__ = [
+    "SUITES",
     "EvalResult",
-    "EvalSettings",
     "Replies",
+    "Scoring",
+    "Suite",
+    "claim_folder",
     "collect_replies",
+    "find_suite",
     "joined_json",
+    "kept_replies",
+    "processes",
+    "read_items",
     "read_replies",
     "require_judge",
+    "score_answers",
     "score_replies",
     "score_tasks",
-    "write_result",
+    "write_items",
 ]

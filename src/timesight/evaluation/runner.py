@@ -1,85 +1,88 @@
-"""Asking a model every question of a suite, and keeping each reply."""
+"""Asking a model every question of a suite, on one process or on several, and keeping each reply as it comes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from timesight.errors import VideoError
-from timesight.infer.answer import MAX_NEW_TOKENS, answer_batches
-from timesight.policy.policy import Policy
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from timesight.errors import InputError
+from timesight.evaluation.replies import Replies, ReplyLog, join_parts, kept_replies
+from timesight.infer.answer import Asking, answer_batches
+from timesight.policy.answering import Answered, Answerer
 from timesight.types import Sample
-from timesight.video import FrameBudget
+from timesight.video import ReadingSettings
+
+SETTINGS_FILE = "eval.json"
+LONGEST_WAIT = timedelta(days=7)  # for a process whose share takes longer than the others'
 
 
-@dataclass(frozen=True)
-class EvalSettings:
-    """How the questions are asked; ``temperature`` 0 is greedy."""
-
-    budget: FrameBudget
-    think: bool = False
-    temperature: float = 0.0
-    batch_size: int = 32
-    max_new_tokens: int = MAX_NEW_TOKENS
+def processes() -> PartialState:
+    """This process among those that ``accelerate launch`` has started; alone where it has not."""
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
 
 
-@dataclass(frozen=True)
-class Replies:
-    """What came back: a reply by sample id, and why the other samples' videos cannot be read."""
-
-    replies: dict[str, str]
-    quarantined: dict[str, str]
+def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note in ``folder`` what its replies are of. Raises InputError where it holds those of something else."""
+    file = folder / SETTINGS_FILE
+    if file.is_file():
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if changed := [name for name in settings if known.get(name) != json.loads(json.dumps(settings[name]))]:
+            name = changed[0]
+            raise InputError(
+                f"{folder} holds replies with {name} {known.get(name)!r}, not {settings[name]!r}: choose another "
+                "folder"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
 def collect_replies(
-    policy: Policy,
+    answerer: Answerer,
     samples: Sequence[Sample],
-    settings: EvalSettings,
-    file: Path,
+    asking: Asking,
+    folder: Path,
     on_items: Callable[[int], None] = lambda count: None,
+    reading: ReadingSettings | None = None,
 ) -> Replies:
-    """Ask all ``samples``, writing each reply to ``file`` (JSONL) as it comes.
+    """Ask all ``samples``, keeping each reply in ``folder`` as it comes; see ``replies`` for its files.
 
-    Replies that ``file`` already holds are not asked for again, so an interrupted evaluation goes on where it
-    was. ``on_items`` is called with the number of items done since the last call.
+    Replies that ``folder`` already holds are not asked for again, so an interrupted evaluation goes on where it
+    was. Among several processes each asks about its share of the videos, and all return everything. ``on_items`` is
+    called with the number of items done since the last call.
     """
-    replies = read_replies(file)
-    todo = [sample for sample in samples if sample.id not in replies]
-    on_items(len(samples) - len(todo))
-    quarantined: dict[str, str] = {}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as out:
-        batches = answer_batches(
-            policy,
-            todo,
-            budget=settings.budget,
-            think=settings.think,
-            temperature=settings.temperature,
-            batch_size=settings.batch_size,
-            max_new_tokens=settings.max_new_tokens,
-        )
-        for batch in batches:
-            for sample, outcome in batch:
-                if isinstance(outcome, VideoError):
-                    quarantined[sample.id] = str(outcome)
-                else:
-                    replies[sample.id] = outcome
-                    out.write(json.dumps({"id": sample.id, "reply": outcome}) + "\n")
-            out.flush()
-            on_items(len(batch))
-    asked = {sample.id for sample in samples}
-    return Replies({id_: reply for id_, reply in replies.items() if id_ in asked}, quarantined)
+    state = processes()
+    mine = _share(samples, state.process_index, state.num_processes)
+    kept = kept_replies(folder)
+    done = kept.replies.keys()
+    on_items(sum(sample.id in done for sample in mine))
+    state.wait_for_everyone()  # nobody adds before all have read
+    missing: dict[str, str] = {}
+    with ReplyLog(folder, state.process_index) as log:
+        for batch in answer_batches(answerer, mine, asking, done=done, reading=reading):
+            fresh = [(sample.id, outcome) for sample, outcome in batch if sample.id not in done]
+            log.write([(id_, outcome) for id_, outcome in fresh if isinstance(outcome, Answered)])
+            missing |= {id_: str(outcome) for id_, outcome in fresh if not isinstance(outcome, Answered)}
+            on_items(len(fresh))
+    everybodys: list[tuple[str, str]] = gather_object(list(missing.items()))
+    ids = [sample.id for sample in samples]
+    if state.is_main_process:
+        join_parts(folder, ids)
+    state.wait_for_everyone()
+    kept, asked = kept_replies(folder), set(ids)
+    return Replies(
+        {id_: kept.replies[id_] for id_ in ids if id_ in kept.replies}, dict(everybodys), kept.truncated & asked
+    )
 
 
-def read_replies(file: Path) -> dict[str, str]:
-    """The replies in ``file``; a half-written last line, left by a kill, is cut off."""
-    if not file.exists():
-        return {}
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-        file.write_text("".join(lines), encoding="utf-8")
-    records = [json.loads(line) for line in lines]
-    return {record["id"]: record["reply"] for record in records}
+def _share(samples: Sequence[Sample], rank: int, num_processes: int) -> list[Sample]:
+    """Every ``num_processes``-th video's samples: questions on one video stay together."""
+    number = {path: n for n, path in enumerate(dict.fromkeys(sample.video.path for sample in samples))}
+    return [sample for sample in samples if number[sample.video.path] % num_processes == rank]

@@ -1,103 +1,240 @@
-"""From replies to figures: metrics, intervals, and the baselines that need no model."""
+"""From replies to figures: metrics, intervals, breakdowns, and the baselines that need no model."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from timesight.errors import InputError, VideoError
-from timesight.evaluation.runner import Replies
+from timesight.evaluation.items import Row, group_values, item_record
+from timesight.evaluation.replies import Replies
 from timesight.statistics import cluster_bootstrap
-from timesight.tasks import TASKS, Task
+from timesight.tasks import TASKS, Graded, Task
+from timesight.tasks.base import OFFICIAL, PAPER
 from timesight.types import Judge, Sample
 from timesight.video import probe
 
 
 @dataclass(frozen=True)
-class ProtocolResult:
-    """The figures of one protocol."""
+class Figures:
+    """Metrics over some items, each with its 95% interval."""
 
+    num_items: int
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """The figures of one protocol: over all items, of each baseline, and by key and value of a breakdown."""
+
+    overall: Figures
     baselines: dict[str, dict[str, float]]
+    breakdowns: dict[str, dict[str, Figures]]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Over all items."""
+        return self.overall.metrics
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Of ``metrics``."""
+        return self.overall.intervals
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        breakdowns = {
+            key: {value: asdict(figures) for value, figures in parts.items()}
+            for key, parts in self.breakdowns.items()
+        }
+        return {
+            "metrics": self.overall.metrics,
+            "intervals": {name: list(pair) for name, pair in self.overall.intervals.items()},
+            "baselines": self.baselines,
+        } | ({"breakdowns": breakdowns} if breakdowns else {})
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """The outcome of an evaluation on one task. ``item_metrics`` lists each item's own values, in sample order."""
+    """The outcome of an evaluation on one task. ``items`` holds each item's own figures, in sample order."""
 
     suite: str
     num_items: int
     num_videos: int
     num_unparsable: int
+    num_truncated: int  # ran into the limit of new tokens
     num_unscored: int  # could not be judged, or are left out by the benchmark
-    quarantined: dict[str, str]
+    missing: dict[str, str]  # left out, since no reply could be had: by sample id
     results: dict[str, ProtocolResult]
-    item_metrics: dict[str, dict[str, float]]  # of the first protocol, by sample id
+    items: list[dict[str, Any]]
+
+    @property
+    def item_metrics(self) -> dict[str, dict[str, float]]:
+        """Each scored item's metrics under the first protocol, by sample id."""
+        first = next(iter(self.results))
+        return {item["id"]: item["metrics"][first] for item in self.items if item["metrics"][first] is not None}
 
     def to_json(self) -> dict[str, Any]:
         """The fixed keys of ``--json``, and some more."""
-        return {
-            "suite": self.suite,
-            "num_items": self.num_items,
-            "num_videos": self.num_videos,
-            "num_unparsable": self.num_unparsable,
-            "num_unscored": self.num_unscored,
-            "num_quarantined": len(self.quarantined),
-            "quarantined": self.quarantined,
-            "results": {
-                name: {
-                    "metrics": result.metrics,
-                    "intervals": {key: list(pair) for key, pair in result.intervals.items()},
-                    "baselines": result.baselines,
-                }
-                for name, result in self.results.items()
-            },
-        }
+        counts = ("num_items", "num_videos", "num_unparsable", "num_truncated", "num_unscored")
+        return (
+            {"suite": self.suite}
+            | {name: getattr(self, name) for name in counts}
+            | {"num_missing": len(self.missing), "missing": self.missing}
+            | {"results": {name: result.to_json() for name, result in self.results.items()}}
+        )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is reported: which ``protocols`` (None: all of the task's), and broken down by which keys of ``meta``.
+
+    Under ``average_over``, one of these keys, all its values count alike, however many items they have.
+    """
+
+    protocols: tuple[str, ...] | None = None
+    by: tuple[str, ...] = ()
+    average_over: str | None = None
 
 
 def score_tasks(
-    suite: str, samples: Sequence[Sample], replies: Replies, think: bool, judge: Judge | None = None
+    suite: str,
+    samples: Sequence[Sample],
+    replies: Replies,
+    think: bool,
+    judge: Judge | None = None,
+    scoring: Scoring = Scoring(),
 ) -> dict[str, EvalResult]:
     """``score_replies`` for each task of ``samples``."""
     names = list(dict.fromkeys(sample.task for sample in samples))
     by_task = {name: [sample for sample in samples if sample.task == name] for name in names}
-    return {name: score_replies(suite, mine, replies, think, judge) for name, mine in by_task.items()}
+    return {name: score_replies(suite, mine, replies, think, judge, scoring) for name, mine in by_task.items()}
 
 
 def score_replies(
-    suite: str, samples: Sequence[Sample], replies: Replies, think: bool, judge: Judge | None = None
+    suite: str,
+    samples: Sequence[Sample],
+    replies: Replies,
+    think: bool,
+    judge: Judge | None = None,
+    scoring: Scoring = Scoring(),
 ) -> EvalResult:
     """Score ``replies`` to ``samples`` of one task.
 
-    An unparsable reply is wrong, counts in the denominator and is counted apart. An item whose video cannot
-    be read is no item: it is left out and named in ``quarantined``. One that the judge could not score is left out
-    of the means and counted. Raises InputError for a task that needs a judge where there is none.
+    An unparsable reply is wrong, counts in the denominator and is counted apart. An item to which no reply could
+    be had, such as one whose video cannot be read, is no item: it is left out and named in ``missing``. One that
+    the judge could not score is left out of the means and counted. Raises InputError for a task that needs a judge
+    where there is none, and for a protocol it does not have.
     """
     task = TASKS[samples[0].task]
-    require_judge([task.name], judge)
-    asked = [sample for sample in samples if sample.id not in replies.quarantined]
+    asked = [sample for sample in samples if sample.id not in replies.missing]
     graded = [task.grade(sample, replies.replies.get(sample.id, ""), think) for sample in asked]
-    durations_s = [_duration_s(sample) for sample in asked]
-    rows = {protocol: task.item_metrics(graded, protocol, judge) for protocol in task.metric_protocols}
-    first = rows[task.metric_protocols[0]]
+    protocols = _protocols(task, scoring.protocols)
+    known = {sample.id for sample in samples}
+    return replace(
+        score_answers(suite, task, graded, protocols, judge, scoring),
+        num_truncated=len(replies.truncated & known),
+        missing={id_: why for id_, why in replies.missing.items() if id_ in known},
+    )
+
+
+def score_answers(
+    suite: str,
+    task: Task[Any, Any],
+    graded: Sequence[Graded[Any, Any]],
+    protocols: Sequence[str],
+    judge: Judge | None = None,
+    scoring: Scoring = Scoring(),
+) -> EvalResult:
+    """Score answers that are parsed already, as ``score_replies`` does."""
+    require_judge([task.name], judge)
+    samples = [item.sample for item in graded]
+    durations_s = [_duration_s(sample) for sample in samples]
+    rows: dict[str, list[Row]] = {name: task.item_metrics(graded, name, judge) for name in protocols}
     return EvalResult(
         suite=suite,
-        num_items=len(asked),
-        num_videos=len({str(sample.video.path) for sample in asked}),
+        num_items=len(samples),
+        num_videos=len({str(sample.video.path) for sample in samples}),
         num_unparsable=sum(item.answer is None for item in graded),
-        num_unscored=first.count(None),
-        quarantined={s.id: replies.quarantined[s.id] for s in samples if s.id in replies.quarantined},
+        num_truncated=0,
+        num_unscored=rows[protocols[0]].count(None),
+        missing={},
         results={
-            protocol: _figures(
-                task, asked, mine, protocol, task.baseline_metrics(asked, durations_s, protocol, judge)
+            name: _protocol_result(
+                task, samples, mine, name, scoring, task.baseline_rows(samples, durations_s, name, judge)
             )
-            for protocol, mine in rows.items()
+            for name, mine in rows.items()
         },
-        item_metrics={s.id: row for s, row in zip(asked, first, strict=True) if row is not None},
+        items=[
+            item_record(item, duration_s, {name: mine[n] for name, mine in rows.items()}, scoring.by)
+            for n, (item, duration_s) in enumerate(zip(graded, durations_s, strict=True))
+        ],
+    )
+
+
+def _protocols(task: Task[Any, Any], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The protocols to score by. Raises InputError for one that the task does not have."""
+    if wanted is None:
+        return task.metric_protocols
+    known = task.metric_protocols if len(task.metric_protocols) > 1 else (OFFICIAL, PAPER)
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(f"{task.name} has no protocol {unknown[0]}: choose one of {', '.join(known)}")
+    return tuple(wanted)
+
+
+def _protocol_result(
+    task: Task[Any, Any],
+    samples: Sequence[Sample],
+    rows: Sequence[Row],
+    protocol: str,
+    scoring: Scoring,
+    baselines: Mapping[str, Sequence[Row]],
+) -> ProtocolResult:
+    """All figures of one protocol; an interval is of the same weighted mean as its metric."""
+    parts: dict[str, dict[str, list[int]]] = {key: {} for key in scoring.by}
+    for index, sample in enumerate(samples):
+        for key in scoring.by:
+            for value in group_values(sample, key):
+                parts[key].setdefault(value, []).append(index)
+
+    def figures(mine: Sequence[Row], indices: Sequence[int], equal: str | None) -> Figures:
+        return _figures(task, [samples[n] for n in indices], [mine[n] for n in indices], protocol, equal)
+
+    everything = range(len(samples))
+    return ProtocolResult(
+        overall=figures(rows, everything, scoring.average_over),
+        baselines={
+            name: figures(mine, everything, scoring.average_over).metrics for name, mine in baselines.items()
+        },
+        breakdowns={
+            key: {value: figures(rows, indices, None) for value, indices in sorted(values.items())}
+            for key, values in parts.items()
+            if len(values) > 1
+        },
+    )
+
+
+def _figures(
+    task: Task[Any, Any], samples: Sequence[Sample], rows: Sequence[Row], protocol: str, equal: str | None
+) -> Figures:
+    scored = [(sample, row) for sample, row in zip(samples, rows, strict=True) if row is not None]
+    judged, known = [sample for sample, _ in scored], [row for _, row in scored]
+    weights = task.weights(judged, protocol)
+    if equal is not None:
+        sizes = Counter(str(sample.meta.get(equal, "")) for sample in judged)
+        weights = [1 / sizes[str(sample.meta.get(equal, ""))] for sample in judged]
+    videos = [str(sample.video.path) for sample in judged]
+    intervals = {
+        name: cluster_bootstrap([row[name] for row in known], videos, weights=weights)
+        for name in (known[0] if known else ())
+    }
+    return Figures(
+        num_items=len(known),
+        metrics=task.summary(judged, known, protocol, weights),
+        intervals={name: (interval.low, interval.high) for name, interval in intervals.items()},
     )
 
 
@@ -108,37 +245,15 @@ def require_judge(tasks: Iterable[str], judge: Judge | None) -> None:
         raise InputError(f"{needing[0]} is scored by a judge: name one with --judge")
 
 
-def _figures(
-    task: Task[Any, Any],
-    samples: Sequence[Sample],
-    rows: Sequence[dict[str, float] | None],
-    protocol: str,
-    baselines: dict[str, dict[str, float]],
-) -> ProtocolResult:
-    """Metrics with their intervals; an interval is of the same weighted mean as its metric."""
-    scored = [sample for sample, row in zip(samples, rows, strict=True) if row is not None]
-    known = [row for row in rows if row is not None]
-    videos, weights = [str(sample.video.path) for sample in scored], task.weights(scored, protocol)
-    intervals = {
-        name: cluster_bootstrap([row[name] for row in known], videos, weights=weights)
-        for name in (known[0] if known else ())
-    }
-    return ProtocolResult(
-        metrics=task.summary(scored, known, protocol),
-        intervals={name: (interval.low, interval.high) for name, interval in intervals.items()},
-        baselines=baselines,
-    )
-
-
 def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
     """``to_json`` of several tasks' results in one; with more than one task, metrics are named ``task/metric``."""
     if len(results) == 1:
         return next(iter(results.values())).to_json()
     each = {task: result.to_json() for task, result in results.items()}
     joined: dict[str, Any] = {"suite": next(iter(each.values()))["suite"]}
-    for count in ("num_items", "num_unparsable", "num_unscored", "num_quarantined"):
+    for count in ("num_items", "num_unparsable", "num_truncated", "num_unscored", "num_missing"):
         joined[count] = sum(content[count] for content in each.values())
-    joined["quarantined"] = {id_: why for content in each.values() for id_, why in content["quarantined"].items()}
+    joined["missing"] = {id_: why for content in each.values() for id_, why in content["missing"].items()}
     protocols: dict[str, Any] = {}
     for task, content in each.items():
         for protocol, figures in content["results"].items():
@@ -149,13 +264,6 @@ def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
                 named = {f"{task}/{name}": value for name, value in metrics.items()}
                 mine["baselines"][baseline] = mine["baselines"].get(baseline, {}) | named
     return joined | {"results": protocols}
-
-
-def write_result(results: Mapping[str, EvalResult], file: Path) -> None:
-    """Keep results, by task, as JSON, each item's metrics included."""
-    items = {id_: row for result in results.values() for id_, row in result.item_metrics.items()}
-    content = joined_json(results) | {"item_metrics": items}
-    file.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _duration_s(sample: Sample) -> float | None:

@@ -1,56 +1,82 @@
-"""One look at a video, one answer."""
+"""One look at each video, one answer to each question.
+
+Questions are gone through video by video, in windows of a few batches. In a window, prompts of like length stand
+together, and those on one video one after another, so that whoever answers can share what they have in common.
+Which questions meet in a batch depends on the list alone, so a run that goes on where it was stopped forms the
+same batches, and draws the same random numbers for them.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from zlib import crc32
 
-from timesight.errors import VideoError
-from timesight.policy.encode import collate, encode_sample, wanted_frames
-from timesight.policy.generate import Sampled, generate
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+
+from timesight.errors import ModelError, VideoError
+from timesight.policy.answerers import PolicyAnswerer
+from timesight.policy.answering import Answered, Answerer, Prompt
+from timesight.policy.encode import wanted_frames
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Pass, Reply, Sample, Span, Video
 from timesight.video import FrameBudget, FrameReader, ReadingSettings
 
 MAX_NEW_TOKENS = 256
+WINDOW = 4  # batches among which prompts are sorted by length
+Outcome = Answered | VideoError | ModelError
+Asked = tuple[Sample, Prompt]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How questions are asked; ``temperature`` 0 is greedy, ``batch_size`` counts questions."""
+
+    budget: FrameBudget
+    think: bool = False
+    temperature: float = 0.0
+    batch_size: int = 32
+    max_new_tokens: int = MAX_NEW_TOKENS
+    seed: int = 0
 
 
 def answer_batches(
-    policy: Policy,
+    answerer: Answerer,
     samples: Sequence[Sample],
+    asking: Asking,
     *,
-    budget: FrameBudget,
-    think: bool,
-    temperature: float,
-    batch_size: int,
-    max_new_tokens: int = MAX_NEW_TOKENS,
+    done: Collection[str] = frozenset(),
     reading: ReadingSettings | None = None,
-) -> Iterator[list[tuple[Sample, str | VideoError]]]:
-    """Answer ``samples`` batch by batch, in order: each with its reply, or with why its video cannot be read.
+) -> Iterator[list[tuple[Sample, Outcome]]]:
+    """Answer ``samples`` batch by batch: each with its reply, or with why there is none.
 
-    ``reading`` lets other processes read the videos of the next batch meanwhile.
+    Batches of which all are ``done`` (ids) are passed over; of others all are answered. ``reading`` lets other
+    processes read the videos of the next window meanwhile.
     """
-    with FrameReader(budget, policy.factor, reading) as reader:
-        for first in range(0, len(samples), batch_size):
-            batch = samples[first : first + batch_size]
-            for sample in samples[first : first + 2 * batch_size]:
-                reader.expect(wanted_frames(sample, think))
-            outcomes: dict[str, str | VideoError] = {}
-            readable, encoded = [], []
-            for sample in batch:
+    batches = _Batches(answerer, asking)
+    windows = _windows(samples, WINDOW * asking.batch_size)
+    windows = [window for window in windows if any(s.id not in done for s in chain(*window))]
+    with FrameReader(asking.budget, answerer.factor, reading) as reader:
+        for number, window in enumerate(windows):
+            for sample in chain.from_iterable(chain(*windows[number : number + 2])):
+                reader.expect(wanted_frames(sample, asking.think))
+            broken: list[tuple[Sample, Outcome]] = []
+            groups = []
+            for group in window:
                 try:
-                    encoded.append(encode_sample(policy, sample, think, reader))
-                    readable.append(sample)
+                    groups.append([(sample, _prompt(sample, asking.think, reader)) for sample in group])
                 except VideoError as error:
-                    outcomes[sample.id] = error
-            if readable:
-                sampled: Sampled = generate(
-                    policy, collate(policy, encoded), temperature=temperature, max_new_tokens=max_new_tokens
-                )
-                outcomes |= {sample.id: text for sample, text in zip(readable, sampled.texts, strict=True)}
-            yield [(sample, outcomes[sample.id]) for sample in batch]
+                    broken += [(sample, error) for sample in group]
+            if broken:
+                yield broken
+            for batch in _filled(sorted(groups, key=_size), asking.batch_size):
+                if any(sample.id not in done for sample, _ in batch):
+                    yield batches.answer(batch)
 
 
 def ask(
@@ -70,11 +96,93 @@ def ask(
     sample = task.Sample.model_validate(
         {"id": "question", "task": task.name, "video": source, "query": question, "spans": []}
     )
-    reader = FrameReader(budget or policy.default_budget, policy.factor)
     started = time.perf_counter()
-    encoded = encode_sample(policy, sample, think, reader)
-    text = generate(policy, collate(policy, [encoded]), temperature=0, max_new_tokens=MAX_NEW_TOKENS).texts[0]
-    answer = task.parse(text, think, strict=False)
-    seen = Pass(text, int(2 * encoded.grid_thw[0, 0]), len(encoded), time.perf_counter() - started)
+    prompt = _prompt(sample, think, FrameReader(budget or policy.default_budget, policy.factor))
+    (reply,) = PolicyAnswerer(policy).answer([prompt], temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
+    if isinstance(reply, ModelError):
+        raise reply
+    answer = task.parse(reply.text, think, strict=False)
+    num_frames = sum(len(frames.times_s) for frames in prompt.frames)
+    seen = Pass(reply.text, num_frames, reply.prompt_tokens or 0, time.perf_counter() - started)
     spans = (answer,) if isinstance(answer, Span) else ()
-    return Reply(text=text, answer=answer, spans=spans, passes=(seen,))
+    return Reply(text=reply.text, answer=answer, spans=spans, passes=(seen,))
+
+
+def _prompt(sample: Sample, think: bool, reader: FrameReader) -> Prompt:
+    """What is asked, with its frames. Raises VideoError."""
+    frames = [reader.read(video, request) for video, request in wanted_frames(sample, think)]
+    return Prompt(TASKS[sample.task].prompt(sample, think), frames)
+
+
+def _windows(samples: Sequence[Sample], size: int) -> list[list[list[Sample]]]:
+    """Samples by video, in windows of at least ``size`` of them; videos stay in the order they are first named."""
+    by_video: dict[object, list[Sample]] = {}
+    for sample in samples:
+        by_video.setdefault((sample.video, TASKS[sample.task].frames(sample)), []).append(sample)
+    windows: list[list[list[Sample]]] = []
+    for group in by_video.values():
+        if not windows or sum(map(len, windows[-1])) >= size:
+            windows.append([])
+        windows[-1].append(group)
+    return windows
+
+
+def _size(group: Sequence[Asked]) -> tuple[int, int]:
+    """What makes prompts alike in length: the pixels of their frames; then how many there are."""
+    _, prompt = group[0]
+    return sum(frames.pixels.size for frames in prompt.frames), len(group)
+
+
+def _filled(groups: Sequence[list[Asked]], batch_size: int) -> Iterator[list[Asked]]:
+    """Batches of at most ``batch_size``; a video's questions are parted only where there are more of them."""
+    batch: list[Asked] = []
+    for group in groups:
+        for first in range(0, len(group), batch_size):
+            part = group[first : first + batch_size]
+            if len(batch) + len(part) > batch_size:
+                yield batch
+                batch = []
+            batch = batch + part
+    if batch:
+        yield batch
+
+
+class _Batches:
+    """Answers batches. One that does not fit into memory is asked again in halves, and so are those after it."""
+
+    def __init__(self, answerer: Answerer, asking: Asking) -> None:
+        self._answerer = answerer
+        self._asking = asking
+        self._most = asking.batch_size
+
+    def answer(self, batch: Sequence[Asked]) -> list[tuple[Sample, Outcome]]:
+        """Each question of ``batch`` with its reply. Raises ModelError where one alone does not fit."""
+        if self._asking.temperature > 0:
+            torch.manual_seed(crc32(f"{self._asking.seed} {batch[0][0].id}".encode()))
+        outcomes: list[tuple[Sample, Outcome]] = []
+        while rest := batch[len(outcomes) :]:
+            part = rest[: self._most]
+            try:
+                replies = self._answerer.answer(
+                    [prompt for _, prompt in part],
+                    temperature=self._asking.temperature,
+                    max_new_tokens=self._asking.max_new_tokens,
+                )
+            except Exception as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                self._halve(part)
+            else:
+                outcomes += [(sample, reply) for (sample, _), reply in zip(part, replies, strict=True)]
+        return outcomes
+
+    def _halve(self, part: Sequence[Asked]) -> None:
+        clear_device_cache(garbage_collection=True)
+        if len(part) == 1:
+            sample, prompt = part[0]
+            shapes = ", ".join(" × ".join(map(str, frames.pixels.shape[:3])) for frames in prompt.frames)
+            raise ModelError(
+                f"{sample.id}: one question alone does not fit into memory (frames {shapes}): lower the number of "
+                "frames or their size (--max-frames, --max-pixels)"
+            )
+        self._most = (len(part) + 1) // 2

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from timesight.errors import ModelError
-from timesight.policy.answering import Answered, Prompt
+from timesight.policy.answering import Answered, Answerer, Prompt
 from timesight.policy.encode import EncodedPrompt, collate
+from timesight.policy.endpoint import Endpoint
+from timesight.policy.foreign import ForeignModel
 from timesight.policy.generate import Sampled, generate, generate_answers
+from timesight.policy.load import is_policy, load_policy
 from timesight.policy.packing import whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.sharing import encode_prompts, lay_out
@@ -58,3 +61,13 @@ class PolicyAnswerer:
             return generate_answers(self.policy, questions, temperature=temperature, max_new_tokens=max_new_tokens)
         prompts = collate(self.policy, [prompt for group in groups for prompt in group])
         return generate(self.policy, prompts, temperature=temperature, max_new_tokens=max_new_tokens)
+
+
+def open_answerer(model: str, url: str | None = None) -> Answerer:
+    """Whoever answers to ``model``: the one served at ``url``, a Qwen-VL policy, or any other model of the library.
+
+    Raises InputError for one that cannot be opened.
+    """
+    if url is not None:
+        return Endpoint(model, url)
+    return PolicyAnswerer(load_policy(model)) if is_policy(model) else ForeignModel(model)

@@ -75,7 +75,7 @@ def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames
     encoded = policy.processor(
         text=[text],
         videos=[torch.from_numpy(f.pixels).permute(0, 3, 1, 2) for f in frames] or None,
-        video_metadata=[_metadata(f) for f in frames] or None,
+        video_metadata=[video_metadata(f) for f in frames] or None,
         do_sample_frames=False,
         do_resize=False,  # frames were read at their final size, so there is nothing left to cap either
         cap_pixels_per_frame=False,
@@ -122,7 +122,7 @@ def _chat_text(policy: Policy, parts: Sequence[Part]) -> str:
     return text
 
 
-def _metadata(frames: Frames) -> dict[str, Any]:
+def video_metadata(frames: Frames) -> dict[str, Any]:
     """The frames' real times, written as numbers of frames of a video at TICKS_PER_SECOND."""
     length_s = frames.window_s[1] - frames.window_s[0]
     return {

@@ -72,6 +72,14 @@ def load_policy(
     return as_policy(model, processor, str(path), autocast_bf16=dtype == "mixed" or (dtype == "auto" and on_cpu))
 
 
+def is_policy(path: str | Path) -> bool:
+    """Whether ``load_policy`` takes the model at ``path``; also where it would rather say what is wrong with it."""
+    try:
+        return _speaks_qwen_vl(AutoConfig.from_pretrained(base_folder(path)))
+    except (OSError, ValueError):
+        return True
+
+
 def resolve(path: str | Path) -> str | Path:
     """The folder to load: the embedded model by name, a run directory by its newest checkpoint."""
     if str(path) == EMBEDDED:

@@ -189,7 +189,7 @@ class Task(ABC, Generic[S, A]):
         """The metrics of each item; None for one that could not be judged, or that the protocol leaves out."""
 
     def weights(self, samples: Sequence[S], protocol: str) -> list[float]:
-        """How much each of the scored items counts in the means."""
+        """How much each of the scored items counts in the means, unless a benchmark says otherwise."""
         return [1.0] * len(samples)
 
     def metrics(
@@ -205,12 +205,17 @@ class Task(ABC, Generic[S, A]):
             raise InputError(f"{self.name} has no protocol {protocol}: choose one of {', '.join(known)}")
         items = [Graded(*item) for item in graded]
         rows = self.item_metrics(items, protocol, judge)
-        scored = [(item.sample, row) for item, row in zip(items, rows, strict=True) if row is not None]
-        return self.summary([sample for sample, _ in scored], [row for _, row in scored], protocol)
+        return self._summary_of_scored([item.sample for item in items], rows, protocol)
 
-    def summary(self, samples: Sequence[S], rows: Sequence[Mapping[str, float]], protocol: str) -> dict[str, float]:
-        """The benchmark's figures from the scored items' own: their weighted mean."""
-        weights = self.weights(samples, protocol)
+    def summary(
+        self,
+        samples: Sequence[S],
+        rows: Sequence[Mapping[str, float]],
+        protocol: str,
+        weights: Sequence[float] | None = None,
+    ) -> dict[str, float]:
+        """The benchmark's figures from the scored items' own: their mean, weighted by ``weights`` or the task's."""
+        weights = self.weights(samples, protocol) if weights is None else weights
         total = sum(weights)
         pairs = list(zip(rows, weights, strict=True))
         return {
@@ -224,6 +229,33 @@ class Task(ABC, Generic[S, A]):
         """
         return {}
 
+    def chances(self, samples: Sequence[S], durations_s: Sequence[float | None]) -> Mapping[str, list[list[A]]]:
+        """Guessing, by name: for each sample the answers that a guess takes alike often."""
+        return {}
+
+    def baseline_rows(
+        self,
+        samples: Sequence[S],
+        durations_s: Sequence[float | None],
+        protocol: str,
+        judge: Judge | None = None,
+    ) -> dict[str, list[dict[str, float] | None]]:
+        """``item_metrics`` of each baseline, and what guessing earns, as its exact expectation."""
+
+        def rows(answers: Sequence[A]) -> list[dict[str, float] | None]:
+            graded = [Graded(s, "", answer) for s, answer in zip(samples, answers, strict=True)]
+            return self.item_metrics(graded, protocol, judge)
+
+        scored = {name: rows(answers) for name, answers in self.baselines(samples, durations_s).items()}
+        for name, guesses in self.chances(samples, durations_s).items():
+            most = max(map(len, guesses), default=0)
+            # The n-th guess of everybody at once; who has fewer repeats the last one, which is then not counted.
+            tries = [rows([mine[min(n, len(mine) - 1)] for mine in guesses]) for n in range(most)]
+            scored[name] = [
+                _mean_row([row[index] for row in tries[: len(mine)]]) for index, mine in enumerate(guesses)
+            ]
+        return scored
+
     def baseline_metrics(
         self,
         samples: Sequence[S],
@@ -232,7 +264,19 @@ class Task(ABC, Generic[S, A]):
         judge: Judge | None = None,
     ) -> dict[str, dict[str, float]]:
         """``metrics`` of each baseline."""
+        protocol = self.metric_protocols[0] if protocol is None else protocol
         return {
-            name: self.metrics([Graded(s, "", a) for s, a in zip(samples, answers, strict=True)], protocol, judge)
-            for name, answers in self.baselines(samples, durations_s).items()
+            name: self._summary_of_scored(samples, rows, protocol)
+            for name, rows in self.baseline_rows(samples, durations_s, protocol, judge).items()
         }
+
+    def _summary_of_scored(
+        self, samples: Sequence[S], rows: Sequence[dict[str, float] | None], protocol: str
+    ) -> dict[str, float]:
+        scored = [(sample, row) for sample, row in zip(samples, rows, strict=True) if row is not None]
+        return self.summary([sample for sample, _ in scored], [row for _, row in scored], protocol)
+
+
+def _mean_row(rows: Sequence[dict[str, float] | None]) -> dict[str, float] | None:
+    known = [row for row in rows if row is not None]
+    return {name: sum(row[name] for row in known) / len(known) for name in known[0]} if known else None

@@ -98,10 +98,14 @@ class Captioning(Task[CaptioningSample, str]):
         return [1 / sizes[_subset(sample)] for sample in samples]
 
     def summary(
-        self, samples: Sequence[CaptioningSample], rows: Sequence[Mapping[str, float]], protocol: str
+        self,
+        samples: Sequence[CaptioningSample],
+        rows: Sequence[Mapping[str, float]],
+        protocol: str,
+        weights: Sequence[float] | None = None,
     ) -> dict[str, float]:
         """Recall and precision, and the F1 of the two means."""
-        means = super().summary(samples, rows, protocol)
+        means = super().summary(samples, rows, protocol, weights)
         if not means:
             return {}
         total = means[RECALL] + means[PRECISION]

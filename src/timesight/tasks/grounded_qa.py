@@ -110,6 +110,20 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
             for name, options in choice_baselines(samples).items()
         }
 
+    def chances(
+        self, samples: Sequence[GroundedQaSample], durations_s: Sequence[float | None]
+    ) -> Mapping[str, list[list[GroundedAnswer]]]:
+        """Any of the options, with the whole video as evidence."""
+        whole = whole_videos(durations_s)
+        if whole is None:
+            return {}
+        return {
+            "random + whole video": [
+                [GroundedAnswer(option, (span,)) for option in range(len(sample.options))]
+                for sample, span in zip(samples, whole, strict=True)
+            ]
+        }
+
 
 def _official_metrics(answer: GroundedAnswer, truth: Sequence[Span], right: int) -> dict[str, float]:
     spans = answer.spans[:1]

@@ -71,3 +71,9 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
     ) -> Mapping[str, list[int]]:
         """The letter that is right most often on these very items, and the longest option."""
         return choice_baselines(samples)
+
+    def chances(
+        self, samples: Sequence[MultipleChoiceSample], durations_s: Sequence[float | None]
+    ) -> Mapping[str, list[list[int]]]:
+        """Any of the options."""
+        return {"random": [list(range(len(sample.options))) for sample in samples]}

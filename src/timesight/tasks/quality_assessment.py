@@ -81,3 +81,9 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
         if not samples:
             return {}
         return {"majority label": [Counter(s.label for s in samples).most_common(1)[0][0]] * len(samples)}
+
+    def chances(
+        self, samples: Sequence[QualityAssessmentSample], durations_s: Sequence[float | None]
+    ) -> Mapping[str, list[list[Label]]]:
+        """Either label."""
+        return {"random": [list(LABELS) for _ in samples]}

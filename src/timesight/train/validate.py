@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from timesight.errors import VideoError
-from timesight.infer.answer import answer_batches
+from timesight.infer.answer import Asking, answer_batches
+from timesight.policy.answerers import PolicyAnswerer
+from timesight.policy.answering import Answered
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS, Graded
 from timesight.tasks.scoring import group_totals, reply_rewards, required_parts
@@ -37,21 +38,14 @@ def validate(
     answered: list[Sample] = []
     replies: list[str] = []
     unreadable = 0
-    for batch in answer_batches(
-        policy,
-        samples,
-        budget=budget,
-        think=think,
-        temperature=0.0,
-        batch_size=batch_size,
-        max_new_tokens=max_new_tokens,
-    ):
-        for sample, reply in batch:
-            if isinstance(reply, VideoError):
+    asking = Asking(budget, think, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    for batch in answer_batches(PolicyAnswerer(policy), samples, asking):
+        for sample, outcome in batch:
+            if isinstance(outcome, Answered):
+                answered.append(sample)
+                replies.append(outcome.text)
+            else:
                 unreadable += 1
-                continue
-            answered.append(sample)
-            replies.append(reply)
     rewards = reply_rewards(replies, answered, [think] * len(answered), judge)
     totals = [
         group_totals([parts], {}, required_parts(sample.task))[0]

@@ -1,0 +1,112 @@
+"""``timesight eval score``: figures of replies that any system made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from timesight.cli.options import json_option, judge_option, judge_settings, judge_url_option
+from timesight.errors import InputError
+
+if TYPE_CHECKING:
+    from timesight.evaluation import EvalResult
+    from timesight.types import Sample
+
+
+@click.command(
+    "score",
+    epilog="Example: timesight eval score nextgqa --annotations DIR --protocol official --replies replies.jsonl",
+    short_help="Score replies made elsewhere.",
+)
+@click.argument("suite")
+@click.option("--annotations", type=click.Path(path_type=Path), help="Folder with the suite's official files.")
+@click.option("--split", help="Another split than the benchmark's own.")
+@click.option(
+    "--replies",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help='JSONL of {"id", "reply"}; for got10k also a folder of predictions as its toolkit writes them.',
+)
+@click.option("--think", is_flag=True, help="The replies were asked for in think mode.")
+@click.option("--protocol", "protocols", multiple=True, help="Score by this protocol only (may be repeated).")
+@click.option("--name", default="replies", show_default=True, help="What to call the system in the table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for figures, as of timesight eval.")
+@judge_option
+@judge_url_option
+@json_option
+def command(
+    suite: str,
+    annotations: Path | None,
+    split: str | None,
+    file: Path,
+    think: bool,
+    protocols: tuple[str, ...],
+    name: str,
+    out: Path | None,
+    judge: str | None,
+    judge_url: str | None,
+    as_json: bool,
+) -> None:
+    """Score the replies of any system to a suite, or to a JSONL file of samples.
+
+    A missing reply is wrong. One with an id that no item has is warned of and left out.
+    """
+    from timesight.cli.console import quiet_libraries
+    from timesight.cli.eval_run import items_of
+    from timesight.cli.eval_show import show_results
+    from timesight.evaluation import Replies, Scoring, read_replies, score_tasks
+    from timesight.judge import open_judge
+    from timesight.world import WorldJudge
+
+    quiet_libraries()
+    if suite == "got10k" and file.is_dir():
+        results = _tracks(annotations, split, file, protocols)
+        declared = None
+    else:
+        declared, items = items_of(suite, annotations=annotations, videos=None, split=split)
+        replies = read_replies(file, warn=_warn)
+        _warn_of_unknown(replies, items, file)
+        scoring = Scoring(protocols or None)
+        if declared:
+            scoring = Scoring(protocols or None, declared.by, declared.average_over)
+        judging = open_judge(judge_settings(judge, judge_url), WorldJudge(), out)
+        results = score_tasks(Path(suite).stem, items, Replies(replies), think, judging, scoring)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    show_results(results, declared, {"model": name, "think": think}, out, as_json)
+
+
+def _tracks(
+    annotations: Path | None, split: str | None, folder: Path, protocols: tuple[str, ...]
+) -> dict[str, EvalResult]:
+    """GOT-10k's own protocol, on a box in every frame."""
+    from timesight.data.sources.got10k import read_predictions
+    from timesight.evaluation import SUITES, score_answers
+    from timesight.tasks import TASKS, Graded
+    from timesight.tasks.base import OFFICIAL
+
+    if annotations is None:
+        raise InputError("got10k: say where its official files are (--annotations DIR)")
+    if set(protocols) - {OFFICIAL}:
+        raise InputError("a folder of predictions has a box in every frame: it is scored by --protocol official")
+    items = SUITES["got10k"].read(annotations, None, split, num_frames=None)
+    predictions = read_predictions(folder, items)
+    graded = [Graded(item, "", predictions[item.id]) for item in items]
+    task = TASKS["object_tracking"]
+    return {task.name: score_answers("got10k", task, graded, [OFFICIAL])}
+
+
+def _warn_of_unknown(replies: dict[str, str], items: list[Sample], file: Path) -> None:
+    known = {item.id for item in items}
+    if unknown := [id_ for id_ in replies if id_ not in known]:
+        shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
+        _warn(f"{file}: {len(unknown)} replies have an id that no item has, and are left out: {shown}")
+    if absent := known - replies.keys():
+        _warn(f"{file}: {len(absent)} of {len(known)} items have no reply, and count as wrong")
+
+
+def _warn(text: str) -> None:
+    click.echo(f"Warning: {text}", err=True)

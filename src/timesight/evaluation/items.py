@@ -1,0 +1,83 @@
+"""What is kept of each item: what was asked, what is true, what came back, and what it scored.
+
+``items.jsonl`` holds a line an item. Comparisons and reports read it, and need neither data nor model again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from timesight.errors import InputError
+from timesight.tasks import Graded
+from timesight.types import Sample, Span
+
+ITEMS_FILE = "items.jsonl"
+Row = dict[str, float] | None  # an item's metrics; None: not judged, or left out by the benchmark
+
+
+def item_record(
+    item: Graded[Any, Any], duration_s: float | None, metrics: Mapping[str, Row], by: Sequence[str]
+) -> dict[str, Any]:
+    """One item as it is kept."""
+    sample = item.sample
+    return {
+        "id": sample.id,
+        "task": sample.task,
+        "video": sample.video.model_dump(mode="json"),
+        "duration_s": duration_s,
+        "question": next(
+            (str(getattr(sample, key)) for key in ("query", "question", "object") if key in _set(sample)), ""
+        ),
+        "truth": _truth(sample),
+        "reply": item.reply,
+        "parsed": item.answer is not None,
+        "spans": {"truth": _pairs(getattr(sample, "spans", ())), "answer": _answered_spans(item.answer)},
+        "groups": {key: group_values(sample, key) for key in by},
+        "metrics": dict(metrics),
+    }
+
+
+def group_values(sample: Sample, key: str) -> list[str]:
+    """The values of a breakdown's ``key`` for this item, from ``meta`` or the sample's own fields; mostly one."""
+    value = sample.meta.get(key, getattr(sample, key, None))
+    return [str(one) for one in (value if isinstance(value, (list, tuple)) else [value]) if one not in (None, "")]
+
+
+def write_items(folder: Path, items: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``items.jsonl``."""
+    lines = "".join(json.dumps(item) + "\n" for item in items)
+    (folder / ITEMS_FILE).write_text(lines, encoding="utf-8")
+
+
+def read_items(folder: Path) -> dict[str, dict[str, Any]]:
+    """The items of an evaluation by id. Raises InputError where there is none."""
+    file = folder / ITEMS_FILE
+    if not file.is_file():
+        raise InputError(
+            f"{folder}: holds no finished evaluation (no {ITEMS_FILE}); give the --out of timesight eval"
+        )
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {record["id"]: record for record in records}
+
+
+def _set(sample: Sample) -> set[str]:
+    return {name for name in type(sample).model_fields if getattr(sample, name) is not None}
+
+
+def _truth(sample: Any) -> str:
+    """The truth in words, as far as a reader needs it."""
+    if hasattr(sample, "options"):
+        return str(sample.options[sample.answer]) if sample.answer < len(sample.options) else ""
+    return str(next((getattr(sample, key) for key in ("label", "caption") if hasattr(sample, key)), ""))
+
+
+def _answered_spans(answer: Any) -> list[list[float]]:
+    spans = (answer,) if isinstance(answer, Span) else getattr(answer, "spans", ())
+    return _pairs((span.start_s, span.end_s) for span in spans)
+
+
+def _pairs(spans: Iterable[tuple[float, float]]) -> list[list[float]]:
+    return [[start_s, end_s] for start_s, end_s in spans]

@@ -1,0 +1,98 @@
+"""What an evaluation will take, before it is run: items, videos that are missing, tokens, and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from timesight.errors import VideoError
+from timesight.infer.answer import Asking, answer_batches
+from timesight.policy.answering import Answered, Answerer
+from timesight.types import Sample
+from timesight.video import ReadingSettings, probe
+
+TRIED_BATCHES = 2  # whose time the estimate is made from; the first one also warms up
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is known before a run. Tokens and seconds are scaled up from the questions that were tried."""
+
+    num_items: int
+    num_videos: int
+    video_seconds: float
+    missing: dict[str, str]  # why, by file
+    num_tried: int
+    prompt_tokens: int | None
+    new_tokens: int | None
+    seconds: float | None
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        lines = [
+            f"{self.num_items} items on {self.num_videos} videos of {self.video_seconds / 60:.1f} minutes in all"
+        ]
+        lines += [f"{len(self.missing)} videos cannot be read:"] if self.missing else ["all videos are there"]
+        lines += [f"  {path}: {why}" for path, why in list(self.missing.items())[:10]]
+        if self.seconds is None:
+            return [*lines, "nothing could be tried, so there is no estimate of tokens and time"]
+        tokens = (
+            ""
+            if self.prompt_tokens is None
+            else f"{self.prompt_tokens:,} tokens of prompts, {self.new_tokens:,} of replies, "
+        )
+        return [
+            *lines,
+            f"about {tokens}{self.seconds / 60:.1f} minutes (from {self.num_tried} questions, each asked for real)",
+        ]
+
+
+def plan_run(
+    answerer: Answerer,
+    samples: Sequence[Sample],
+    asking: Asking,
+    reading: ReadingSettings,
+    on_video: Callable[[], None] = lambda: None,
+) -> RunPlan:
+    """Look at every video's head, and answer a few questions to see how long that takes."""
+    durations_s: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    for path, video in {str(sample.video.path): sample.video for sample in samples}.items():
+        try:
+            durations_s[path] = probe(video).duration_s
+        except VideoError as error:
+            missing[path] = error.reason
+        on_video()
+    readable = [sample for sample in samples if str(sample.video.path) in durations_s]
+    tried: list[tuple[float, list[Answered]]] = []
+    began = time.perf_counter()
+    few = _spread(readable, TRIED_BATCHES * asking.batch_size)
+    for batch in answer_batches(answerer, few, asking, reading=reading):
+        now = time.perf_counter()
+        tried.append((now - began, [outcome for _, outcome in batch if isinstance(outcome, Answered)]))
+        began = now
+    timed = tried[1:] or tried
+    answers = [answer for _, batch in timed for answer in batch]
+    share = len(readable) / len(answers) if answers else 0.0
+    known = [
+        (a.prompt_tokens, a.new_tokens) for a in answers if a.prompt_tokens is not None and a.new_tokens is not None
+    ]
+    return RunPlan(
+        num_items=len(samples),
+        num_videos=len(durations_s) + len(missing),
+        video_seconds=sum(durations_s.values()),
+        missing=missing,
+        num_tried=sum(len(batch) for _, batch in tried),
+        prompt_tokens=round(sum(p for p, _ in known) * share) if known else None,
+        new_tokens=round(sum(n for _, n in known) * share) if known else None,
+        seconds=sum(seconds for seconds, _ in timed) * share if answers else None,
+    )
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """About ``count`` samples: all those of videos that stand evenly apart in the list."""
+    paths = list(dict.fromkeys(sample.video.path for sample in samples))
+    step = max(1, len(samples) // max(1, count))
+    chosen = set(paths[::step])
+    return [sample for sample in samples if sample.video.path in chosen]

@@ -1,0 +1,123 @@
+"""Replies on disk: a line each as it comes, in parts while a run goes on, in one file when it is done.
+
+``replies.jsonl`` holds a reply to every item, in the items' order; until then each process adds to a file of its
+own, ``replies.K.part.jsonl``. What a kill leaves half-written counts as not there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from timesight.errors import InputError, SampleError
+from timesight.policy.answering import Answered
+
+WHOLE = "replies.jsonl"
+PARTS = "replies.*.part.jsonl"
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What came back: a reply by sample id; why others have none; and which replies ran into the limit."""
+
+    replies: dict[str, str]
+    missing: dict[str, str] = field(default_factory=dict)
+    truncated: frozenset[str] = frozenset()
+
+
+class ReplyLog:
+    """One process's part of a run's replies. Use it in a ``with`` statement."""
+
+    def __init__(self, folder: Path, rank: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / PARTS.replace("*", str(rank))
+
+    def __enter__(self) -> Self:
+        self._out = self._file.open("a", encoding="utf-8")
+        if self._out.tell():
+            self._out.write("\n")  # the last line may have been cut off
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._out.close()
+
+    def write(self, records: Iterable[tuple[str, Answered]]) -> None:
+        """Keep replies by sample id."""
+        for id_, answered in records:
+            record: dict[str, Any] = {"id": id_, "reply": answered.text}
+            if answered.truncated:
+                record["truncated"] = True
+            self._out.write(json.dumps(record) + "\n")
+        self._out.flush()
+
+
+def kept_replies(folder: Path) -> Replies:
+    """The replies of a run, done or not."""
+    records = [
+        record
+        for file in (folder / WHOLE, *sorted(folder.glob(PARTS)))
+        if file.is_file()
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if (record := _whole_record(line)) is not None
+    ]
+    return Replies(
+        {record["id"]: record["reply"] for record in records},
+        truncated=frozenset(record["id"] for record in records if record.get("truncated")),
+    )
+
+
+def join_parts(folder: Path, ids: Sequence[str]) -> Replies:
+    """Put all replies of a run into ``replies.jsonl``, those to ``ids`` first and in their order."""
+    kept = kept_replies(folder)
+    order = [*(id_ for id_ in ids if id_ in kept.replies), *sorted(kept.replies.keys() - set(ids))]
+    lines = [
+        json.dumps({"id": id_, "reply": kept.replies[id_]} | ({"truncated": True} if id_ in kept.truncated else {}))
+        for id_ in order
+    ]
+    unfinished = folder / f"{WHOLE}.part"
+    unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    unfinished.replace(folder / WHOLE)
+    for part in folder.glob(PARTS):
+        part.unlink()
+    return kept
+
+
+def _whole_record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and {"id", "reply"} <= record.keys() else None
+
+
+def read_replies(file: Path, warn: Callable[[str], None] = lambda text: None) -> dict[str, str]:
+    """Replies made anywhere: JSONL of ``{"id", "reply"}``; of two to one item the last counts, and is warned of.
+
+    Raises SampleError with file and line for one that is something else.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no such file of replies")
+    replies: dict[str, str] = {}
+    twice: dict[str, None] = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise SampleError(f"{file}: is not UTF-8 text") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        record = _whole_record(line)
+        if record is None or not isinstance(record["id"], str) or not isinstance(record["reply"], str):
+            raise SampleError(f'{file} line {number}: is not {{"id": TEXT, "reply": TEXT}}')
+        if record["id"] in replies:
+            twice[record["id"]] = None
+        replies[record["id"]] = record["reply"]
+    if twice:
+        warn(f"{file}: {len(twice)} items have more than one reply, the last counts: {', '.join([*twice][:3])}")
+    return replies
