@@ -78,7 +78,7 @@ def test_a_compared_run_shows_figures_and_timelines(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a run directory"):
+    with pytest.raises(InputError, match="holds neither a training run"):
         build_report(tmp_path)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -109,9 +110,13 @@ class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is un
             self._bar.__exit__(None, None, None)
 
 
-def figure_table(title: str, columns: str) -> Table:
-    """A table of figures: a name, then the right-aligned ``columns`` (names with spaces between)."""
-    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0, 0, 1))
+def figure_table(title: str, columns: str, *, slim: bool = False) -> Table:
+    """A table of figures: a name, then the right-aligned ``columns`` (names with spaces between).
+
+    A ``slim`` one has no frame, so that more columns fit.
+    """
+    frame: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False} if slim else {}
+    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0, 0, 1), **frame)
     table.add_column("")
     for name in columns.split():
         table.add_column(name, justify="right", no_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,16 @@ def show_results(
 ) -> None:
     """Print figures, or all of them as one JSON object; keep them in ``out``."""
     from timesight.cli.console import OUT, print_json
+    from timesight.cli.gallery import write_gallery
     from timesight.evaluation import joined_json, write_items
 
     content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
     if suite is not None:
         content["paper"] = {"protocol": suite.paper_protocol, "rows": suite.paper}
     if out is not None:
-        write_items(out, [item for result in results.values() for item in result.items])
+        items = [item for result in results.values() for item in result.items]
+        write_items(out, items)
+        write_gallery(out, items, int(about.get("seed", 0)))
         (out / "result.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     if as_json:
         print_json(content)
@@ -48,31 +51,33 @@ def show_results(
 
 
 def result_tables(result: EvalResult, task: str, model: str, suite: Suite | None) -> Iterator[Table]:
-    """For each protocol: metrics with intervals, baselines and the paper's rows beside them; then breakdowns."""
-    from timesight.cli.console import figure_table, metric_table, percent
+    """For each protocol a row a system: the model and its interval, baselines, the paper's; then breakdowns."""
+    from timesight.cli.console import figure_table
 
     for protocol, figures in result.results.items():
-        own = {}
-        for name, value in figures.metrics.items():
-            bounds = ", ".join(percent(bound) for bound in figures.intervals.get(name, ()))
-            own[name] = f"{percent(value)} [{bounds}]" if bounds else percent(value)
-        columns = {model: own} | {name: _percents(metrics) for name, metrics in figures.baselines.items()}
+        names = list(figures.metrics)
+        table = figure_table(f"{result.suite}: {task}, {protocol} protocol", " ".join(names), slim=True)
+        table.add_row(f"[bold]{model}[/bold]", *_cells(figures.metrics, names))
+        for bound, label in enumerate(("95% from", "to")):
+            bounds = {name: pair[bound] for name, pair in figures.intervals.items()}
+            table.add_row(f"[dim]  {label}[/dim]", *(f"[dim]{cell}[/dim]" for cell in _cells(bounds, names)))
+        others = dict(figures.baselines)
         if suite is not None and protocol == suite.paper_protocol:
-            columns |= {f"paper: {name}": _percents(metrics) for name, metrics in suite.paper.items()}
-        yield metric_table(f"{result.suite}: {task}, {protocol} protocol", columns)
+            others |= {f"paper: {name}": dict(row) for name, row in suite.paper.items()}
+        for name, metrics in others.items():
+            table.add_row(name, *_cells(metrics, names))
+        yield table
         for key, parts in figures.breakdowns.items():
-            names = list(figures.metrics)
-            table = figure_table(f"by {key}, {protocol} protocol", " ".join(["items", *names]))
-            for group, part in parts.items():
-                cells = [percent(part.metrics[name]) if name in part.metrics else "" for name in names]
-                table.add_row(group, str(part.num_items), *cells)
+            table = figure_table(f"by {key}, {protocol} protocol", " ".join(["items", *names]), slim=True)
+            for value, part in parts.items():
+                table.add_row(value, str(part.num_items), *_cells(part.metrics, names))
             yield table
 
 
-def _percents(metrics: Mapping[str, float]) -> dict[str, str]:
+def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
     from timesight.cli.console import percent
 
-    return {name: percent(value) for name, value in metrics.items()}
+    return [percent(metrics[name]) if name in metrics else "" for name in names]
 
 
 def footnotes(result: EvalResult) -> list[str]:

@@ -7,10 +7,19 @@ from pathlib import Path
 import click
 
 
-@click.command(epilog="Example: timesight report runs/demo", short_help="Turn a run directory into report.html.")
+@click.command(
+    epilog="Example: timesight report runs/eval-grpo --beside runs/eval-base",
+    short_help="Turn a run directory into report.html.",
+)
 @click.argument("run_dir", type=click.Path(path_type=Path))
-def command(run_dir: Path) -> None:
-    """Write RUN_DIR/report.html: curves, figures, timelines; one file that needs no other."""
+@click.option(
+    "--beside",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another evaluation of the same suite to show with it (may be repeated).",
+)
+def command(run_dir: Path, beside: tuple[Path, ...]) -> None:
+    """Write RUN_DIR/report.html, of a training run or of an evaluation: one file that needs no other."""
     from timesight.report import build_report
 
-    click.echo(build_report(run_dir))
+    click.echo(build_report(run_dir, beside))

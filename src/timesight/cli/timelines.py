@@ -7,8 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from timesight.cli.thumbnails import write_thumbnails
 from timesight.evaluation import EvalResult, kept_replies
 from timesight.geometry import temporal_iou
 from timesight.tasks import TASKS
@@ -16,8 +15,6 @@ from timesight.types import Sample, Span
 from timesight.video import FrameBudget, read
 
 NUM_GAINS, NUM_LOSSES, NUM_RANDOM = 3, 2, 3
-NUM_FRAMES = 10
-THUMBNAIL_HEIGHT_PX = 96
 
 
 def write_timelines(
@@ -65,22 +62,12 @@ def _item(
                 "iou": temporal_iou(span, truth) if span else 0.0,
             }
         )
-    folder = out / "thumbnails"
-    folder.mkdir(exist_ok=True)
-    step = max(1, len(frames.pixels) // NUM_FRAMES)
-    names = []
-    for index in range(0, len(frames.pixels), step):
-        name = f"thumbnails/{number:02d}-{index:02d}.jpg"
-        image = Image.fromarray(frames.pixels[index])
-        width = round(image.width * THUMBNAIL_HEIGHT_PX / image.height)
-        image.resize((width, THUMBNAIL_HEIGHT_PX)).save(out / name, quality=85)
-        names.append(name)
     return {
         "query": sample.query,
         "why": why,
         "duration_s": frames.duration_s,
         "lanes": lanes,
-        "thumbnails": names,
+        "thumbnails": write_thumbnails(out, f"{number:02d}", frames),
     }
 
 

@@ -1,5 +1,24 @@
-"""A run directory as a page. Reads files only, so runs made elsewhere or long ago still plot."""
+"""A run directory as a page. Reads files only, so runs made elsewhere or long ago still plot.
 
-from timesight.report.build import build_report
+``training`` is the page of a training run or demo, ``evaluation`` that of one evaluation or several side by side;
+``pages`` and ``plots`` are what both are made of.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from timesight.report.evaluation import evaluation_report
+from timesight.report.training import training_report
+
+
+def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
+    """Write ``run_dir``/report.html and return its path; ``beside`` are evaluations to show with it.
+
+    Raises InputError where there is nothing to report, and for evaluations of another suite.
+    """
+    if (run_dir / "items.jsonl").is_file() or beside:
+        return evaluation_report([run_dir, *beside])
+    return training_report(run_dir)
+
 
 __all__ = ["build_report"]

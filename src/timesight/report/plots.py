@@ -1,10 +1,12 @@
-"""Training curves as SVG text that takes its colours from the page it stands in."""
+"""Charts as SVG text that takes its colours from the page it stands in."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 
@@ -20,24 +22,66 @@ _CSS = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
 
 def curve(title: str, steps: Sequence[float], series: Mapping[str, Sequence[float]]) -> str:
     """A line chart of one or more series over steps; the thin line is raw, the bold one smoothed."""
-    style = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(figsize=(3.5, 2.2))
+    with _chart(title, "step") as (axes, out):
         for (name, values), color in zip(series.items(), SERIES, strict=False):
             axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.35)
             axes.plot(steps, smooth(values), color=color, linewidth=2.0, label=name)
+        _legend(axes, len(series))
+    return out.getvalue()
+
+
+@contextmanager
+def _chart(title: str, x_name: str) -> Iterator[tuple[Any, io.StringIO]]:
+    """An empty chart to draw on, and where its SVG is once the block ends."""
+    out = io.StringIO()
+    style = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(figsize=(3.5, 2.2))
         axes.set_title(title, loc="left", fontsize=9, color=INK)
-        axes.set_xlabel("step", fontsize=8, color=MUTED)
+        axes.set_xlabel(x_name, fontsize=8, color=MUTED)
         axes.tick_params(labelsize=8, colors=MUTED, length=0)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.spines[:].set_visible(False)
-        if len(series) > 1:
-            axes.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best")
+        yield axes, out
         figure.tight_layout()
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
-    return _themed(buffer.getvalue())
+    out.write(_themed(drawn.getvalue()))
+
+
+def _legend(axes: Any, num_series: int) -> None:
+    if num_series > 1:
+        axes.legend(fontsize=8, frameon=False, labelcolor=INK, loc="best", markerscale=2)
+
+
+def scatter(title: str, x_name: str, y_name: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Pairs of numbers, with the line on which both are alike."""
+    with _chart(title, x_name) as (axes, out):
+        most = max((max(pair) for pairs in series.values() for pair in pairs), default=1.0) or 1.0
+        axes.plot([0, most], [0, most], color=MUTED, linewidth=0.8)
+        for (name, pairs), color in zip(series.items(), SERIES, strict=False):
+            axes.scatter(
+                [x for x, _ in pairs], [y for _, y in pairs], s=9, color=color, alpha=0.45, label=name, linewidths=0
+            )
+        axes.set_ylabel(y_name, fontsize=8, color=MUTED)
+        _legend(axes, len(series))
+    return out.getvalue()
+
+
+def histogram(title: str, series: Mapping[str, Sequence[float]], num_bins: int = 20) -> str:
+    """How often each twentieth of 0 to 1 occurs, as a share; the first of ``series`` is filled."""
+    with _chart(title, "") as (axes, out):
+        edges = [n / num_bins for n in range(num_bins + 1)]
+        for index, (name, values) in enumerate(series.items()):
+            weights = [1 / len(values)] * len(values)
+            color = MUTED if index == 0 else SERIES[index - 1]
+            kind, alpha = ("stepfilled", 0.25) if index == 0 else ("step", 1.0)
+            axes.hist(
+                values, edges, weights=weights, histtype=kind, color=color, alpha=alpha, linewidth=1.6, label=name
+            )
+        _legend(axes, len(series))
+    return out.getvalue()
 
 
 def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:

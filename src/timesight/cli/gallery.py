@@ -1,0 +1,47 @@
+"""Single items of an evaluation for its report: which ones, with small pictures of their frames."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from timesight.cli.thumbnails import write_thumbnails
+from timesight.errors import VideoError
+from timesight.types import Video
+from timesight.video import FrameBudget, read
+
+NUM_WORST, NUM_UNPARSABLE, NUM_RANDOM = 5, 3, 4
+BUDGET = FrameBudget(max_frames=20, max_pixels=180 * 320)
+
+
+def write_gallery(out: Path, items: Sequence[dict[str, Any]], seed: int) -> None:
+    """Write ``gallery.json`` and ``thumbnails/``: the worst, some that could not be parsed, some at random.
+
+    One item a video. What cannot be read by now is left out.
+    """
+    by_video = {json.dumps(item["video"]): item for item in reversed(items)}
+    unparsable = [item for item in items if not item["parsed"]][:NUM_UNPARSABLE]
+    scored = [item for item in by_video.values() if item["parsed"] and _first_metric(item) is not None]
+    worst = sorted(scored, key=lambda item: (_first_metric(item), item["id"]))[:NUM_WORST]
+    rest = [item for item in scored if item not in worst]
+    drawn = random.Random(seed).sample(rest, min(NUM_RANDOM, len(rest)))
+    chosen = [
+        (item, why) for mine, why in ((worst, "one of the worst"), (drawn, "drawn at random")) for item in mine
+    ]
+    chosen += [(item, "could not be parsed") for item in unparsable]
+    entries = []
+    for number, (item, why) in enumerate(chosen):
+        try:
+            names = write_thumbnails(out, f"{number:02d}", read(Video.model_validate(item["video"]), BUDGET))
+        except VideoError:
+            continue
+        entries.append({"id": item["id"], "why": why, "thumbnails": names})
+    (out / "gallery.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+
+
+def _first_metric(item: dict[str, Any]) -> float | None:
+    row = next(iter(item["metrics"].values()))
+    return None if not row else float(next(iter(row.values())))
