@@ -31,7 +31,8 @@ def command() -> None:
 
 for member in (
     eval_run.command,
-    eval_score.command,
+    eval_score.score,
+    eval_score.baselines,
     eval_compare.command,
     eval_export.export,
     eval_export.submission,

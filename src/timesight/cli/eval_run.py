@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from timesight.cli.eval_show import show_plan, show_results, show_suites
 from timesight.cli.options import (
     json_option,
     judge_option,
@@ -19,12 +21,11 @@ from timesight.cli.options import (
 from timesight.errors import InputError
 
 if TYPE_CHECKING:
-    from timesight.evaluation import Suite
+    from timesight.evaluation import Replies, Scoring, Suite
+    from timesight.infer.answer import Asking
     from timesight.policy.answering import Answerer
     from timesight.types import Sample
     from timesight.video import FrameBudget
-
-FRESH = "the model's own"
 
 
 @click.command(
@@ -58,7 +59,7 @@ FRESH = "the model's own"
 @tasks_option
 @prompts_option
 @json_option
-def command(**flags: Any) -> None:
+def command(list_suites: bool, suite: str | None, as_json: bool, **flags: Any) -> None:
     """Ask a model every question of SUITE, or of a JSONL file of samples, and score its replies.
 
     With --out every reply is kept as it comes, and the same command goes on after an interruption. Started with
@@ -67,173 +68,158 @@ def command(**flags: Any) -> None:
     from timesight.cli.console import quiet_libraries
 
     quiet_libraries()
-    if flags["list_suites"]:
-        show_suites(flags["as_json"])
-    elif flags["suite"] is None:
+    if list_suites:
+        show_suites(as_json)
+    elif suite is None:
         raise InputError("which suite, or which JSONL file of samples? timesight eval --list shows the suites")
     else:
-        run(**{name: value for name, value in flags.items() if name != "list_suites"})
+        run(Request(suite=suite, as_json=as_json, **flags))
 
 
-def run(
-    suite: str, model: str, think: bool, protocols: tuple[str, ...], out: Path | None, as_json: bool, **flags: Any
-) -> None:
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; the names are those of the options."""
+
+    suite: str
+    annotations: Path | None
+    videos: Path | None
+    split: str | None
+    subtitles: bool
+    limit: int | None
+    model: str
+    model_url: str | None
+    think: bool
+    protocols: tuple[str, ...]
+    temperature: float
+    seed: int
+    batch_size: int
+    max_new_tokens: int
+    fps: float | None
+    max_frames: int | None
+    max_pixels: int | None
+    workers: int
+    dry_run: bool
+    out: Path | None
+    judge: str | None
+    judge_url: str | None
+    task_files: tuple[Path, ...]
+    prompts: Path | None
+    as_json: bool
+
+    def identity(self, budget: FrameBudget) -> dict[str, Any]:
+        """What replies depend on: a folder holds those of one identity."""
+        names = ("model", "think", "temperature", "seed", "max_new_tokens", "split", "subtitles")
+        settings = {name: getattr(self, name) for name in names}
+        return {"suite": Path(self.suite).stem, **settings, "video": budget.model_dump()}
+
+
+def run(request: Request) -> None:
     """Ask, score, keep, show."""
-    import tempfile
-    from contextlib import ExitStack
-
-    from timesight.cli.console import progress
-    from timesight.cli.eval_show import show_results
-    from timesight.evaluation import (
-        Scoring,
-        claim_folder,
-        collect_replies,
-        processes,
-        require_judge,
-        score_tasks,
-    )
+    from timesight.evaluation import require_judge, score_tasks
     from timesight.infer.answer import Asking
     from timesight.judge import open_judge
+    from timesight.policy.answerers import open_answerer
     from timesight.tasks.own import own_tasks
-    from timesight.video import ReadingSettings
     from timesight.world import WorldJudge
 
-    with ExitStack() as stack:
-        stack.enter_context(own_tasks(task_settings(flags["task_files"], flags["prompts"])))
-        declared, items = items_of(suite, **flags)
-        judging = open_judge(judge_settings(flags["judge"], flags["judge_url"]), WorldJudge(), out)
-        if not flags["dry_run"]:
-            require_judge({item.task for item in items}, judging)
-        answerer = open_model(model, flags["model_url"])
-        budget = budget_of(answerer, **flags)
-        asking = Asking(
-            budget, think, flags["temperature"], flags["batch_size"], flags["max_new_tokens"], flags["seed"]
+    with own_tasks(task_settings(request.task_files, request.prompts)):
+        suite, items = items_of(
+            request.suite, request.annotations, request.videos, request.split, request.subtitles
         )
-        reading = ReadingSettings(workers=flags["workers"])
-        if flags["dry_run"]:
-            show_plan(answerer, items, asking, reading, as_json)
+        items = limited(items, request.limit, request.seed)
+        judge = open_judge(judge_settings(request.judge, request.judge_url), WorldJudge(), request.out)
+        if not request.dry_run:
+            require_judge({item.task for item in items}, judge)
+        answerer = open_answerer(request.model, request.model_url)
+        budget = budget_of(answerer, request)
+        asking = Asking(
+            budget, request.think, request.temperature, request.batch_size, request.max_new_tokens, request.seed
+        )
+        if request.dry_run:
+            show_plan(answerer, items, asking, request.workers, request.as_json)
             return
-        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        identity = {
-            "suite": Path(suite).stem,
-            "model": model,
-            "think": think,
-            "temperature": asking.temperature,
-            "seed": asking.seed,
-            "max_new_tokens": asking.max_new_tokens,
-            "subtitles": flags["subtitles"],
-            "video": budget.model_dump(),
-        }
-        is_main = processes().is_main_process
+        identity = request.identity(budget)
+        replies = ask(answerer, items, asking, request, identity)
+        if replies is not None:
+            scoring = scoring_of(suite, request.protocols)
+            results = score_tasks(identity["suite"], items, replies, request.think, judge, scoring)
+            show_results(results, suite, identity, request.out, request.as_json)
+
+
+def ask(
+    answerer: Answerer, items: list[Sample], asking: Asking, request: Request, identity: dict[str, Any]
+) -> Replies | None:
+    """All replies; None on a process that only helps the first one."""
+    from tempfile import TemporaryDirectory
+
+    from timesight.cli.console import progress
+    from timesight.evaluation import claim_folder, collect_replies, processes
+    from timesight.video import ReadingSettings
+
+    is_main = processes().is_main_process
+    with TemporaryDirectory() as nowhere, progress("eval", len(items)) as advance:
+        folder = request.out or Path(nowhere)
         if is_main:
             claim_folder(folder, identity)
-        advance = stack.enter_context(progress("eval", len(items)))
+        reading = ReadingSettings(workers=request.workers)
         replies = collect_replies(answerer, items, asking, folder, advance, reading)
-        if not is_main:
-            return
-        scoring = (
-            Scoring(protocols or None, declared.by, declared.average_over)
-            if declared
-            else Scoring(protocols or None)
-        )
-        results = score_tasks(Path(suite).stem, items, replies, think, judging, scoring)
-    show_results(results, declared, identity, out, as_json)
+    return replies if is_main else None
 
 
-def items_of(suite: str, **flags: Any) -> tuple[Suite | None, list[Sample]]:
-    """What is asked: the items of a suite, or the samples of a file."""
-    import random
+def scoring_of(suite: Suite | None, protocols: tuple[str, ...]) -> Scoring:
+    """What is reported of ``suite``, or of a file of samples."""
+    from timesight.evaluation import Scoring
 
+    return Scoring(protocols or None, *((suite.by, suite.average_over) if suite else ()))
+
+
+def items_of(
+    name: str,
+    annotations: Path | None,
+    videos: Path | None = None,
+    split: str | None = None,
+    subtitles: bool = False,
+) -> tuple[Suite | None, list[Sample]]:
+    """What is asked: the items of the suite called ``name``, or the samples of the file of that name."""
     from timesight.data import read_jsonl
     from timesight.evaluation import SUITES, find_suite
 
-    if suite in SUITES or not Path(suite).suffix:
-        declared = find_suite(suite)
-        if flags["annotations"] is None:
+    if name in SUITES or not Path(name).suffix:
+        suite = find_suite(name)
+        if annotations is None:
             raise InputError(
-                f"{suite}: say where its official files are (--annotations DIR), and its videos (--videos)"
+                f"{name}: say where its official files are (--annotations DIR), and its videos (--videos)"
             )
-        items = declared.read(
-            flags["annotations"], flags["videos"], flags["split"], subtitles=flags.get("subtitles", False)
-        )
-    else:
-        declared, items = None, read_jsonl(Path(suite))
-        if given := [name for name in ("annotations", "videos", "split", "subtitles") if flags.get(name)]:
-            raise InputError(f"--{given[0]} goes with a suite; {suite} is a file of samples")
-    if flags.get("limit") is not None:
-        videos = list(dict.fromkeys(item.video.path for item in items))
-        chosen = set(random.Random(flags["seed"]).sample(videos, min(flags["limit"], len(videos))))
-        items = [item for item in items if item.video.path in chosen]
-    return declared, items
+        return suite, suite.read(annotations, videos, split, subtitles=subtitles)
+    given = {"annotations": annotations, "videos": videos, "split": split, "subtitles": subtitles}
+    if wrong := [flag for flag, value in given.items() if value]:
+        raise InputError(f"--{wrong[0]} goes with a suite; {name} is a file of samples")
+    return None, read_jsonl(Path(name))
 
 
-def open_model(model: str, url: str | None) -> Answerer:
-    """Whoever answers: a served model, a policy, or any other local model."""
-    from timesight.policy.answerers import open_answerer
+def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Sample]:
+    """The items on ``num_videos`` videos, drawn by ``seed``."""
+    from random import Random
 
-    return open_answerer(model, url)
+    videos = list(dict.fromkeys(item.video.path for item in items))
+    if num_videos is None or num_videos >= len(videos):
+        return items
+    chosen = set(Random(seed).sample(videos, num_videos))
+    return [item for item in items if item.video.path in chosen]
 
 
-def budget_of(answerer: Answerer, **flags: Any) -> FrameBudget:
-    """The model's own budget, with what the flags say in its place. Raises InputError for one that cannot be."""
+def budget_of(answerer: Answerer, request: Request) -> FrameBudget:
+    """The model's own budget, with what was asked for in its place. Raises InputError for one that cannot be."""
     from pydantic import ValidationError
 
     from timesight.video import FrameBudget
 
     own = answerer.default_budget.model_dump()
-    given = {name: flags[name] for name in ("fps", "max_frames", "max_pixels") if flags[name] is not None}
-    if "max_pixels" in given:
-        own["min_pixels"] = min(own["min_pixels"], given["max_pixels"])
-    if "max_frames" in given:
-        own["min_frames"] = min(own["min_frames"], given["max_frames"])
+    given = {name: getattr(request, name) for name in ("fps", "max_frames", "max_pixels")}
+    own |= {name: value for name, value in given.items() if value is not None}
+    for least, most in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):
+        own[least] = min(own[least], own[most])
     try:
-        return FrameBudget.model_validate(own | given)
+        return FrameBudget.model_validate(own)
     except ValidationError as error:
         raise InputError(f"frames: {error.errors()[0]['msg']}") from None
-
-
-def show_suites(as_json: bool) -> None:
-    """The suites: task, split, protocols, official files."""
-    from timesight.cli.console import OUT, print_json, text_table
-    from timesight.data import SOURCES
-    from timesight.evaluation import SUITES
-    from timesight.tasks import TASKS
-
-    if as_json:
-        print_json(
-            {
-                "suites": {
-                    name: {
-                        "task": suite.task,
-                        "split": suite.split,
-                        "protocols": list(TASKS[suite.task].metric_protocols),
-                        "by": list(suite.by),
-                        "files": SOURCES[suite.source].files,
-                    }
-                    for name, suite in SUITES.items()
-                }
-            }
-        )
-        return
-    table = text_table("timesight eval SUITE --annotations DIR --videos DIR --model MODEL", 2)
-    for name, suite in SUITES.items():
-        about = f"{suite.task}, {suite.split}; {' and '.join(TASKS[suite.task].metric_protocols)}"
-        about += f"; by {', '.join(suite.by)}" if suite.by else ""
-        table.add_row(name, f"{suite.title}\n[dim]{about}\n{SOURCES[suite.source].files}[/dim]")
-    OUT.print(table)
-
-
-def show_plan(answerer: Answerer, items: list[Sample], asking: Any, reading: Any, as_json: bool) -> None:
-    """What the run would take."""
-    from dataclasses import asdict
-
-    from timesight.cli.console import OUT, print_json, progress
-    from timesight.evaluation.plan import plan_run
-
-    with progress("videos", len({item.video.path for item in items})) as advance:
-        plan = plan_run(answerer, items, asking, reading, advance)
-    if as_json:
-        print_json(asdict(plan))
-        return
-    for line in plan.lines():
-        OUT.print(line, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``timesight eval score``: figures of replies that any system made."""
+"""``timesight eval score`` and ``baselines``: figures of replies that any system made, and of none at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from timesight.types import Sample
 
 
+annotations_option = click.option(
+    "--annotations", type=click.Path(path_type=Path), help="Folder with the suite's official files."
+)
+split_option = click.option("--split", help="Another split than the benchmark's own.")
+
+
 @click.command(
     "score",
     epilog="Example: timesight eval score nextgqa --annotations DIR --protocol official --replies replies.jsonl",
     short_help="Score replies made elsewhere.",
 )
 @click.argument("suite")
-@click.option("--annotations", type=click.Path(path_type=Path), help="Folder with the suite's official files.")
-@click.option("--split", help="Another split than the benchmark's own.")
+@annotations_option
+@split_option
 @click.option(
     "--replies",
     "file",
@@ -37,7 +43,7 @@ if TYPE_CHECKING:
 @judge_option
 @judge_url_option
 @json_option
-def command(
+def score(
     suite: str,
     annotations: Path | None,
     split: str | None,
@@ -55,9 +61,9 @@ def command(
     A missing reply is wrong. One with an id that no item has is warned of and left out.
     """
     from timesight.cli.console import quiet_libraries
-    from timesight.cli.eval_run import items_of
+    from timesight.cli.eval_run import items_of, scoring_of
     from timesight.cli.eval_show import show_results
-    from timesight.evaluation import Replies, Scoring, read_replies, score_tasks
+    from timesight.evaluation import Replies, read_replies, score_tasks
     from timesight.judge import open_judge
     from timesight.world import WorldJudge
 
@@ -66,17 +72,51 @@ def command(
         results = _tracks(annotations, split, file, protocols)
         declared = None
     else:
-        declared, items = items_of(suite, annotations=annotations, videos=None, split=split)
+        declared, items = items_of(suite, annotations, split=split)
         replies = read_replies(file, warn=_warn)
         _warn_of_unknown(replies, items, file)
-        scoring = Scoring(protocols or None)
-        if declared:
-            scoring = Scoring(protocols or None, declared.by, declared.average_over)
+        scoring = scoring_of(declared, protocols)
         judging = open_judge(judge_settings(judge, judge_url), WorldJudge(), out)
         results = score_tasks(Path(suite).stem, items, Replies(replies), think, judging, scoring)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     show_results(results, declared, {"model": name, "think": think}, out, as_json)
+
+
+@click.command(
+    "baselines",
+    epilog="Example: timesight eval baselines charades_sta --annotations DIR",
+    short_help="What a suite's items give to those who look at no video.",
+)
+@click.argument("suite")
+@annotations_option
+@split_option
+@json_option
+def baselines(suite: str, annotations: Path | None, split: str | None, as_json: bool) -> None:
+    """Score the answers that need no model: the whole video, the first box again, the longest option, guessing."""
+    from timesight.cli.console import OUT, print_json, quiet_libraries
+    from timesight.cli.eval_run import items_of, scoring_of
+    from timesight.cli.eval_show import baseline_table
+    from timesight.evaluation import Replies, score_tasks
+    from timesight.tasks import TASKS
+
+    quiet_libraries()
+    declared, items = items_of(suite, annotations, split=split)
+    blind = [item for item in items if not TASKS[item.task].needs_judge]
+    if not blind:
+        raise InputError(f"{suite}: no answer to its items can do without a model")
+    results = score_tasks(Path(suite).stem, blind, Replies({}), False, None, scoring_of(declared, ()))
+    if as_json:
+        found = {
+            task: {name: figures.baselines for name, figures in result.results.items()}
+            for task, result in results.items()
+        }
+        print_json({"suite": suite, "num_items": len(blind), "baselines": found})
+        return
+    for task, result in results.items():
+        for protocol in result.results:
+            OUT.print(baseline_table(result, task, protocol))
+    OUT.print(f"percent; {len(blind)} items")
 
 
 def _tracks(

@@ -1,4 +1,4 @@
-"""What ``timesight eval`` prints of results, and what it leaves in its folder."""
+"""What ``timesight eval`` prints, and what it leaves in its folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from timesight.evaluation import EvalResult, Suite
+    from timesight.infer.answer import Asking
+    from timesight.policy.answering import Answerer
+    from timesight.types import Sample
 
 
 def show_results(
@@ -74,6 +77,18 @@ def result_tables(result: EvalResult, task: str, model: str, suite: Suite | None
             yield table
 
 
+def baseline_table(result: EvalResult, task: str, protocol: str) -> Table:
+    """A row a baseline."""
+    from timesight.cli.console import figure_table
+
+    figures = result.results[protocol]
+    names = list(figures.metrics)
+    table = figure_table(f"{result.suite}: {task}, {protocol} protocol", " ".join(names), slim=True)
+    for name, metrics in figures.baselines.items():
+        table.add_row(name, *_cells(metrics, names))
+    return table
+
+
 def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
     from timesight.cli.console import percent
 
@@ -99,3 +114,51 @@ def footnotes(result: EvalResult) -> list[str]:
         if len(reasons) > 10:
             lines.append(f"  and {len(reasons) - 10} more")
     return lines
+
+
+def show_suites(as_json: bool) -> None:
+    """The suites: task, split, protocols, official files."""
+    from timesight.cli.console import OUT, print_json, text_table
+    from timesight.data import SOURCES
+    from timesight.evaluation import SUITES
+    from timesight.tasks import TASKS
+
+    if as_json:
+        print_json(
+            {
+                "suites": {
+                    name: {
+                        "task": suite.task,
+                        "split": suite.split,
+                        "protocols": list(TASKS[suite.task].metric_protocols),
+                        "by": list(suite.by),
+                        "files": SOURCES[suite.source].files,
+                    }
+                    for name, suite in SUITES.items()
+                }
+            }
+        )
+        return
+    table = text_table("timesight eval SUITE --annotations DIR --videos DIR --model MODEL", 2)
+    for name, suite in SUITES.items():
+        about = f"{suite.task}, {suite.split}; {' and '.join(TASKS[suite.task].metric_protocols)}"
+        about += f"; by {', '.join(suite.by)}" if suite.by else ""
+        table.add_row(name, f"{suite.title}\n[dim]{about}\n{SOURCES[suite.source].files}[/dim]")
+    OUT.print(table)
+
+
+def show_plan(answerer: Answerer, items: list[Sample], asking: Asking, workers: int, as_json: bool) -> None:
+    """What the run would take."""
+    from dataclasses import asdict
+
+    from timesight.cli.console import OUT, print_json, progress
+    from timesight.evaluation.plan import plan_run
+    from timesight.video import ReadingSettings
+
+    with progress("videos", len({item.video.path for item in items})) as advance:
+        plan = plan_run(answerer, items, asking, ReadingSettings(workers=workers), advance)
+    if as_json:
+        print_json(asdict(plan))
+        return
+    for line in plan.lines():
+        OUT.print(line, soft_wrap=True)
