@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from timesight.cli import COMMANDS
+from timesight.cli.eval import command as eval_command
 from timesight.data import SOURCES, parse_line
+from timesight.evaluation import SUITES
 from timesight.tasks import TASKS
 from timesight.tasks.own import TaskSettings, own_tasks
 from timesight.train.recipe import load_recipe, shipped
@@ -74,6 +76,24 @@ def test_the_page_on_data_lists_every_source_and_its_recipe_is_one() -> None:
     assert rows == [(name, ", ".join(s.splits), s.files) for name, s in SOURCES.items()]
     (block,) = blocks(page, "yaml")
     SftRecipe.model_validate({"kind": "sft", **yaml.safe_load(block)})
+
+
+def test_the_page_on_evaluation_lists_every_suite_and_its_example_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ROOT / "docs/evaluation.md"
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| (.*?) \| (.*?) ?\|$", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert rows == [
+        (name, suite.task, ", ".join(TASKS[suite.task].metric_protocols), ", ".join(suite.by))
+        for name, suite in SUITES.items()
+    ]
+    (block,) = blocks(page, "python")
+    monkeypatch.setattr("timesight.evaluation.SUITES", dict(SUITES))
+    exec(compile(block, "evaluation.md", "exec"), {})
+    parts = re.findall(
+        r"^timesight eval (score|compare|export|submission|baselines)", "".join(blocks(page, "")), re.MULTILINE
+    )
+    assert set(parts) <= set(eval_command.commands)
 
 
 def test_the_task_guide_is_what_the_code_says() -> None:

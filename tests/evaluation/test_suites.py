@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from tests import official
@@ -173,6 +174,47 @@ def test_got10k_predictions_score_as_the_toolkit_says(samples_dir: Path) -> None
     report = json.loads((golden / "got10k_reference_report.json").read_text())["T"]["overall"]
     assert figures["AO"] == pytest.approx(report["ao"], abs=1e-12)
     assert figures["SR@0.5"] == pytest.approx(report["sr"], abs=1e-12)
+
+
+def test_temporal_grounding_equals_a_computation_from_the_files_alone(samples_dir: Path) -> None:
+    root = samples_dir / "annotations/charades_sta"
+    items = find_suite("charades_sta").read(root, None)
+    truths = [
+        tuple(map(float, line.split("##")[0].split()[1:]))
+        for line in (root / "charades_sta_test.txt").read_text().splitlines()
+    ]
+    draws = np.random.default_rng(0)
+    answers = np.sort(draws.uniform(0, 40, (len(items), 2)).round(2), axis=1)
+    replies = {s.id: f"<answer>{a} to {b}</answer>" for s, (a, b) in zip(items, answers, strict=True)}
+    replies[items[3].id] = "<answer>somewhere</answer>"
+    ious = []
+    for n, ((start, end), (a, b)) in enumerate(zip(truths, answers, strict=True)):
+        overlap = max(0.0, min(end, b) - max(start, a))
+        ious.append(0.0 if n == 3 else overlap / ((end - start) + (b - a) - overlap))
+    figures = score_replies("charades_sta", items, Replies(replies), False).results["official"].metrics
+    assert figures["mIoU"] == pytest.approx(np.mean(ious), abs=1e-12)
+    for threshold in (0.3, 0.5, 0.7):
+        assert figures[f"R1@{threshold}"] == np.mean([iou >= threshold for iou in ious])
+
+
+def test_videomme_by_duration_equals_a_count_by_hand(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    official.videomme(tmp_path, [f"v{n}" for n in range(9)])
+    rows = parquet.read_table(tmp_path / "test-00000-of-00001.parquet").to_pylist()
+    said = {row["question_id"]: ("A.", "(b)", "because C", "")[n % 4] for n, row in enumerate(rows)}
+    right = {
+        row["question_id"]: {"A.": "A", "(b)": "B"}.get(said[row["question_id"]]) == row["answer"] for row in rows
+    }
+    suite = find_suite("videomme")
+    replies = Replies({f"videomme/{id_}": text for id_, text in said.items()})
+    result = score_replies("v", suite.read(tmp_path, None), replies, False, None, Scoring(by=suite.by))
+    assert result.num_unparsable == sum(text in ("because C", "") for text in said.values())
+    figures = result.results["official"]
+    assert figures.metrics["accuracy"] == pytest.approx(np.mean(list(right.values())))
+    for length in ("short", "medium", "long"):
+        mine = [right[row["question_id"]] for row in rows if row["duration"] == length]
+        assert figures.breakdowns["duration"][length].metrics["accuracy"] == pytest.approx(np.mean(mine))
 
 
 def test_multiple_choice_equals_a_count_by_hand(samples_dir: Path) -> None:
