@@ -160,6 +160,8 @@ def test_a_folder_of_other_replies_is_refused(tmp_path: Path) -> None:
     claim_folder(tmp_path, {"model": "a", "video": {"fps": 2.0}})
     with pytest.raises(InputError, match="holds replies with model 'a', not 'b': choose another folder"):
         claim_folder(tmp_path, {"model": "b", "video": {"fps": 2.0}})
+    with pytest.raises(InputError, match=r"holds replies with video\.fps 2\.0, not 1\.0"):
+        claim_folder(tmp_path, {"model": "a", "video": {"fps": 1.0}})
 
 
 def test_a_dry_run_says_what_there_is_and_what_it_will_take(samples: list[Sample], tmp_path: Path) -> None:

@@ -115,10 +115,11 @@ class Request:
 
 def run(request: Request) -> None:
     """Ask, score, keep, show."""
-    from timesight.evaluation import require_judge, score_tasks
+    from timesight.evaluation import protocols_of, require_judge, score_tasks
     from timesight.infer.answer import Asking
     from timesight.judge import open_judge
     from timesight.policy.answerers import open_answerer
+    from timesight.tasks import TASKS
     from timesight.tasks.own import own_tasks
     from timesight.world import WorldJudge
 
@@ -128,8 +129,11 @@ def run(request: Request) -> None:
         )
         items = limited(items, request.limit, request.seed)
         judge = open_judge(judge_settings(request.judge, request.judge_url), WorldJudge(), request.out)
+        tasks = {item.task for item in items}
+        for task in tasks:
+            protocols_of(TASKS[task], request.protocols or None)  # said now, not when all has been asked
         if not request.dry_run:
-            require_judge({item.task for item in items}, judge)
+            require_judge(tasks, judge)
         answerer = open_answerer(request.model, request.model_url)
         budget = budget_of(answerer, request)
         asking = Asking(

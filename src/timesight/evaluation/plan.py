@@ -37,15 +37,11 @@ class RunPlan:
         lines += [f"  {path}: {why}" for path, why in list(self.missing.items())[:10]]
         if self.seconds is None:
             return [*lines, "nothing could be tried, so there is no estimate of tokens and time"]
-        tokens = (
-            ""
-            if self.prompt_tokens is None
-            else f"{self.prompt_tokens:,} tokens of prompts, {self.new_tokens:,} of replies, "
-        )
-        return [
-            *lines,
-            f"about {tokens}{self.seconds / 60:.1f} minutes (from {self.num_tried} questions, each asked for real)",
-        ]
+        tokens = ""
+        if self.prompt_tokens is not None:
+            tokens = f"{self.prompt_tokens:,} tokens of prompts, {self.new_tokens:,} of replies, "
+        needed = f"{self.seconds:.0f} seconds" if self.seconds < 120 else f"{self.seconds / 60:.0f} minutes"
+        return [*lines, f"about {tokens}{needed} (from {self.num_tried} questions, asked for real)"]
 
 
 def plan_run(

@@ -33,15 +33,23 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     file = folder / SETTINGS_FILE
     if file.is_file():
         known = json.loads(file.read_text(encoding="utf-8"))
-        if changed := [name for name in settings if known.get(name) != json.loads(json.dumps(settings[name]))]:
+        was, now = _flat(known), _flat(json.loads(json.dumps(settings)))
+        if changed := [name for name in now if was.get(name) != now[name]]:
             name = changed[0]
             raise InputError(
-                f"{folder} holds replies with {name} {known.get(name)!r}, not {settings[name]!r}: choose another "
-                "folder"
+                f"{folder} holds replies with {name} {was.get(name)!r}, not {now[name]!r}: choose another folder"
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings within settings by names such as ``video.fps``."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
+    return flat
 
 
 def collect_replies(

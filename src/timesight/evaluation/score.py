@@ -132,7 +132,7 @@ def score_replies(
     task = TASKS[samples[0].task]
     asked = [sample for sample in samples if sample.id not in replies.missing]
     graded = [task.grade(sample, replies.replies.get(sample.id, ""), think) for sample in asked]
-    protocols = _protocols(task, scoring.protocols)
+    protocols = protocols_of(task, scoring.protocols)
     known = {sample.id for sample in samples}
     return replace(
         score_answers(suite, task, graded, protocols, judge, scoring),
@@ -175,7 +175,7 @@ def score_answers(
     )
 
 
-def _protocols(task: Task[Any, Any], wanted: Sequence[str] | None) -> tuple[str, ...]:
+def protocols_of(task: Task[Any, Any], wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The protocols to score by. Raises InputError for one that the task does not have."""
     if wanted is None:
         return task.metric_protocols
