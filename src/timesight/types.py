@@ -127,23 +127,34 @@ class FrameRequest:
 
 @dataclass(frozen=True)
 class Pass:
-    """One look at a video: what was shown and what came back."""
+    """One look at a video: what was shown and what came back.
+
+    ``segments`` are the stretches of the file that were shown, ``size_px`` (width, height) the frames' size;
+    ``spans`` the evidence that the reply names.
+    """
 
     text: str
     num_frames: int
     prompt_tokens: int
     seconds: float
+    segments: tuple[Span, ...] = ()
+    size_px: tuple[int, int] = (0, 0)
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's reply with its evidence. ``answer`` is None when ``text`` does not parse."""
+    """A model's reply with its evidence. ``answer`` is None when ``text`` does not parse.
+
+    ``passes`` are the looks that were taken; ``note`` says why no more were.
+    """
 
     text: str
     answer: Any = None
     spans: tuple[Span, ...] = ()
     boxes: tuple[Box, ...] = ()
     passes: tuple[Pass, ...] = field(default=())
+    note: str = ""
 
 
 class Judge(Protocol):

@@ -131,7 +131,7 @@ def bad_line(tmp_path: Path) -> Path:
         (["sft", "tiny/pretrain", "--out", "bad.jsonl"], "is a file"),
         (["train", "tiny/grpo", "--out", "r", "--data", "missing.jsonl"], "missing.jsonl: no such file"),
         (["train", "tiny/grpo", "--out", "r", "--model", "./no/model"], "no model at ./no/model"),
-        (["report", "."], "is not a run directory"),
+        (["report", "."], "holds neither a training run"),
         (["world", "bad.jsonl"], "is a file"),
         (["world", "w", "--train", "-1"], "--train"),
         (["fly"], "No such command"),

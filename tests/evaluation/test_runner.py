@@ -137,7 +137,7 @@ def test_a_broken_video_does_not_stop_the_others(samples: list[Sample], tmp_path
         update={"video": samples[0].video.model_copy(update={"path": tmp_path / "no.mp4"})}
     )
     replies = collect_replies(Echo(), [gone, *samples[1:4]], asking(), tmp_path / "r")
-    assert replies.missing == {gone.id: f"{tmp_path / 'no.mp4'}: no such file"}
+    assert replies.quarantined == {gone.id: f"{tmp_path / 'no.mp4'}: no such file"}
     assert len(replies.replies) == 3
 
 
@@ -150,9 +150,9 @@ def test_a_prompt_that_the_model_refuses_is_named_and_asked_for_again(
             return [ModelError("too long"), *answers[1:]]
 
     replies = collect_replies(Refuses(), samples[:6], asking(), tmp_path)
-    assert list(replies.missing.values()) == ["too long"]
+    assert list(replies.quarantined.values()) == ["too long"]
     whole = collect_replies(Echo(), samples[:6], asking(), tmp_path)
-    assert (len(whole.replies), whole.missing) == (6, {})
+    assert (len(whole.replies), whole.quarantined) == (6, {})
 
 
 def test_a_folder_of_other_replies_is_refused(tmp_path: Path) -> None:
@@ -236,5 +236,5 @@ def test_processes_share_the_videos_and_join_what_they_found(full_world: Path, t
     replies = read_replies(tmp_path / "two" / "replies.jsonl")
     assert list(replies) == [sample.id for sample in others]
     result = json.loads((tmp_path / "two" / "result.json").read_text())
-    assert list(result["missing"]) == [gone.id]
+    assert list(result["quarantined"]) == [gone.id]
     assert not list((tmp_path / "two").glob("*.part.jsonl"))

@@ -62,7 +62,7 @@ def test_items_to_which_no_reply_could_be_had_are_no_items_but_named(samples: li
     missing = {samples[0].id: "v.mp4: no such file", "of another suite": "?"}
     result = score_replies("w", samples, Replies(replies, missing), think=False)
     assert result.num_items == len(samples) - 1
-    assert result.to_json()["missing"] == {samples[0].id: "v.mp4: no such file"}
+    assert result.to_json()["quarantined"] == {samples[0].id: "v.mp4: no such file"}
     assert result.results["official"].metrics["mIoU"] == 1.0
 
 

@@ -73,7 +73,7 @@ def test_a_suite_runs_from_its_official_files_to_figures(suite: str, videos: Pat
     flags = ["--judge", "world", "--max-new-tokens", 12, "--max-frames", 8, "--workers", 0, "--out", out]
     result = run(suite, "--annotations", tmp_path / "annotations", "--videos", videos, *flags)
     assert result["suite"] == suite
-    assert (result["num_items"], result["num_missing"]) == (count, 0)
+    assert (result["num_items"], result["num_quarantined"]) == (count, 0)
     assert result["video"]["max_frames"] == 8
     figures = next(iter(result["results"].values()))
     assert set(figures["intervals"]) <= set(figures["metrics"])

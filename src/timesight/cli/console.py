@@ -116,7 +116,8 @@ def figure_table(title: str, columns: str, *, slim: bool = False) -> Table:
     A ``slim`` one has no frame, so that more columns fit.
     """
     frame: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False} if slim else {}
-    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0, 0, 1), **frame)
+    whole = Text(title, "bold", no_wrap=True, overflow="ignore")  # not broken where the table is narrower
+    table = Table(title=whole, title_justify="left", padding=(0, 0, 0, 1), **frame)
     table.add_column("")
     for name in columns.split():
         table.add_column(name, justify="right", no_wrap=True)

@@ -23,6 +23,7 @@ from timesight.errors import InputError
 if TYPE_CHECKING:
     from timesight.evaluation import Replies, Scoring, Suite
     from timesight.infer.answer import Asking
+    from timesight.infer.clue import ClueSettings
     from timesight.policy.answering import Answerer
     from timesight.types import Sample
     from timesight.video import FrameBudget
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 @click.option("--model", default="tiny", show_default=True, help="Model folder, run directory or hub id.")
 @click.option("--model-url", help="OpenAI-compatible address where --model is served.")
 @click.option("--think", is_flag=True, help="Ask in think mode, whatever the model was trained with.")
+@click.option("--clue", is_flag=True, help="Look again at what each answer rests on, and answer again.")
+@click.option("--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks with --clue.")
 @click.option("--protocol", "protocols", multiple=True, help="Score by this protocol only (may be repeated).")
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="For sampling and --limit.")
@@ -89,6 +92,8 @@ class Request:
     model: str
     model_url: str | None
     think: bool
+    clue: bool
+    passes: int
     protocols: tuple[str, ...]
     temperature: float
     seed: int
@@ -106,17 +111,26 @@ class Request:
     prompts: Path | None
     as_json: bool
 
+    @property
+    def clue_settings(self) -> ClueSettings | None:
+        """How to look again, if at all."""
+        from timesight.infer.clue import ClueSettings
+
+        return ClueSettings(max_passes=self.passes) if self.clue else None
+
     def identity(self, budget: FrameBudget) -> dict[str, Any]:
         """What replies depend on: a folder holds those of one identity."""
         names = ("model", "think", "temperature", "seed", "max_new_tokens", "split", "subtitles")
         settings = {name: getattr(self, name) for name in names}
+        settings["clue"] = self.clue_settings.model_dump() if self.clue_settings else None
         return {"suite": Path(self.suite).stem, **settings, "video": budget.model_dump()}
 
 
 def run(request: Request) -> None:
     """Ask, score, keep, show."""
-    from timesight.evaluation import protocols_of, require_judge, score_tasks
+    from timesight.evaluation import processes, protocols_of, require_judge, score_tasks
     from timesight.infer.answer import Asking
+    from timesight.infer.clue import ClueAnswerer
     from timesight.judge import open_judge
     from timesight.policy.answerers import open_answerer
     from timesight.tasks import TASKS
@@ -134,11 +148,21 @@ def run(request: Request) -> None:
             protocols_of(TASKS[task], request.protocols or None)  # said now, not when all has been asked
         if not request.dry_run:
             require_judge(tasks, judge)
-        answerer = open_answerer(request.model, request.model_url)
+        processes()  # before the model: each process has a card of its own
+        answerer: Answerer = open_answerer(request.model, request.model_url)
         budget = budget_of(answerer, request)
         asking = Asking(
-            budget, request.think, request.temperature, request.batch_size, request.max_new_tokens, request.seed
+            budget,
+            request.think,
+            request.temperature,
+            request.batch_size,
+            request.max_new_tokens,
+            request.seed,
+            evidence=request.clue,
         )
+        if request.clue:
+            require_evidence(tasks)
+            answerer = ClueAnswerer(answerer, budget, request.clue_settings)
         if request.dry_run:
             show_plan(answerer, items, asking, request.workers, request.as_json)
             return
@@ -188,7 +212,7 @@ def items_of(
     from timesight.data import read_jsonl
     from timesight.evaluation import SUITES, find_suite
 
-    if name in SUITES or not Path(name).suffix:
+    if name in SUITES or not (Path(name).suffix or Path(name).exists()):
         suite = find_suite(name)
         if annotations is None:
             raise InputError(
@@ -199,6 +223,13 @@ def items_of(
     if wrong := [flag for flag, value in given.items() if value]:
         raise InputError(f"--{wrong[0]} goes with a suite; {name} is a file of samples")
     return None, read_jsonl(Path(name))
+
+
+def require_evidence(tasks: set[str]) -> None:
+    """Raise InputError where a task's replies name no spans: there is nothing to look at again."""
+    with_spans = ("temporal_grounding", "multiple_choice", "grounded_qa")
+    if without := sorted(task for task in tasks if task not in with_spans):
+        raise InputError(f"--clue: replies of {without[0]} name no evidence; it is for {', '.join(with_spans)}")
 
 
 def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Sample]:

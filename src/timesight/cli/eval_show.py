@@ -107,9 +107,9 @@ def footnotes(result: EvalResult) -> list[str]:
         lines.append(
             f"{result.num_unscored} items unscored (not judged, or without truth) and left out of the means"
         )
-    if result.missing:
-        reasons = sorted(set(result.missing.values()))
-        lines.append(f"{len(result.missing)} items left out, since no reply could be had:")
+    if result.quarantined:
+        reasons = sorted(set(result.quarantined.values()))
+        lines.append(f"{len(result.quarantined)} items left out, since no reply could be had:")
         lines += [f"  {reason}" for reason in reasons[:10]]
         if len(reasons) > 10:
             lines.append(f"  and {len(reasons) - 10} more")

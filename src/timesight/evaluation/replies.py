@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +25,7 @@ class Replies:
     """What came back: a reply by sample id; why others have none; and which replies ran into the limit."""
 
     replies: dict[str, str]
-    missing: dict[str, str] = field(default_factory=dict)
+    quarantined: dict[str, str] = field(default_factory=dict)
     truncated: frozenset[str] = frozenset()
 
 
@@ -53,19 +53,15 @@ class ReplyLog:
             record: dict[str, Any] = {"id": id_, "reply": answered.text}
             if answered.truncated:
                 record["truncated"] = True
+            if answered.passes:
+                record |= {"passes": [asdict(seen) for seen in answered.passes], "note": answered.note}
             self._out.write(json.dumps(record) + "\n")
         self._out.flush()
 
 
 def kept_replies(folder: Path) -> Replies:
     """The replies of a run, done or not."""
-    records = [
-        record
-        for file in (folder / WHOLE, *sorted(folder.glob(PARTS)))
-        if file.is_file()
-        for line in file.read_text(encoding="utf-8").splitlines()
-        if (record := _whole_record(line)) is not None
-    ]
+    records = _records(folder)
     return Replies(
         {record["id"]: record["reply"] for record in records},
         truncated=frozenset(record["id"] for record in records if record.get("truncated")),
@@ -76,16 +72,24 @@ def join_parts(folder: Path, ids: Sequence[str]) -> Replies:
     """Put all replies of a run into ``replies.jsonl``, those to ``ids`` first and in their order."""
     kept = kept_replies(folder)
     order = [*(id_ for id_ in ids if id_ in kept.replies), *sorted(kept.replies.keys() - set(ids))]
-    lines = [
-        json.dumps({"id": id_, "reply": kept.replies[id_]} | ({"truncated": True} if id_ in kept.truncated else {}))
-        for id_ in order
-    ]
+    records = {record["id"]: record for record in _records(folder)}
+    lines = [json.dumps(records[id_]) for id_ in order]
     unfinished = folder / f"{WHOLE}.part"
     unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     unfinished.replace(folder / WHOLE)
     for part in folder.glob(PARTS):
         part.unlink()
     return kept
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    return [
+        record
+        for file in (folder / WHOLE, *sorted(folder.glob(PARTS)))
+        if file.is_file()
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if (record := _whole_record(line)) is not None
+    ]
 
 
 def _whole_record(line: str) -> dict[str, Any] | None:

@@ -72,14 +72,14 @@ def collect_replies(
     done = kept.replies.keys()
     on_items(sum(sample.id in done for sample in mine))
     state.wait_for_everyone()  # nobody adds before all have read
-    missing: dict[str, str] = {}
+    quarantined: dict[str, str] = {}
     with ReplyLog(folder, state.process_index) as log:
         for batch in answer_batches(answerer, mine, asking, done=done, reading=reading):
             fresh = [(sample.id, outcome) for sample, outcome in batch if sample.id not in done]
             log.write([(id_, outcome) for id_, outcome in fresh if isinstance(outcome, Answered)])
-            missing |= {id_: str(outcome) for id_, outcome in fresh if not isinstance(outcome, Answered)}
+            quarantined |= {id_: str(outcome) for id_, outcome in fresh if not isinstance(outcome, Answered)}
             on_items(len(fresh))
-    everybodys: list[tuple[str, str]] = gather_object(list(missing.items()))
+    everybodys: list[tuple[str, str]] = gather_object(list(quarantined.items()))
     ids = [sample.id for sample in samples]
     if state.is_main_process:
         join_parts(folder, ids)

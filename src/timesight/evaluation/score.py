@@ -67,7 +67,7 @@ class EvalResult:
     num_unparsable: int
     num_truncated: int  # ran into the limit of new tokens
     num_unscored: int  # could not be judged, or are left out by the benchmark
-    missing: dict[str, str]  # left out, since no reply could be had: by sample id
+    quarantined: dict[str, str]  # left out, since no reply could be had: by sample id
     results: dict[str, ProtocolResult]
     items: list[dict[str, Any]]
 
@@ -83,7 +83,7 @@ class EvalResult:
         return (
             {"suite": self.suite}
             | {name: getattr(self, name) for name in counts}
-            | {"num_missing": len(self.missing), "missing": self.missing}
+            | {"num_quarantined": len(self.quarantined), "quarantined": self.quarantined}
             | {"results": {name: result.to_json() for name, result in self.results.items()}}
         )
 
@@ -125,19 +125,19 @@ def score_replies(
     """Score ``replies`` to ``samples`` of one task.
 
     An unparsable reply is wrong, counts in the denominator and is counted apart. An item to which no reply could
-    be had, such as one whose video cannot be read, is no item: it is left out and named in ``missing``. One that
-    the judge could not score is left out of the means and counted. Raises InputError for a task that needs a judge
-    where there is none, and for a protocol it does not have.
+    be had, such as one whose video cannot be read, is no item: it is left out and named in ``quarantined``. One
+    that the judge could not score is left out of the means and counted. Raises InputError for a task that needs a
+    judge where there is none, and for a protocol it does not have.
     """
     task = TASKS[samples[0].task]
-    asked = [sample for sample in samples if sample.id not in replies.missing]
+    asked = [sample for sample in samples if sample.id not in replies.quarantined]
     graded = [task.grade(sample, replies.replies.get(sample.id, ""), think) for sample in asked]
     protocols = protocols_of(task, scoring.protocols)
     known = {sample.id for sample in samples}
     return replace(
         score_answers(suite, task, graded, protocols, judge, scoring),
         num_truncated=len(replies.truncated & known),
-        missing={id_: why for id_, why in replies.missing.items() if id_ in known},
+        quarantined={id_: why for id_, why in replies.quarantined.items() if id_ in known},
     )
 
 
@@ -161,7 +161,7 @@ def score_answers(
         num_unparsable=sum(item.answer is None for item in graded),
         num_truncated=0,
         num_unscored=rows[protocols[0]].count(None),
-        missing={},
+        quarantined={},
         results={
             name: _protocol_result(
                 task, samples, mine, name, scoring, task.baseline_rows(samples, durations_s, name, judge)
@@ -251,9 +251,9 @@ def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
         return next(iter(results.values())).to_json()
     each = {task: result.to_json() for task, result in results.items()}
     joined: dict[str, Any] = {"suite": next(iter(each.values()))["suite"]}
-    for count in ("num_items", "num_unparsable", "num_truncated", "num_unscored", "num_missing"):
+    for count in ("num_items", "num_unparsable", "num_truncated", "num_unscored", "num_quarantined"):
         joined[count] = sum(content[count] for content in each.values())
-    joined["missing"] = {id_: why for content in each.values() for id_, why in content["missing"].items()}
+    joined["quarantined"] = {id_: why for content in each.values() for id_, why in content["quarantined"].items()}
     protocols: dict[str, Any] = {}
     for task, content in each.items():
         for protocol, figures in content["results"].items():

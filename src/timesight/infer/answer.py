@@ -8,7 +8,6 @@ same batches, and draws the same random numbers for them.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,12 +18,13 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from timesight.errors import ModelError, VideoError
+from timesight.infer.clue import ClueAnswerer, ClueSettings
 from timesight.policy.answerers import PolicyAnswerer
 from timesight.policy.answering import Answered, Answerer, Prompt
 from timesight.policy.encode import wanted_frames
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
-from timesight.types import Pass, Reply, Sample, Span, Video
+from timesight.types import Reply, Sample, Span, Video
 from timesight.video import FrameBudget, FrameReader, ReadingSettings
 
 MAX_NEW_TOKENS = 256
@@ -43,6 +43,7 @@ class Asking:
     batch_size: int = 32
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
+    evidence: bool = False  # ask for the evidence of multiple-choice answers too
 
 
 def answer_batches(
@@ -69,7 +70,9 @@ def answer_batches(
             groups = []
             for group in window:
                 try:
-                    groups.append([(sample, _prompt(sample, asking.think, reader)) for sample in group])
+                    groups.append(
+                        [(sample, _prompt(_asked_as(sample, asking), asking, reader)) for sample in group]
+                    )
                 except VideoError as error:
                     broken += [(sample, error) for sample in group]
             if broken:
@@ -86,32 +89,43 @@ def ask(
     *,
     think: bool = False,
     budget: FrameBudget | None = None,
+    clue: bool | ClueSettings = False,
 ) -> Reply:
     """Ask when something happens in a video and get the answer with its evidence.
 
-    Raises VideoError for a video that cannot be read.
+    With ``clue`` the model looks again at what its answer rests on (``infer.clue``). Raises VideoError for a video
+    that cannot be read.
     """
     task = TASKS["temporal_grounding"]
     source = video if isinstance(video, Video) else Video(path=Path(video))
     sample = task.Sample.model_validate(
         {"id": "question", "task": task.name, "video": source, "query": question, "spans": []}
     )
-    started = time.perf_counter()
-    prompt = _prompt(sample, think, FrameReader(budget or policy.default_budget, policy.factor))
-    (reply,) = PolicyAnswerer(policy).answer([prompt], temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
+    asking = Asking(budget or policy.default_budget, think)
+    prompt = _prompt(sample, asking, FrameReader(asking.budget, policy.factor))
+    settings = clue if isinstance(clue, ClueSettings) else ClueSettings(max_passes=2 if clue else 1)
+    answerer = ClueAnswerer(PolicyAnswerer(policy), asking.budget, settings)
+    (reply,) = answerer.answer([prompt], temperature=0.0, max_new_tokens=asking.max_new_tokens)
     if isinstance(reply, ModelError):
         raise reply
     answer = task.parse(reply.text, think, strict=False)
-    num_frames = sum(len(frames.times_s) for frames in prompt.frames)
-    seen = Pass(reply.text, num_frames, reply.prompt_tokens or 0, time.perf_counter() - started)
     spans = (answer,) if isinstance(answer, Span) else ()
-    return Reply(text=reply.text, answer=answer, spans=spans, passes=(seen,))
+    return Reply(text=reply.text, answer=answer, spans=spans, passes=reply.passes, note=reply.note)
 
 
-def _prompt(sample: Sample, think: bool, reader: FrameReader) -> Prompt:
+def _prompt(sample: Sample, asking: Asking, reader: FrameReader) -> Prompt:
     """What is asked, with its frames. Raises VideoError."""
-    frames = [reader.read(video, request) for video, request in wanted_frames(sample, think)]
-    return Prompt(TASKS[sample.task].prompt(sample, think), frames)
+    frames = [reader.read(video, request) for video, request in wanted_frames(sample, asking.think)]
+    return Prompt(TASKS[sample.task].prompt(sample, asking.think), frames)
+
+
+def _asked_as(sample: Sample, asking: Asking) -> Sample:
+    """``sample``, or the grounded question that asks for the same option and what shows it."""
+    if not asking.evidence or sample.task != "multiple_choice":
+        return sample
+    task = TASKS["grounded_qa"]
+    grounded: Sample = task.Sample.model_validate({**sample.model_dump(), "task": task.name, "spans": ()})
+    return grounded
 
 
 def _windows(samples: Sequence[Sample], size: int) -> list[list[list[Sample]]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from timesight.errors import ModelError
-from timesight.types import Part
+from timesight.types import Part, Pass
 from timesight.video import FrameBudget, Frames
 
 
@@ -24,12 +24,17 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answered:
-    """A reply, and what it took. Token counts are None where the model does not tell."""
+    """A reply, and what it took. Token counts are None where the model does not tell.
+
+    ``passes`` are the looks that led to it, where there was more than one to take; ``note`` says why there was not.
+    """
 
     text: str
     truncated: bool  # ran into the limit of new tokens
     prompt_tokens: int | None = None
     new_tokens: int | None = None
+    passes: tuple[Pass, ...] = ()
+    note: str = ""
 
 
 class Answerer(Protocol):

@@ -97,7 +97,8 @@ class Endpoint:
             refusal = getattr(choice.message, "refusal", None)
             return self._error(f"no reply, finish_reason {end}" + (f": {refusal}" if refusal else ""))
         used = [getattr(usage, count, None) for count in ("prompt_tokens", "completion_tokens")]
-        return Answered(text, end == "length", *(count if isinstance(count, int) else None for count in used))
+        prompt_tokens, new_tokens = (count if isinstance(count, int) else None for count in used)
+        return Answered(text, end == "length", prompt_tokens, new_tokens)
 
     def _error(self, reason: str) -> ModelError:
         line = " ".join(reason.split())[:MAX_REASON_CHARS]

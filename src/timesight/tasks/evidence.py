@@ -1,4 +1,4 @@
-"""True spans: what is usable of a source's numbers, for the tasks that answer with spans."""
+"""Spans as evidence: what is usable of a source's numbers, and what a reply to any task names."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from timesight.geometry import temporal_iou
-from timesight.tasks.parsing import MAX_SPANS
+from timesight.tasks.form import ReplyForm, Tag
+from timesight.tasks.parsing import MAX_SPANS, find_span, parse_spans
 from timesight.types import Span
 
 Pairs = Sequence[tuple[float, float]]  # the source's own [start_s, end_s], possibly odd
 MOST_S = 1e9  # replies are read up to here
 SECONDS_DIGITS = 3  # replies state seconds to the millisecond, so rewards ask for no more
+_ANY = ReplyForm((Tag("answer", ""), Tag("glue", "")))
 
 
 def span_problems(spans: Pairs) -> list[str]:
@@ -63,3 +65,11 @@ def best_constant_span(truths: Sequence[Sequence[Span]], videos: Sequence[Span])
         return sum(max((temporal_iou(span, true) for true in spans), default=0.0) for span, spans in pairs)
 
     return answers(max(candidates, key=score))
+
+
+def spans_of_reply(reply: str) -> tuple[Span, ...]:
+    """The spans that a reply to any task rests on: those in ``<glue>``, else the one that is its answer."""
+    if (glue := _ANY.find(reply, "glue")) is not None and (spans := parse_spans(glue)):
+        return spans
+    answer = find_span(_ANY.find(reply, "answer") or "")
+    return () if answer is None else (answer,)
