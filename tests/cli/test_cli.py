@@ -38,6 +38,16 @@ def test_help_lists_all_commands() -> None:
     assert all(command in result.stdout for command in COMMANDS)
 
 
+@pytest.mark.parametrize(
+    "args", [["data", "list"], ["eval", "--list"], ["eval", "score", "--help"], ["train", "--help"]]
+)
+def test_what_asks_no_model_loads_no_torch(args: list[str]) -> None:
+    load = f"import sys; from timesight.cli import group; group({args}, standalone_mode=False)"
+    code = f"{load}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 def test_world(tmp_path: Path) -> None:
     content = last_json(run("world", tmp_path / "w", "--train", 3, "--test", 2, "--seed", 1, "--json"))
     assert content["num_videos"] == {"train": 3, "test": 2}

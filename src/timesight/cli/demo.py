@@ -130,7 +130,8 @@ class _Demo:
     def measure(self, samples: list[Sample], when: str, model: str, mode: str) -> EvalResult:
         """Evaluate ``model``, taking up replies that an interrupted run left."""
         from timesight.cli.console import progress
-        from timesight.evaluation import collect_replies, score_replies, write_items
+        from timesight.evaluation import score_replies, write_items
+        from timesight.evaluation.runner import collect_replies
         from timesight.infer.answer import Asking
         from timesight.policy.answerers import PolicyAnswerer
         from timesight.policy.load import load_policy

@@ -68,9 +68,6 @@ def command(list_suites: bool, suite: str | None, as_json: bool, **flags: Any) -
     With --out every reply is kept as it comes, and the same command goes on after an interruption. Started with
     `accelerate launch -m timesight eval …`, processes share the videos among them.
     """
-    from timesight.cli.console import quiet_libraries
-
-    quiet_libraries()
     if list_suites:
         show_suites(as_json)
     elif suite is None:
@@ -128,11 +125,9 @@ class Request:
 
 def run(request: Request) -> None:
     """Ask, score, keep, show."""
-    from timesight.evaluation import processes, protocols_of, require_judge, score_tasks
-    from timesight.infer.answer import Asking
-    from timesight.infer.clue import ClueAnswerer
+    from timesight.cli.console import quiet_libraries
+    from timesight.evaluation import protocols_of, require_judge, score_tasks
     from timesight.judge import open_judge
-    from timesight.policy.answerers import open_answerer
     from timesight.tasks import TASKS
     from timesight.tasks.own import own_tasks
     from timesight.world import WorldJudge
@@ -148,6 +143,13 @@ def run(request: Request) -> None:
             protocols_of(TASKS[task], request.protocols or None)  # said now, not when all has been asked
         if not request.dry_run:
             require_judge(tasks, judge)
+        # What needs torch is loaded only now, so that a wrong name or path is told at once.
+        from timesight.evaluation.runner import processes
+        from timesight.infer.answer import Asking
+        from timesight.infer.clue import ClueAnswerer
+        from timesight.policy.answerers import open_answerer
+
+        quiet_libraries()
         processes()  # before the model: each process has a card of its own
         answerer: Answerer = open_answerer(request.model, request.model_url)
         budget = budget_of(answerer, request)
@@ -181,7 +183,7 @@ def ask(
     from tempfile import TemporaryDirectory
 
     from timesight.cli.console import progress
-    from timesight.evaluation import claim_folder, collect_replies, processes
+    from timesight.evaluation.runner import claim_folder, collect_replies, processes
     from timesight.video import ReadingSettings
 
     is_main = processes().is_main_process

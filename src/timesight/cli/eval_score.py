@@ -60,14 +60,12 @@ def score(
 
     A missing reply is wrong. One with an id that no item has is warned of and left out.
     """
-    from timesight.cli.console import quiet_libraries
     from timesight.cli.eval_run import items_of, scoring_of
     from timesight.cli.eval_show import show_results
     from timesight.evaluation import Replies, read_replies, score_tasks
     from timesight.judge import open_judge
     from timesight.world import WorldJudge
 
-    quiet_libraries()
     if suite == "got10k" and file.is_dir():
         results = _tracks(annotations, split, file, protocols)
         declared = None
@@ -94,13 +92,12 @@ def score(
 @json_option
 def baselines(suite: str, annotations: Path | None, split: str | None, as_json: bool) -> None:
     """Score the answers that need no model: the whole video, the first box again, the longest option, guessing."""
-    from timesight.cli.console import OUT, print_json, quiet_libraries
+    from timesight.cli.console import OUT, print_json
     from timesight.cli.eval_run import items_of, scoring_of
     from timesight.cli.eval_show import baseline_table
     from timesight.evaluation import Replies, score_tasks
     from timesight.tasks import TASKS
 
-    quiet_libraries()
     declared, items = items_of(suite, annotations, split=split)
     blind = [item for item in items if not TASKS[item.task].needs_judge]
     if not blind:

@@ -74,7 +74,7 @@ def train(recipe: Any, out: Path, as_json: bool) -> None:
 
 def run_with_progress(recipe: Any, out: Path) -> Any:
     """``run_recipe`` with progress bars on the terminal."""
-    from timesight.cli.console import TrainProgress
+    from timesight.cli.train_progress import TrainProgress
     from timesight.train.run import run_recipe
 
     write_world_with_progress(recipe, out)

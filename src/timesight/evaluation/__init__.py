@@ -2,12 +2,11 @@
 
 ``suites`` declares the benchmarks, ``runner`` asks and ``replies`` keeps what comes back, ``score`` turns it into
 figures and ``items`` keeps them item by item, ``compare`` sets two runs side by side, ``export`` writes tables and
-what leaderboards take, ``plan`` says beforehand what a run will cost.
+what leaderboards take, ``plan`` says beforehand what a run will cost. Only ``runner`` and ``plan`` need torch.
 """
 
 from timesight.evaluation.items import read_items, write_items
 from timesight.evaluation.replies import Replies, kept_replies, read_replies
-from timesight.evaluation.runner import claim_folder, collect_replies, processes
 from timesight.evaluation.score import (
     EvalResult,
     Scoring,
@@ -26,12 +25,9 @@ __all__ = [
     "Replies",
     "Scoring",
     "Suite",
-    "claim_folder",
-    "collect_replies",
     "find_suite",
     "joined_json",
     "kept_replies",
-    "processes",
     "protocols_of",
     "read_items",
     "read_replies",

@@ -1,0 +1,59 @@
+"""A training run as a progress bar."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from transformers import TrainerCallback
+
+from timesight.cli.console import ERR, progress
+
+REPLY_EVERY = 50  # steps between two replies shown while training
+
+
+class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is untyped
+    """Shows a training run as a progress bar, with the figure that matters beside it."""
+
+    def __init__(self, label: str, figure: str) -> None:
+        self._label = label
+        self._note = ""
+        self._figure = figure
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        """Open the bar, at the step a resumed run starts from."""
+        self._bar = progress(self._label, state.max_steps)
+        self._advance = self._bar.__enter__()
+        self._advance(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **unused: Any) -> None:
+        """Move the bar."""
+        if "loss" not in logs:
+            return
+        if self._figure in logs:  # a step that learns from earlier replies has no reward of its own
+            self._note = f"{self._figure} {logs[self._figure]:.3f}"
+        self._advance(1, self._note)
+        if state.global_step % REPLY_EVERY == 0:
+            self._show_reply(Path(args.output_dir) / "completions" / f"step-{state.global_step:06d}.jsonl")
+
+    def _show_reply(self, file: Path) -> None:
+        """One of the step's replies, with what it earned, above the bar."""
+        if not file.exists():
+            return
+        with file.open(encoding="utf-8") as lines:
+            record = json.loads(next(lines))
+        earned = "  ".join(f"{k} {v:.2f}" for k, v in record["rewards"].items() if v is not None)
+        text = Text(f"{record['id']}  {earned}  {' '.join(record['reply'].split())}", style="dim")
+        text.truncate(ERR.width - 1, overflow="ellipsis")
+        ERR.print(text)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        """Close the bar."""
+        self._bar.__exit__(None, None, None)
+
+    def close(self) -> None:
+        """Close the bar of a run that was cut short."""
+        if hasattr(self, "_bar"):
+            self._bar.__exit__(None, None, None)
