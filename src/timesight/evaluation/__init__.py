@@ -1,9 +1,9 @@
 """Evaluation: from a benchmark's files to figures one can trust.
 
 ``suites`` declares the benchmarks, ``runner`` asks and ``replies`` keeps what comes back, ``score`` turns it into
-results (``figures`` of each protocol) and ``items`` keeps them item by item. ``compare`` sets two runs side by side,
-``export`` writes tables and what leaderboards take, ``plan`` says beforehand what a run will cost. Only ``runner``
-and ``plan`` need torch.
+results (``figures`` of each protocol) and ``items`` keeps them item by item. ``compare`` sets two runs beside each
+other, ``export`` writes tables and what leaderboards take, ``plan`` says beforehand what a run will cost. Only
+``runner`` and ``plan`` need torch.
 """
 
 from timesight.evaluation.figures import Scoring
