@@ -26,6 +26,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     },
     "captioning": {"caption": "a dog jumps. a boy laughs.", "events": ["a dog jumps", "a boy laughs"]},
     "quality_assessment": {"label": "low quality"},
+    "open_qa": {"question": "What does the boy drop?", "answer": "a red cup", "spans": [[2.0, 3.5]]},
 }
 REPLIES = {
     "temporal_grounding": [
@@ -63,13 +64,18 @@ REPLIES = {
         "<answer>high quality</answer>",
         "<answer>low quality or high quality</answer>",
     ],
+    "open_qa": [
+        "<answer>A red cup.</answer><glue>[(2.5, 3.5)]</glue>",
+        "<answer>a cup</answer><glue>[(2.0, 3.5)]</glue>",
+        "<answer>a red cup</answer>",
+    ],
 }
 HEAD = """\
-# The six tasks
+# The tasks
 
 <!-- Written by docs/guide.py from the code. -->
 
-For each task: a sample as a line of JSONL, the prompt as it is sent, and what replies earn, a gold one first
+The paper's six, and open questions, which a chat asks. For each task: a sample as a line of JSONL, the prompt as it is sent, and what replies earn, a gold one first
 (captions as the made world's judge reads them). Rewards are sums of named parts; a reply in any other form than
 the one asked for earns nothing on any of them. `think` mode puts `<think>…</think>` first, in every task. Prompts
 can be replaced in a recipe or with `--prompts` (see [A task of your own](own-task.md)); why replies earn what they

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         TrainingError,
         VideoError,
     )
-    from timesight.infer.answer import ask
+    from timesight.infer.ask import Question, ask
     from timesight.policy.load import load_policy
     from timesight.policy.policy import Policy
     from timesight.tasks import TASKS
@@ -28,6 +28,7 @@ _HOME = {
     "Box": "types",
     "InputError": "errors",
     "Policy": "policy.load",
+    "Question": "infer.ask",
     "RecipeError": "errors",
     "Reply": "types",
     "Sample": "types",
@@ -37,7 +38,7 @@ _HOME = {
     "TrainingError": "errors",
     "Video": "types",
     "VideoError": "errors",
-    "ask": "infer.answer",
+    "ask": "infer.ask",
     "load_policy": "policy.load",
 }
 
@@ -46,6 +47,7 @@ __all__ = [
     "Box",
     "InputError",
     "Policy",
+    "Question",
     "RecipeError",
     "Reply",
     "Sample",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 
 @dataclass(frozen=True, order=True)
@@ -84,8 +84,9 @@ class Video(BaseModel):
 class Sample(BaseModel):
     """What every sample has; each task adds its own fields. One sample is one line of JSONL.
 
-    ``problems`` names what is wrong with the record's truth: such a sample is kept and counted, never
-    trained on, and its reward parts are None.
+    ``segments`` (``[start_s, end_s)``, from the start of the file) are shown instead of the whole video, each after
+    its times and closer, as in the second look of Clue-Perception. ``problems`` names what is wrong with the
+    record's truth: such a sample is kept and counted, never trained on, and its reward parts are None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -93,8 +94,17 @@ class Sample(BaseModel):
     id: str = Field(min_length=1)
     task: str
     video: Video
+    segments: tuple[tuple[float, float], ...] = ()
     meta: dict[str, Any] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    @field_validator("segments")
+    @classmethod
+    def _segments_are_forward(cls, segments: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        for start_s, end_s in segments:
+            if not 0 <= start_s < end_s < math.inf:
+                raise ValueError(f"segment {start_s} to {end_s} s is no stretch of a video")
+        return segments
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,15 @@ class VideoPart:
 
 
 Part = TextPart | VideoPart
+
+
+def segment_parts(video: Video, segments: Sequence[Span]) -> list[Part]:
+    """``segments`` of ``video``, each after the seconds that it shows."""
+    parts: list[Part] = []
+    for segment in segments:
+        cut = video.model_copy(update={"start_s": segment.start_s, "end_s": segment.end_s})
+        parts += [TextPart(f"Seconds {segment.start_s:.1f} to {segment.end_s:.1f} of the video: "), VideoPart(cut)]
+    return parts
 
 
 @dataclass(frozen=True)
@@ -146,13 +165,15 @@ class Pass:
 class Reply:
     """A model's reply with its evidence. ``answer`` is None when ``text`` does not parse.
 
-    ``passes`` are the looks that were taken; ``note`` says why no more were.
+    ``times_s`` are those of the ``boxes``; ``passes`` are the looks that were taken, and ``note`` says why no more
+    were.
     """
 
     text: str
     answer: Any = None
     spans: tuple[Span, ...] = ()
     boxes: tuple[Box, ...] = ()
+    times_s: tuple[float, ...] = ()
     passes: tuple[Pass, ...] = field(default=())
     note: str = ""
 

@@ -10,7 +10,8 @@ from timesight.data import read_jsonl
 
 def test_ask_gives_text_answer_and_evidence(world: Path) -> None:
     sample = read_jsonl(world / "test.jsonl")[0]
-    reply = timesight.ask(timesight.load_policy(), sample.video.path, sample.query)  # type: ignore[attr-defined]
+    question = timesight.Question(sample.query, "temporal_grounding")  # type: ignore[attr-defined]
+    reply = timesight.ask(timesight.load_policy(), sample.video.path, question)
     assert reply.text.startswith("<answer>")
     assert reply.spans == (reply.answer,)
     (seen,) = reply.passes

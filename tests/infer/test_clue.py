@@ -15,7 +15,7 @@ import timesight
 from timesight.data import read_jsonl
 from timesight.errors import ModelError
 from timesight.infer.answer import Asking, answer_batches
-from timesight.infer.clue import NO_SPAN, NOT_ONE_VIDEO, ClueAnswerer, ClueSettings, boosted, choose_segments
+from timesight.infer.clue import NO_SPAN, NOT_ONE_VIDEO, ClueAnswerer, ClueSettings, choose_segments
 from timesight.policy.answering import Answered, Prompt
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Span, TextPart, Video, VideoPart
@@ -72,7 +72,7 @@ def test_the_second_look_is_read_from_the_file_closer_and_denser(video: Path) ->
     wide, close = first.frames[0], second.frames[0]
     assert close.pixels.shape[1] * close.pixels.shape[2] > 2 * wide.pixels.shape[1] * wide.pixels.shape[2]
     assert close.sampled_fps == pytest.approx(8.0)
-    direct = read(segment.video, boosted(BUDGET, 1.0, ClueSettings()))
+    direct = read(segment.video, ClueSettings().budget(BUDGET, 1.0))
     assert np.array_equal(close.pixels, direct.pixels)
     assert np.array_equal(close.times_s, direct.times_s)
     assert answer.text == "<answer>1.2 to 1.9</answer>"
@@ -162,7 +162,7 @@ def test_segments_are_disjoint_inside_and_hold_the_spans(
 def test_all_segments_together_keep_to_the_budget(lengths_s: list[float], total_pixels: int) -> None:
     settings = ClueSettings(total_pixels=total_pixels)
     shares = [length_s / sum(lengths_s) for length_s in lengths_s]
-    budgets = [boosted(BUDGET, share, settings) for share in shares]
+    budgets = [settings.budget(BUDGET, share) for share in shares]
     assert sum(budget.total_pixels for budget in budgets) <= total_pixels + len(budgets)
     assert all(budget.fps == 8.0 and budget.max_pixels == 4 * BUDGET.max_pixels for budget in budgets)
 

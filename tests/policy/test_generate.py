@@ -18,7 +18,7 @@ from timesight.policy.packing import Completions
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Sample
-from timesight.video import FrameReader, Frames
+from timesight.video import FrameReader, Frames, Wanted
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def with_other_pixels(frames: Frames) -> Frames:
 
 def test_the_video_reaches_the_training_logprobs(policy: Policy, samples: list[Sample]) -> None:
     task = TASKS[samples[0].task]
-    frames = FrameReader(policy.default_budget, policy.factor).read(samples[0].video)
+    frames = FrameReader(policy.default_budget, policy.factor).read(Wanted(samples[0].video))
     tokens = policy.processor.tokenizer.encode(task.gold(samples[0]))
     logps = [
         score(policy, collate(policy, [encode_prompt(policy, task.prompt(samples[0]), [shown])]), [tokens], 1)
@@ -148,7 +148,7 @@ def test_the_video_reaches_the_training_logprobs(policy: Policy, samples: list[S
 def test_the_videos_time_reaches_the_training_logprobs(policy: Policy, samples: list[Sample]) -> None:
     """The same pictures at another pace are another video: time positions enter the log-probs."""
     task = TASKS[samples[0].task]
-    frames = FrameReader(policy.default_budget, policy.factor).read(samples[0].video)
+    frames = FrameReader(policy.default_budget, policy.factor).read(Wanted(samples[0].video))
     slow = Frames(frames.pixels, frames.times_s * 3, (0.0, frames.window_s[1] * 3), frames.duration_s * 3)
     tokens = policy.processor.tokenizer.encode(task.gold(samples[0]))
     logps = [

@@ -19,7 +19,7 @@ from timesight.policy.policy import Policy
 from timesight.policy.sharing import encode_prompts, lay_out
 from timesight.tasks import TASKS
 from timesight.types import TextPart, VideoPart
-from timesight.video import FrameReader
+from timesight.video import FrameReader, Wanted
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def ask(policy: Policy, full_world: Path) -> list[Prompt]:
     chosen = [*three[:3], *videos[0][:1], *five[:5], *two[:2]]
     assert len(chosen) == 11
     return [
-        Prompt(TASKS[sample.task].prompt(sample, think=bool(number % 2)), [reader.read(sample.video)])
+        Prompt(TASKS[sample.task].prompt(sample, think=bool(number % 2)), [reader.read(Wanted(sample.video))])
         for number, sample in enumerate(chosen)
     ]
 

@@ -35,7 +35,7 @@ def test_trl_gets_a_function_a_part_and_none_where_a_task_lacks_it(as_messages: 
 def test_swift_gets_the_sum() -> None:
     reward = swift_reward(judge=WorldJudge())(args=None)
     totals = [1.0 + len(TASKS[sample.task].parts) for sample in SAMPLES]
-    assert reward([*GOLDS[:5], "?"], sample=LINES, other=[1] * 6) == [*totals[:5], 0.0]
+    assert reward([*GOLDS[:-1], "?"], sample=LINES, other=[1] * len(LINES)) == [*totals[:-1], 0.0]
 
 
 def test_verl_gets_a_score() -> None:

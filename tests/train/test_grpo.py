@@ -11,6 +11,7 @@ import torch
 
 from timesight.data import read_jsonl
 from timesight.errors import TrainingError
+from timesight.infer.answer import Asking
 from timesight.policy.encode import PromptBatch
 from timesight.policy.generate import Sampled
 from timesight.policy.load import load_policy
@@ -173,7 +174,7 @@ def test_validation_answers_greedily_and_scores(world: Path) -> None:
     samples = read_jsonl(world / "test.jsonl")[:6]
     budget = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=16)
     figures = [
-        validate(load_policy(), samples, budget, think=False, batch_size=size, max_new_tokens=24) for size in (2, 6)
+        validate(load_policy(), samples, Asking(budget, batch_size=size, max_new_tokens=24)) for size in (2, 6)
     ]
     assert figures[0] == pytest.approx(figures[1])
     assert 1.0 < figures[0][REWARD] <= 2.0  # the embedded model keeps the form and knows something

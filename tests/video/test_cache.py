@@ -13,7 +13,7 @@ import pytest
 
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
-from timesight.video import FrameBudget, FrameReader, Frames, ReadingSettings, read
+from timesight.video import FrameBudget, FrameReader, Frames, ReadingSettings, Wanted, read
 from timesight.video import reader as reader_module
 from timesight.video.cache import FrameCache
 
@@ -120,7 +120,7 @@ def test_a_full_disk_ends_the_caching_and_nothing_else(
     with FrameReader(BUDGET, 28, settings) as reader:
         for start_s in (0.0, 0.5):
             part = Video(path=video, start_s=start_s)
-            assert same(reader.read(part), read(part, BUDGET))
+            assert same(reader.read(Wanted(part)), read(part, BUDGET))
     assert caplog.text.count("nothing more is cached (no space left on device)") == 1
     assert list((tmp_path / "cache").iterdir()) == []
 

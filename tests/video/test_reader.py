@@ -15,7 +15,7 @@ import pytest
 
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
-from timesight.video import FrameBudget, FrameReader, ReadingSettings, read
+from timesight.video import FrameBudget, FrameReader, ReadingSettings, Wanted, read
 from timesight.video.pool import VideoPool
 
 BUDGET = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=8)
@@ -27,22 +27,24 @@ def test_frames_are_the_same_however_they_are_read(video: Path, tmp_path: Path, 
     settings = ReadingSettings(workers=workers, cache=tmp_path / "cache")
     for _ in range(2):  # the second time from the cache
         with FrameReader(BUDGET, 28, settings) as reader:
-            reader.expect((window, None) for window in windows)
+            reader.expect(Wanted(window) for window in windows)
             for window in windows:
-                assert np.array_equal(reader.read(window).pixels, read(window, BUDGET).pixels)
+                assert np.array_equal(reader.read(Wanted(window)).pixels, read(window, BUDGET).pixels)
             request = FrameRequest(2, (0.0, 1.0))
-            assert np.array_equal(reader.read(windows[0], request).pixels, read(windows[0], BUDGET, request).pixels)
+            assert np.array_equal(
+                reader.read(Wanted(windows[0], request)).pixels, read(windows[0], BUDGET, request).pixels
+            )
 
 
 def test_memory_holds_what_was_used_last(video: Path) -> None:
     a, b, c = (Video(path=video, start_s=k / 4) for k in range(3))
     size = read(a, BUDGET).pixels.nbytes
     reader = FrameReader(BUDGET, 28, memory_bytes=2 * size)
-    first = reader.read(a)
-    reader.read(b)
-    assert reader.read(a) is first
-    reader.read(c)  # b goes
-    assert reader.read(a) is first
+    first = reader.read(Wanted(a))
+    reader.read(Wanted(b))
+    assert reader.read(Wanted(a)) is first
+    reader.read(Wanted(c))  # b goes
+    assert reader.read(Wanted(a)) is first
     assert reader._held_bytes <= 2 * size
 
 
@@ -58,7 +60,7 @@ def test_broken_videos_are_told_through_processes(tmp_path: Path) -> None:
             ("gone.mp4", "no such file"),
         ):
             with pytest.raises(VideoError, match=reason) as told:
-                reader.read(Video(path=tmp_path / name))
+                reader.read(Wanted(Video(path=tmp_path / name)))
             assert told.value.path == str(tmp_path / name)
 
 
@@ -92,8 +94,8 @@ def test_a_script_whose_processes_do_not_start_is_told_why(tmp_path: Path) -> No
     script.write_text(
         "from pathlib import Path\n"
         "from timesight.types import Video\n"
-        "from timesight.video import FrameBudget, FrameReader, ReadingSettings\n"
-        "FrameReader(FrameBudget(), 28, ReadingSettings(workers=1)).read(Video(path=Path('v.mp4')))\n"
+        "from timesight.video import FrameBudget, FrameReader, ReadingSettings, Wanted\n"
+        "FrameReader(FrameBudget(), 28, ReadingSettings(workers=1)).read(Wanted(Video(path=Path('v.mp4'))))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
     assert 'put what your script does under if __name__ == "__main__"' in done.stderr.splitlines()[-1]

@@ -153,11 +153,12 @@ class _Demo:
 
     def ask_one(self, samples: list[Sample]) -> dict[str, Any]:
         """Ask the trained model about one held-out video."""
-        from timesight.infer.answer import ask
+        from timesight.infer.ask import Question, ask
         from timesight.policy.load import load_policy
 
         sample: Any = samples[self.seed % len(samples)]
-        reply = ask(load_policy(self.out), sample.video, sample.query, budget=self.recipe.video)
+        question = Question(sample.query, "temporal_grounding")
+        reply = ask(load_policy(self.out), sample.video, question, budget=self.recipe.video)
         answer = {
             "question": f"When does this happen: {sample.query}?",
             "text": reply.text,

@@ -11,21 +11,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from zlib import crc32
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from timesight.errors import ModelError, VideoError
-from timesight.infer.clue import ClueAnswerer, ClueSettings
-from timesight.policy.answerers import PolicyAnswerer
-from timesight.policy.answering import Answered, Answerer, Prompt
+from timesight.policy.answering import Answered, Answerer, Exchange, Prompt
 from timesight.policy.encode import wanted_frames
-from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
-from timesight.types import Reply, Sample, Span, Video
-from timesight.video import FrameBudget, FrameReader, ReadingSettings
+from timesight.types import Sample
+from timesight.video import CloserLook, FrameBudget, FrameReader, ReadingSettings
 
 MAX_NEW_TOKENS = 256
 WINDOW = 4  # batches among which prompts are sorted by length
@@ -44,6 +40,7 @@ class Asking:
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
     evidence: bool = False  # ask for the evidence of multiple-choice answers too
+    closer: CloserLook | None = None  # for samples that show segments; None: as it comes
 
 
 def answer_batches(
@@ -62,7 +59,7 @@ def answer_batches(
     batches = _Batches(answerer, asking)
     windows = _windows(samples, WINDOW * asking.batch_size)
     windows = [window for window in windows if any(s.id not in done for s in chain(*window))]
-    with FrameReader(asking.budget, answerer.factor, reading) as reader:
+    with FrameReader(asking.budget, answerer.factor, reading, asking.closer) as reader:
         for number, window in enumerate(windows):
             for sample in chain.from_iterable(chain(*windows[number : number + 2])):
                 reader.expect(wanted_frames(sample, asking.think))
@@ -71,7 +68,7 @@ def answer_batches(
             for group in window:
                 try:
                     groups.append(
-                        [(sample, _prompt(_asked_as(sample, asking), asking, reader)) for sample in group]
+                        [(sample, put(_asked_as(sample, asking), asking.think, reader)) for sample in group]
                     )
                 except VideoError as error:
                     broken += [(sample, error) for sample in group]
@@ -82,41 +79,10 @@ def answer_batches(
                     yield batches.answer(batch)
 
 
-def ask(
-    policy: Policy,
-    video: str | Path | Video,
-    question: str,
-    *,
-    think: bool = False,
-    budget: FrameBudget | None = None,
-    clue: bool | ClueSettings = False,
-) -> Reply:
-    """Ask when something happens in a video and get the answer with its evidence.
-
-    With ``clue`` the model looks again at what its answer rests on (``infer.clue``). Raises VideoError for a video
-    that cannot be read.
-    """
-    task = TASKS["temporal_grounding"]
-    source = video if isinstance(video, Video) else Video(path=Path(video))
-    sample = task.Sample.model_validate(
-        {"id": "question", "task": task.name, "video": source, "query": question, "spans": []}
-    )
-    asking = Asking(budget or policy.default_budget, think)
-    prompt = _prompt(sample, asking, FrameReader(asking.budget, policy.factor))
-    settings = clue if isinstance(clue, ClueSettings) else ClueSettings(max_passes=2 if clue else 1)
-    answerer = ClueAnswerer(PolicyAnswerer(policy), asking.budget, settings)
-    (reply,) = answerer.answer([prompt], temperature=0.0, max_new_tokens=asking.max_new_tokens)
-    if isinstance(reply, ModelError):
-        raise reply
-    answer = task.parse(reply.text, think, strict=False)
-    spans = (answer,) if isinstance(answer, Span) else ()
-    return Reply(text=reply.text, answer=answer, spans=spans, passes=reply.passes, note=reply.note)
-
-
-def _prompt(sample: Sample, asking: Asking, reader: FrameReader) -> Prompt:
-    """What is asked, with its frames. Raises VideoError."""
-    frames = [reader.read(video, request) for video, request in wanted_frames(sample, asking.think)]
-    return Prompt(TASKS[sample.task].prompt(sample, asking.think), frames)
+def put(sample: Sample, think: bool, reader: FrameReader, earlier: Sequence[Exchange] = ()) -> Prompt:
+    """``sample`` as it is put to a model, with its frames. Raises VideoError."""
+    frames = [reader.read(wanted) for wanted in wanted_frames(sample, think)]
+    return Prompt(TASKS[sample.task].prompt(sample, think), frames, earlier)
 
 
 def _asked_as(sample: Sample, asking: Asking) -> Sample:
@@ -132,7 +98,8 @@ def _windows(samples: Sequence[Sample], size: int) -> list[list[list[Sample]]]:
     """Samples by video, in windows of at least ``size`` of them; videos stay in the order they are first named."""
     by_video: dict[object, list[Sample]] = {}
     for sample in samples:
-        by_video.setdefault((sample.video, TASKS[sample.task].frames(sample)), []).append(sample)
+        seen = sample.video, sample.segments, TASKS[sample.task].frames(sample)
+        by_video.setdefault(seen, []).append(sample)
     windows: list[list[list[Sample]]] = []
     for group in by_video.values():
         if not windows or sum(map(len, windows[-1])) >= size:

@@ -7,39 +7,30 @@ That goes on until the spans settle or a limit is reached. A reply that names no
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from timesight.errors import ModelError, VideoError
 from timesight.geometry import merge_spans, span_set_iou
-from timesight.policy.answering import Answered, Answerer, Prompt
+from timesight.policy.answering import Answered, Answerer, Prompt, stream_answer
 from timesight.tasks.evidence import spans_of_reply
-from timesight.types import Part, Pass, Span, TextPart, Video, VideoPart
-from timesight.video import FrameBudget, Frames, read
+from timesight.types import Pass, Span, Video, VideoPart, segment_parts
+from timesight.video import CloserLook, FrameBudget, FrameReader, Frames, ReadingSettings, Wanted
 
 NO_SPAN = "the reply names no usable span: its first answer stands"
 NOT_ONE_VIDEO = "the prompt does not hold one video: there is nothing to look at again"
 
 
-class ClueSettings(BaseModel):
+class ClueSettings(CloserLook):
     """How the second look is taken.
 
-    ``resolution_boost`` multiplies the sides of a frame, ``fps_boost`` the frame rate, of the first pass's budget;
-    all segments together keep to ``total_pixels`` (two frames counted as one, as in a budget; the first pass's own
-    limit if None). Segments are ``padding_share`` of their length longer on each side, ``padding_s`` at least, and
-    the first ``max_segments`` that a reply names are taken. From ``settled_iou`` between two passes' spans on,
-    looking ends.
+    Segments are ``padding_share`` of their length longer on each side, ``padding_s`` at least, and the first
+    ``max_segments`` that a reply names are taken. From ``settled_iou`` between two passes' spans on, looking ends.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    resolution_boost: float = Field(default=2.0, ge=1)
-    fps_boost: float = Field(default=4.0, ge=1)
-    total_pixels: int | None = Field(default=None, ge=1)
     padding_share: float = Field(default=0.25, ge=0)
     padding_s: float = Field(default=0.5, ge=0)
     max_segments: int = Field(default=3, ge=1)
@@ -53,11 +44,17 @@ class ClueAnswerer:
     Replies carry all their ``passes``. Prompts that do not hold exactly one video are answered once.
     """
 
-    def __init__(self, answerer: Answerer, budget: FrameBudget, settings: ClueSettings | None = None) -> None:
+    def __init__(
+        self,
+        answerer: Answerer,
+        budget: FrameBudget,
+        settings: ClueSettings | None = None,
+        reading: ReadingSettings | None = None,
+    ) -> None:
         self.name = f"{answerer.name} + clue"
         self.settings = settings or ClueSettings()
         self._answerer = answerer
-        self._budget = budget
+        self._reader = FrameReader(budget, answerer.factor, reading, self.settings, memory_bytes=0)
 
     @property
     def factor(self) -> int:
@@ -74,33 +71,60 @@ class ClueAnswerer:
     ) -> list[Answered | ModelError]:
         """The last reply to each prompt, with all passes that led to it."""
         looks = [_Look(prompt, prompt) for prompt in prompts]
-        for number in range(self.settings.max_passes):
-            going = [look for look in looks if look.next is not None]
-            if not going:
-                break
+        while going := [look for look in looks if look.next is not None]:
             began = time.perf_counter()
             asked = [look.next for look in going if look.next is not None]
             outcomes = self._answerer.answer(asked, temperature=temperature, max_new_tokens=max_new_tokens)
             seconds = (time.perf_counter() - began) / len(going)
-            is_last = number == self.settings.max_passes - 1
             for look, outcome in zip(going, outcomes, strict=True):
                 look.took(outcome, seconds)
-                look.next = None if is_last or look.is_settled(self.settings) else self._again(look)
+                look.next = self._after(look)
         return [look.result() for look in looks]
 
-    def _again(self, look: _Look) -> Prompt | None:
-        """The prompt of the next pass, or None with a note of why there is none."""
+    def stream(
+        self, prompt: Prompt, *, temperature: float, max_new_tokens: int
+    ) -> Generator[str | Pass, None, Answered]:
+        """The replies of all passes piece by piece, each followed by its pass; the last one as a whole at the end.
+
+        Raises ModelError where there is no reply.
+        """
+        look = _Look(prompt, prompt)
+        while look.next is not None:
+            began = time.perf_counter()
+            outcome: Answered | ModelError
+            try:
+                outcome = yield from stream_answer(
+                    self._answerer, look.next, temperature=temperature, max_new_tokens=max_new_tokens
+                )
+            except ModelError as error:
+                outcome = error
+            look.took(outcome, time.perf_counter() - began)
+            if isinstance(outcome, Answered):
+                yield look.passes[-1]
+            look.next = self._after(look)
+        result = look.result()
+        if isinstance(result, ModelError):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """End the processes that read videos, where there are any."""
+        self._reader.close()
+
+    def _after(self, look: _Look) -> Prompt | None:
+        """The prompt of the next pass, or None: enough was seen, or there is a note of why there is none."""
+        if len(look.passes) >= self.settings.max_passes or look.is_settled(self.settings):
+            return None
         videos = [part for part in look.first.parts if isinstance(part, VideoPart)]
         if len(videos) != 1:
             look.note = NOT_ONE_VIDEO
             return None
-        whole, frames = videos[0].video, look.first.frames[0]
-        segments = choose_segments(look.passes[-1].spans, frames.window_s, self.settings)
+        segments = choose_segments(look.passes[-1].spans, look.first.frames[0].window_s, self.settings)
         if not segments:
             look.note = NO_SPAN
             return None
         try:
-            return closer(look.first, whole, segments, self._budget, self.settings, self.factor)
+            return closer(look.first, videos[0].video, segments, self._reader)
         except VideoError as error:
             look.note = f"{error}: its last answer stands"
             return None
@@ -165,38 +189,17 @@ def choose_segments(spans: Sequence[Span], window_s: tuple[float, float], settin
     return [span for span in merge_spans(padded) if span.length_s > 0]
 
 
-def closer(
-    prompt: Prompt,
-    video: Video,
-    segments: Sequence[Span],
-    budget: FrameBudget,
-    settings: ClueSettings,
-    factor: int,
-) -> Prompt:
+def closer(prompt: Prompt, video: Video, segments: Sequence[Span], reader: FrameReader) -> Prompt:
     """``prompt`` with ``segments`` of ``video`` in the video's place, each after its times. Raises VideoError."""
     total_s = sum(segment.length_s for segment in segments)
-    parts: list[Part] = []
-    frames: list[Frames] = []
-    for segment in segments:
-        cut = video.model_copy(update={"start_s": segment.start_s, "end_s": segment.end_s})
-        parts += [TextPart(f"Seconds {segment.start_s:.1f} to {segment.end_s:.1f} of the video: "), VideoPart(cut)]
-        frames.append(read(cut, boosted(budget, segment.length_s / total_s, settings), factor=factor))
+    parts = segment_parts(video, segments)
+    cuts = [part.video for part in parts if isinstance(part, VideoPart)]
+    frames = [
+        reader.read(Wanted(cut, share=segment.length_s / total_s))
+        for cut, segment in zip(cuts, segments, strict=True)
+    ]
     place = next(n for n, part in enumerate(prompt.parts) if isinstance(part, VideoPart))
-    return Prompt([*prompt.parts[:place], *parts, *prompt.parts[place + 1 :]], frames)
-
-
-def boosted(budget: FrameBudget, share: float, settings: ClueSettings) -> FrameBudget:
-    """The budget of a segment that is ``share`` of all that is looked at again."""
-    total_pixels = settings.total_pixels or budget.total_pixels
-    most = max(budget.min_frames, math.floor(budget.max_frames * share))
-    return budget.model_copy(
-        update={
-            "fps": budget.fps * settings.fps_boost,
-            "max_frames": most,
-            "max_pixels": round(budget.max_pixels * settings.resolution_boost**2),
-            "total_pixels": max(1, round(total_pixels * share)),
-        }
-    )
+    return Prompt([*prompt.parts[:place], *parts, *prompt.parts[place + 1 :]], frames, prompt.earlier)
 
 
 def _size(frames: Sequence[Frames]) -> tuple[int, int]:

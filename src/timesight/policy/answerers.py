@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 from timesight.errors import ModelError
 from timesight.policy.answering import Answered, Answerer, Prompt
-from timesight.policy.encode import EncodedPrompt, collate
+from timesight.policy.encode import EncodedPrompt, collate, encode_prompt
 from timesight.policy.endpoint import Endpoint
 from timesight.policy.foreign import ForeignModel
-from timesight.policy.generate import Sampled, generate, generate_answers
+from timesight.policy.generate import Sampled, generate, generate_answers, stream_reply
 from timesight.policy.load import is_policy, load_policy
 from timesight.policy.packing import whole_prompt_reason
 from timesight.policy.policy import Policy
@@ -54,6 +54,15 @@ class PolicyAnswerer:
                 sampled.texts, sampled.truncated, encoded, sampled.ids, strict=True
             )
         ]
+
+    def stream(self, prompt: Prompt, *, temperature: float, max_new_tokens: int) -> Generator[str, None, Answered]:
+        """The reply to ``prompt``, token by token."""
+        encoded = encode_prompt(self.policy, prompt.parts, prompt.frames, prompt.earlier)
+        batch = collate(self.policy, [encoded])
+        sampled = yield from stream_reply(
+            self.policy, batch, temperature=temperature, max_new_tokens=max_new_tokens
+        )
+        return Answered(sampled.texts[0], sampled.truncated[0], len(encoded), len(sampled.ids[0]))
 
     def _sample(self, groups: Sequence[list[EncodedPrompt]], temperature: float, max_new_tokens: int) -> Sampled:
         if any(len(group) > 1 for group in groups):

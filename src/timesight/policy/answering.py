@@ -5,21 +5,48 @@ Frames come sized and timed; what happens to them and to the text is up to the m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from timesight.errors import ModelError
-from timesight.types import Part, Pass
+from timesight.types import Part, Pass, TextPart, VideoPart
 from timesight.video import FrameBudget, Frames
+
+
+class Exchange(NamedTuple):
+    """An earlier question about the same video, as it was put, and the reply to it."""
+
+    question: str
+    reply: str
+
+
+class Message(NamedTuple):
+    """What one side says in a conversation."""
+
+    role: Literal["user", "assistant"]
+    parts: Sequence[Part]
 
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What is asked: texts and videos, with the frames of each video part, in their order."""
+    """What is asked: texts and videos, with the frames of each video part, in their order.
+
+    Videos come before the last text, which is the question; ``earlier`` is what was said before it.
+    """
 
     parts: Sequence[Part]
     frames: Sequence[Frames]
+    earlier: Sequence[Exchange] = ()
+
+    def messages(self) -> list[Message]:
+        """The conversation: the videos stand in its first message, whatever was asked about them since."""
+        shown = 1 + max((n for n, part in enumerate(self.parts) if isinstance(part, VideoPart)), default=-1)
+        messages: list[Message] = []
+        for question, reply in self.earlier:
+            messages += [Message("user", [TextPart(question)]), Message("assistant", [TextPart(reply)])]
+        messages.append(Message("user", self.parts[shown:]))
+        return [Message("user", [*self.parts[:shown], *messages[0].parts]), *messages[1:]]
 
 
 @dataclass(frozen=True)
@@ -57,3 +84,27 @@ class Answerer(Protocol):
 
         Raises ModelError where none can be answered, such as a server that is not there.
         """
+
+
+@runtime_checkable
+class StreamingAnswerer(Protocol):
+    """An answerer whose replies can be read while they are written."""
+
+    def stream(self, prompt: Prompt, *, temperature: float, max_new_tokens: int) -> Generator[str, None, Answered]:
+        """The reply piece by piece, and at the end as a whole. Closing the generator ends the writing.
+
+        Raises ModelError where there is no reply.
+        """
+
+
+def stream_answer(
+    answerer: Answerer, prompt: Prompt, *, temperature: float, max_new_tokens: int
+) -> Generator[str, None, Answered]:
+    """``StreamingAnswerer.stream``; of an answerer that cannot stream, the whole reply in one piece."""
+    if isinstance(answerer, StreamingAnswerer):
+        return (yield from answerer.stream(prompt, temperature=temperature, max_new_tokens=max_new_tokens))
+    (answered,) = answerer.answer([prompt], temperature=temperature, max_new_tokens=max_new_tokens)
+    if isinstance(answered, ModelError):
+        raise answered
+    yield answered.text
+    return answered

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from timesight.policy.answering import Exchange, Prompt
 from timesight.policy.policy import Policy
 from timesight.tasks import TASKS
-from timesight.types import FrameRequest, Part, Sample, TextPart, Video, VideoPart
-from timesight.video import FrameReader, Frames
+from timesight.types import Part, Sample, TextPart, VideoPart
+from timesight.video import FrameReader, Frames, Wanted
 
 TICKS_PER_SECOND = 1000  # times reach the processor as frame numbers at this rate, true to a millisecond
 
@@ -55,23 +56,28 @@ class PromptBatch:
 def encode_sample(policy: Policy, sample: Sample, think: bool, reader: FrameReader) -> EncodedPrompt:
     """The prompt of ``sample`` with its frames. Raises VideoError."""
     parts = TASKS[sample.task].prompt(sample, think)
-    frames = [reader.read(video, request) for video, request in _wanted(sample, parts)]
-    return encode_prompt(policy, parts, frames)
+    return encode_prompt(policy, parts, [reader.read(wanted) for wanted in _wanted(sample, parts)])
 
 
-def wanted_frames(sample: Sample, think: bool) -> list[tuple[Video, FrameRequest | None]]:
+def wanted_frames(sample: Sample, think: bool) -> list[Wanted]:
     """What has to be read of which videos to encode ``sample``."""
     return _wanted(sample, TASKS[sample.task].prompt(sample, think))
 
 
-def _wanted(sample: Sample, parts: Sequence[Part]) -> list[tuple[Video, FrameRequest | None]]:
+def _wanted(sample: Sample, parts: Sequence[Part]) -> list[Wanted]:
+    videos = [part.video for part in parts if isinstance(part, VideoPart)]
     request = TASKS[sample.task].frames(sample)
-    return [(part.video, request) for part in parts if isinstance(part, VideoPart)]
+    if not sample.segments:
+        return [Wanted(video, request) for video in videos]
+    lengths_s = [end_s - start_s for start_s, end_s in sample.segments]
+    return [Wanted(v, request, length_s / sum(lengths_s)) for v, length_s in zip(videos, lengths_s, strict=True)]
 
 
-def encode_prompt(policy: Policy, parts: Sequence[Part], frames: Sequence[Frames]) -> EncodedPrompt:
+def encode_prompt(
+    policy: Policy, parts: Sequence[Part], frames: Sequence[Frames], earlier: Sequence[Exchange] = ()
+) -> EncodedPrompt:
     """One prompt as the processor of the model itself encodes it; ``frames`` in the order of the video parts."""
-    text = _chat_text(policy, parts)
+    text = _chat_text(policy, Prompt(parts, frames, earlier))
     encoded = policy.processor(
         text=[text],
         videos=[torch.from_numpy(f.pixels).permute(0, 3, 1, 2) for f in frames] or None,
@@ -99,7 +105,9 @@ def encode_like(
     The two may differ in the text after the last video only; elsewhere they must not.
     """
     mark = policy.processor.tokenizer.convert_ids_to_tokens(policy.model.config.vision_end_token_id)
-    (head, _, tail), (like_head, _, _) = (_chat_text(policy, p).rpartition(mark) for p in (parts, like_parts))
+    (head, _, tail), (like_head, _, _) = (
+        _chat_text(policy, Prompt(p, ())).rpartition(mark) for p in (parts, like_parts)
+    )
     if head != like_head:
         raise ValueError("the prompts differ before the end of the last video")
     length = int((like.input_ids == policy.model.config.vision_end_token_id).nonzero()[-1]) + 1
@@ -112,13 +120,18 @@ def encode_like(
     )
 
 
-def _chat_text(policy: Policy, parts: Sequence[Part]) -> str:
-    content: list[dict[str, str]] = [
-        {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "video"} for part in parts
+def _chat_text(policy: Policy, prompt: Prompt) -> str:
+    conversation = [
+        {
+            "role": message.role,
+            "content": [
+                {"type": "text", "text": part.text} if isinstance(part, TextPart) else {"type": "video"}
+                for part in message.parts
+            ],
+        }
+        for message in prompt.messages()
     ]
-    text: str = policy.processor.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
+    text: str = policy.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
     return text
 
 

@@ -74,11 +74,10 @@ class Endpoint:
         return [future.result() for future in asked]
 
     def _answer(self, prompt: Prompt, temperature: float, max_new_tokens: int) -> Answered | ModelError:
-        content = _content(prompt)
         try:
             completion = self._client.chat.completions.create(
                 model=self.name,
-                messages=[{"role": "user", "content": content}],
+                messages=_messages(prompt),
                 temperature=temperature,
                 max_tokens=max_new_tokens,
             )
@@ -105,13 +104,19 @@ class Endpoint:
         return ModelError(f"{self.name} at {self._client.base_url}: {line}")
 
 
-def _content(prompt: Prompt) -> list[ChatCompletionContentPartParam]:
-    """The texts and, for each video, its frames with their times."""
+def _messages(prompt: Prompt) -> list[Any]:
+    """The conversation: texts and, for each video, its frames with their times."""
     frames = iter(prompt.frames)
-    content: list[ChatCompletionContentPartParam] = []
-    for part in prompt.parts:
-        content += [{"type": "text", "text": part.text}] if isinstance(part, TextPart) else _pictures(next(frames))
-    return content
+    messages = []
+    for role, parts in prompt.messages():
+        content: list[ChatCompletionContentPartParam] = []
+        for part in parts:
+            if isinstance(part, TextPart):
+                content.append({"type": "text", "text": part.text})
+            else:
+                content += _pictures(next(frames))
+        messages.append({"role": role, "content": content})
+    return messages
 
 
 def _pictures(frames: Frames) -> list[ChatCompletionContentPartParam]:

@@ -95,14 +95,20 @@ class ForeignModel:
     def _encode(self, prompt: Prompt) -> Any:
         """What the model's own processor makes of ``prompt``. Raises ModelError if it makes nothing of videos."""
         frames = iter(prompt.frames)
-        content = [
-            {"type": "text", "text": part.text}
-            if isinstance(part, TextPart)
-            else {"type": "video", "video": torch.from_numpy(next(frames).pixels).permute(0, 3, 1, 2)}
-            for part in prompt.parts
+        conversation = [
+            {
+                "role": message.role,
+                "content": [
+                    {"type": "text", "text": part.text}
+                    if isinstance(part, TextPart)
+                    else {"type": "video", "video": torch.from_numpy(next(frames).pixels).permute(0, 3, 1, 2)}
+                    for part in message.parts
+                ],
+            }
+            for message in prompt.messages()
         ]
         inputs = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}],
+            conversation,
             tokenize=True,
             add_generation_prompt=True,
             return_dict=True,

@@ -5,7 +5,8 @@ B prompts, G replies a prompt, R = B · G rows, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections import deque
+from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -49,17 +50,9 @@ def generate(
     sampled. Rows that have ended leave the batch, so that long replies do not keep short ones alive.
     """
     with _sampling(policy):
-        output, cache = _prefill(policy, prompts, features)
-        past: _Past = (_SharedPast if whole_prompt_reason(policy) is None else _WidenedPast)(
-            policy, prompts, cache, num_generations
+        return _sampled(
+            policy, _last(_steps(policy, prompts, num_generations, features, max_new_tokens, temperature))
         )
-        start = _Start(
-            past,
-            output.logits[:, -1].repeat_interleave(num_generations, dim=0),
-            prompts.next_position.repeat_interleave(num_generations),
-            list(range(len(prompts.input_ids) * num_generations)),
-        )
-        return _sampled(policy, _decode(policy, start, max_new_tokens, temperature))
 
 
 @torch.no_grad()
@@ -76,7 +69,26 @@ def generate_answers(
         start = _Start(
             past, past.advance(questions.ids, questions.position_ids), questions.next_position, list(questions.rows)
         )
-        return _sampled(policy, _decode(policy, start, max_new_tokens, temperature))
+        return _sampled(policy, _last(_decode(policy, start, max_new_tokens, temperature)))
+
+
+def stream_reply(
+    policy: Policy, prompt: PromptBatch, *, max_new_tokens: int = 256, temperature: float = 0.0
+) -> Generator[str, None, Sampled]:
+    """The reply to one prompt, piece by piece as it is sampled, and at the end all of it."""
+    steps = _steps(policy, prompt, 1, None, max_new_tokens, temperature)
+    rows: list[_Row] = []
+    shown = ""
+    while True:
+        with torch.no_grad(), _sampling(policy):  # not while somebody else has the thread
+            grown = next(steps, None)
+        if grown is None:
+            return _sampled(policy, rows)
+        rows = grown
+        text = _sampled(policy, rows).texts[0]
+        if not text.endswith("\ufffd"):  # half of a character
+            yield text[len(shown) :]
+            shown = text
 
 
 @contextmanager
@@ -133,12 +145,40 @@ class _Start:
     rows: list[int]  # R, which reply each slot of the batch goes on with; the first slot of two counts
 
 
-def _decode(policy: Policy, start: _Start, max_new_tokens: int, temperature: float) -> list[_Row]:
+def _steps(
+    policy: Policy,
+    prompts: PromptBatch,
+    num_generations: int,
+    features: VisionFeatures | None,
+    max_new_tokens: int,
+    temperature: float,
+) -> Iterator[list[_Row]]:
+    """The replies as they grow, after each token."""
+    output, cache = _prefill(policy, prompts, features)
+    past: _Past = (_SharedPast if whole_prompt_reason(policy) is None else _WidenedPast)(
+        policy, prompts, cache, num_generations
+    )
+    start = _Start(
+        past,
+        output.logits[:, -1].repeat_interleave(num_generations, dim=0),
+        prompts.next_position.repeat_interleave(num_generations),
+        list(range(len(prompts.input_ids) * num_generations)),
+    )
+    yield from _decode(policy, start, max_new_tokens, temperature)
+
+
+def _last(steps: Iterator[list[_Row]]) -> list[_Row]:
+    return deque(steps, maxlen=1).pop()
+
+
+def _decode(policy: Policy, start: _Start, max_new_tokens: int, temperature: float) -> Iterator[list[_Row]]:
+    """The replies after each token."""
     past, logits, position, slots = start.past, start.logits, start.position, start.rows
     rows = [_Row([], []) for _ in range(max(slots) + 1)]
     for step in range(max_new_tokens):
         tokens, logps = _draw(policy, logits, temperature)
         _append(rows, slots, step, tokens.tolist(), logps.tolist())
+        yield rows
         kept = past.keep(_alive(rows, slots, policy.end_ids))
         if not kept or step == max_new_tokens - 1:
             break
@@ -148,7 +188,6 @@ def _decode(policy: Policy, start: _Start, max_new_tokens: int, temperature: flo
             tokens, position, slots = tokens[index], position[index], [slots[i] for i in kept]
         logits = past.advance(tokens[:, None], position.expand(3, -1)[:, :, None])
         position = position + 1
-    return rows
 
 
 class _Past(Protocol):

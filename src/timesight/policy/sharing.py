@@ -42,13 +42,15 @@ def encode_prompts(policy: Policy, prompts: Sequence[Prompt]) -> list[list[Encod
     encoded = []
     for _, same in groupby(prompts, key=_before_text):
         first, *others = same
-        one = encode_prompt(policy, first.parts, first.frames)
+        one = encode_prompt(policy, first.parts, first.frames, first.earlier)
         encoded.append([one, *(encode_like(policy, other.parts, one, first.parts) for other in others)])
     return encoded
 
 
 def _before_text(prompt: Prompt) -> tuple[object, ...]:
     """All that comes before the last text: what prompts have in common that share a prefix."""
+    if prompt.earlier:
+        return (id(prompt),)
     parts = [*prompt.parts]
     while parts and isinstance(parts[-1], TextPart):
         parts.pop()

@@ -7,6 +7,7 @@ from timesight.tasks.captioning import Captioning
 from timesight.tasks.grounded_qa import GroundedQa
 from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.tasks.object_tracking import ObjectTracking
+from timesight.tasks.open_qa import OpenQa
 from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.tasks.temporal_grounding import TemporalGrounding
 
@@ -19,6 +20,7 @@ TASKS: dict[str, Task[Any, Any]] = {
         GroundedQa(),
         Captioning(),
         QualityAssessment(),
+        OpenQa(),
     )
 }
 

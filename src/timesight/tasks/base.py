@@ -10,7 +10,7 @@ from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
 from timesight.errors import InputError
 from timesight.tasks.form import ReplyForm
 from timesight.tasks.template import FORM, check_template, field_names
-from timesight.types import FrameRequest, Judge, Part, Rewards, Sample, TextPart, VideoPart
+from timesight.types import FrameRequest, Judge, Part, Rewards, Sample, Span, TextPart, VideoPart, segment_parts
 
 S = TypeVar("S", bound=Sample)
 A = TypeVar("A")
@@ -74,12 +74,13 @@ class Task(ABC, Generic[S, A]):
         return other
 
     def prompt(self, sample: S, think: bool = False) -> list[Part]:
-        """What the model is shown and asked; videos come first."""
+        """What the model is shown and asked; the video comes first, or its ``segments``, each after its times."""
         template = self.template if self._templates is None else self._templates.get(think)
         if template is None:
             raise InputError(f"prompt of {self.name}: the replaced text has no version for think mode")
         text = template.format_map({FORM: self.form.instruction(think), **self.fields(sample)})
-        return [VideoPart(sample.video), TextPart(text)]
+        segments = [Span(*segment) for segment in sample.segments]
+        return [*(segment_parts(sample.video, segments) or [VideoPart(sample.video)]), TextPart(text)]
 
     @abstractmethod
     def fields(self, sample: S) -> dict[str, str]:

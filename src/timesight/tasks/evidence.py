@@ -9,7 +9,7 @@ import numpy as np
 
 from timesight.geometry import temporal_iou
 from timesight.tasks.form import ReplyForm, Tag
-from timesight.tasks.parsing import MAX_SPANS, find_span, parse_spans
+from timesight.tasks.parsing import MAX_SPANS, find_span, parse_spans, shortest
 from timesight.types import Span
 
 Pairs = Sequence[tuple[float, float]]  # the source's own [start_s, end_s], possibly odd
@@ -44,6 +44,11 @@ def rounded_spans(spans: Pairs) -> list[Span]:
     """Usable ``spans`` as a reply states them, for rewards: from 0 on, to the millisecond."""
     digits = SECONDS_DIGITS
     return [Span(round(max(0.0, start_s), digits), round(max(0.0, end_s), digits)) for start_s, end_s in spans]
+
+
+def write_spans(spans: Sequence[Span]) -> str:
+    """``spans`` as ``parse_spans`` reads them."""
+    return "[" + ", ".join(f"({shortest(span.start_s)}, {shortest(span.end_s)})" for span in spans) + "]"
 
 
 def whole_videos(durations_s: Sequence[float | None]) -> list[Span] | None:

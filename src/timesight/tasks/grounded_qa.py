@@ -16,9 +16,9 @@ from typing import NamedTuple
 from timesight.geometry import span_set_iou, temporal_iop, temporal_iou
 from timesight.tasks.base import OFFICIAL, PAPER, Graded, Task
 from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems
-from timesight.tasks.evidence import raw_spans, rounded_spans, span_problems, whole_videos
+from timesight.tasks.evidence import raw_spans, rounded_spans, span_problems, whole_videos, write_spans
 from timesight.tasks.form import ReplyForm, Tag
-from timesight.tasks.parsing import letter, parse_option, parse_spans, shortest
+from timesight.tasks.parsing import letter, parse_option, parse_spans
 from timesight.types import Judge, Rewards, Span
 
 THRESHOLDS = (0.3, 0.5)
@@ -70,8 +70,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
 
     def write(self, answer: GroundedAnswer) -> dict[str, str]:
         """The letter; a list of pairs of seconds."""
-        pairs = ", ".join(f"({shortest(span.start_s)}, {shortest(span.end_s)})" for span in answer.spans)
-        return {"answer": "" if answer.option is None else letter(answer.option), "glue": f"[{pairs}]"}
+        return {"answer": "" if answer.option is None else letter(answer.option), "glue": write_spans(answer.spans)}
 
     def truth(self, sample: GroundedQaSample) -> GroundedAnswer:
         """The right option and all its evidence, to the millisecond."""

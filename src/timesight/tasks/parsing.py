@@ -82,14 +82,14 @@ def parse_option(text: str, options: Sequence[str] = ()) -> int | None:
     text = text.strip()
     if len(text) > MAX_CHARS:
         return None
-    texts = [_plain(option) for option in options]
+    texts = [plain(option) for option in options]
     match = _LETTER.fullmatch(text)
     if match is not None:  # letters come first: an option may consist of another one's letter
         index = ord((match["inner"] or match["letter"]).upper()) - ord("A")
-        matches_text = not options or not match["text"] or _plain(match["text"]) == _at(texts, index)
+        matches_text = not options or not match["text"] or plain(match["text"]) == _at(texts, index)
         if matches_text and (not options or index < len(options)):
             return index
-    return texts.index(_plain(text)) if _plain(text) and texts.count(_plain(text)) == 1 else None
+    return texts.index(plain(text)) if plain(text) and texts.count(plain(text)) == 1 else None
 
 
 def letter(index: int) -> str:
@@ -102,7 +102,7 @@ def shortest(number: float) -> str:
     return np.format_float_positional(number, trim="0")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """For comparing texts of options: case, white space, a full stop at the end and how accents are coded."""
     return normalize("NFC", " ".join(text.split()).removesuffix(".").casefold())
 

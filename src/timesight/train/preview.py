@@ -80,7 +80,7 @@ def _preview(
     policy = load_model(recipe, out, mixture.samples)
     schedule = make_schedule(mixture, num_prompts, seed=recipe.seed, think_share=float(recipe.think))
     batch_size, rollouts = recipe.train.batch_size, []
-    with FrameReader(recipe.video, policy.factor, recipe.reading) as reader:
+    with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.closer) as reader:
         dataset = PromptDataset(policy, mixture.samples, schedule, reader, batch_size)
         for first in range(0, len(dataset), batch_size):
             items = [dataset[index] for index in range(first, min(first + batch_size, len(dataset)))]

@@ -74,7 +74,7 @@ def _run(recipe: SftRecipe | GrpoRecipe, out: Path, callbacks: Sequence[TrainerC
     lora = recipe.train.lora
     if lora is not None:
         add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
-    with FrameReader(recipe.video, policy.factor, recipe.reading) as reader:
+    with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.closer) as reader:
         trainer = _trainer(recipe, out, policy, mixture, reader, callbacks, judge)
         set_seed(recipe.seed + this_process().process_index)  # each process samples replies of its own
         checkpoint = trainer.train_or_resume()

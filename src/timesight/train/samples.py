@@ -56,6 +56,9 @@ def _write_world(world: WorldSource, folder: Path, on_video: Callable[[], None])
         tasks=world.tasks,
         corruption=Corruption(world.replaced, world.shift_s),
         named_share=world.named_share,
+        max_shapes=world.max_shapes,
+        details=world.details,
+        closer_share=world.closer_share,
         on_video=on_video,
     )
 

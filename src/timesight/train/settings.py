@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from timesight.judge import JudgeSettings
 from timesight.tasks.own import TaskSettings
-from timesight.video import FrameBudget, ReadingSettings
+from timesight.video import CloserLook, FrameBudget, ReadingSettings
 from timesight.world import QUESTIONS
 
 Weight = Annotated[float, Field(ge=0)]
@@ -37,6 +37,9 @@ class WorldSource(Settings):
     replaced: Share = 0.0
     shift_s: float = Field(default=0.0, ge=0)
     named_share: Share = 0.0
+    max_shapes: int = Field(default=2, ge=1, le=4)
+    details: bool = False
+    closer_share: Share = 0.0
 
     @field_validator("tasks")
     @classmethod
@@ -170,6 +173,7 @@ class _Recipe(Settings):
     model: str = "tiny"
     data: DataSettings
     video: FrameBudget = FrameBudget()
+    closer: CloserLook = CloserLook()  # for samples that show segments
     reading: ReadingSettings = ReadingSettings()
     train: TrainSettings = TrainSettings()
     validation: ValidationSettings | None = None

@@ -22,7 +22,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from timesight.errors import RecipeError, TrainingError
-from timesight.infer.answer import MAX_NEW_TOKENS
+from timesight.infer.answer import MAX_NEW_TOKENS, Asking
 from timesight.policy.encode import PromptBatch
 from timesight.policy.load import ADAPTER_FILE, newest_checkpoint
 from timesight.policy.packing import whole_prompt_reason
@@ -159,15 +159,14 @@ class PromptTrainer(Trainer):  # type: ignore[misc] # transformers is untyped
             think, max_new_tokens = recipe.think, recipe.grpo.max_completion_length
         else:
             think, max_new_tokens = recipe.think_share == 1, MAX_NEW_TOKENS
-        figures = validate(
-            self.policy,
-            self.eval_dataset,
+        asking = Asking(
             recipe.video,
-            think=think,
+            think,
             batch_size=recipe.validation.batch_size,
             max_new_tokens=max_new_tokens,
-            judge=self.judge,
+            closer=recipe.closer,
         )
+        figures = validate(self.policy, self.eval_dataset, asking, self.judge)
         self.log(figures)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures | {f"eval_{REWARD}": figures[REWARD]}

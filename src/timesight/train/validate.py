@@ -13,7 +13,6 @@ from timesight.policy.policy import Policy
 from timesight.tasks import TASKS, Graded
 from timesight.tasks.scoring import group_totals, reply_rewards, required_parts
 from timesight.types import Judge, Sample
-from timesight.video import FrameBudget
 
 REWARD = "validation/reward"
 
@@ -21,11 +20,7 @@ REWARD = "validation/reward"
 def validate(
     policy: Policy,
     samples: Sequence[Sample],
-    budget: FrameBudget,
-    *,
-    think: bool,
-    batch_size: int,
-    max_new_tokens: int,
+    asking: Asking,
     judge: Judge | None = None,
 ) -> dict[str, float]:
     """Greedy replies' mean reward (``validation/reward``) and each task's metrics (``validation/task/metric``).
@@ -38,7 +33,6 @@ def validate(
     answered: list[Sample] = []
     replies: list[str] = []
     unreadable = 0
-    asking = Asking(budget, think, batch_size=batch_size, max_new_tokens=max_new_tokens)
     for batch in answer_batches(PolicyAnswerer(policy), samples, asking):
         for sample, outcome in batch:
             if isinstance(outcome, Answered):
@@ -46,7 +40,7 @@ def validate(
                 replies.append(outcome.text)
             else:
                 unreadable += 1
-    rewards = reply_rewards(replies, answered, [think] * len(answered), judge)
+    rewards = reply_rewards(replies, answered, [asking.think] * len(answered), judge)
     totals = [
         group_totals([parts], {}, required_parts(sample.task))[0]
         for sample, parts in zip(answered, rewards, strict=True)
@@ -54,7 +48,7 @@ def validate(
     judged = [total for total in totals if total == total]
     graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
     for sample, reply in zip(answered, replies, strict=True):
-        graded[sample.task].append(TASKS[sample.task].grade(sample, reply, think))
+        graded[sample.task].append(TASKS[sample.task].grade(sample, reply, asking.think))
     figures: dict[str, float] = {}
     for name, items in graded.items():
         asked = [item.sample for item in items]

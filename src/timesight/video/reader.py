@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,10 +15,20 @@ from timesight.types import FrameRequest, Video
 from timesight.video.cache import FrameCache
 from timesight.video.pool import Pending, VideoPool
 from timesight.video.read import Frames, read
-from timesight.video.sample import FrameBudget
+from timesight.video.sample import CloserLook, FrameBudget
 
 MEMORY_BYTES = 2 << 30
-Wanted = tuple[Video, FrameRequest | None]
+
+
+class Wanted(NamedTuple):
+    """Frames to read: those of ``request`` where a task demands some, else as many as the budget says.
+
+    Of what is looked at closer, ``share`` says how much of all that this is; None for anything else.
+    """
+
+    video: Video
+    request: FrameRequest | None = None
+    share: float | None = None
 
 
 class ReadingSettings(BaseModel):
@@ -41,9 +51,11 @@ class FrameReader:
         budget: FrameBudget,
         factor: int,
         settings: ReadingSettings | None = None,
+        closer: CloserLook | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         self._budget = budget
+        self._closer = closer or CloserLook()
         self._factor = factor
         self.settings = settings or ReadingSettings(workers=0)
         self._memory_bytes = memory_bytes
@@ -68,18 +80,17 @@ class FrameReader:
             if key not in self._held and key not in self._pending:
                 self._pending[key] = self._submit(key)
 
-    def read(self, video: Video, request: FrameRequest | None = None) -> Frames:
-        """Frames of ``video``, as ``timesight.video.read`` returns them. Raises VideoError."""
-        key = (video, request)
-        if key in self._held:
-            self._held.move_to_end(key)
-            return self._held[key]
+    def read(self, wanted: Wanted) -> Frames:
+        """The frames of ``wanted``, as ``timesight.video.read`` returns them. Raises VideoError."""
+        if wanted in self._held:
+            self._held.move_to_end(wanted)
+            return self._held[wanted]
         if self.settings.workers == 0:
-            frames = _load(*key, self._budget, self._factor, self.settings.cache, self._cache_bytes)
+            frames = _load(self._job(wanted))
         else:
-            pending = self._pending.pop(key, None) or self._submit(key)
+            pending = self._pending.pop(wanted, None) or self._submit(wanted)
             frames = pending.result()
-        self._hold(key, frames)
+        self._hold(wanted, frames)
         return frames
 
     def close(self) -> None:
@@ -89,17 +100,14 @@ class FrameReader:
             self._pool.close()
             self._pool = None
 
-    @property
-    def _cache_bytes(self) -> int:
-        return int(self.settings.cache_gb * 1e9)
+    def _job(self, wanted: Wanted) -> _Job:
+        budget = self._budget if wanted.share is None else self._closer.budget(self._budget, wanted.share)
+        return _Job(wanted, budget, self._factor, self.settings.cache, int(self.settings.cache_gb * 1e9))
 
-    def _submit(self, key: Wanted) -> Pending[Frames]:
+    def _submit(self, wanted: Wanted) -> Pending[Frames]:
         if self._pool is None:
             self._pool = VideoPool(self.settings.workers, self.settings.limit_s)
-        video, request = key
-        return self._pool.submit(
-            video.path, _load, video, request, self._budget, self._factor, self.settings.cache, self._cache_bytes
-        )
+        return self._pool.submit(wanted.video.path, _load, self._job(wanted))
 
     def _hold(self, key: Wanted, frames: Frames) -> None:
         self._held[key] = frames
@@ -109,22 +117,26 @@ class FrameReader:
             self._held_bytes -= oldest.pixels.nbytes
 
 
-def _load(
-    video: Video,
-    request: FrameRequest | None,
-    budget: FrameBudget,
-    factor: int,
-    cache_folder: Path | None,
-    cache_bytes: int,
-) -> Frames:
-    """Read ``video`` through the cache; runs in any process."""
-    if cache_folder is None:
-        return read(video, budget, request, factor)
-    cache = _open_cache(cache_folder, cache_bytes)
-    key = cache.key(video, budget, request, factor)
+class _Job(NamedTuple):
+    """What ``_load`` needs, in any process."""
+
+    wanted: Wanted
+    budget: FrameBudget
+    factor: int
+    cache_folder: Path | None
+    cache_bytes: int
+
+
+def _load(job: _Job) -> Frames:
+    """Read what is wanted, through the cache."""
+    asked = (job.wanted.video, job.budget, job.wanted.request, job.factor)
+    if job.cache_folder is None:
+        return read(*asked)
+    cache = _open_cache(job.cache_folder, job.cache_bytes)
+    key = cache.key(*asked)
     frames = cache.read(key)
     if frames is None:
-        frames = read(video, budget, request, factor)
+        frames = read(*asked)
         cache.write(key, frames)
     return frames
 

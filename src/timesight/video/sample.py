@@ -47,6 +47,33 @@ class FrameBudget(BaseModel):
         return self
 
 
+class CloserLook(BaseModel):
+    """How segments are read that are looked at again: at a higher resolution and frame rate than a whole video.
+
+    ``resolution_boost`` multiplies the sides of a frame, ``fps_boost`` the frame rate of the whole video's budget;
+    all segments of a prompt together keep to ``total_pixels`` (two frames counted as one; the whole video's own
+    limit if None) and to its number of frames.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resolution_boost: float = Field(default=3.0, ge=1)
+    fps_boost: float = Field(default=4.0, ge=1)
+    total_pixels: int | None = Field(default=None, ge=1)
+
+    def budget(self, whole: FrameBudget, share: float) -> FrameBudget:
+        """The budget of a segment that is ``share`` of all that is looked at again."""
+        total_pixels = self.total_pixels or whole.total_pixels
+        return whole.model_copy(
+            update={
+                "fps": whole.fps * self.fps_boost,
+                "max_frames": max(whole.min_frames, math.floor(whole.max_frames * share)),
+                "max_pixels": round(whole.max_pixels * self.resolution_boost**2),
+                "total_pixels": max(1, round(total_pixels * share)),
+            }
+        )
+
+
 def window(info: VideoInfo, video: Video) -> tuple[float, float]:
     """The window ``[start_s, end_s)`` of ``video`` inside its file. Raises VideoError where it is empty."""
     start_s = video.start_s or 0.0

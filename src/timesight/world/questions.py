@@ -12,7 +12,7 @@ from timesight.geometry import rounded_box
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
 from timesight.world.corruption import Corruption
-from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, Scene, Shape, make_scene
+from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, STRIPES, Scene, Shape, make_scene
 
 NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
 BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
@@ -22,16 +22,21 @@ Fields = dict[str, Any]
 
 
 def samples_of(
-    scene: Scene, video: Path, tasks: Sequence[str], corruption: Corruption, named_share: float = 0.0
+    scene: Scene,
+    video: Path,
+    tasks: Sequence[str],
+    corruption: Corruption,
+    named_share: float = 0.0,
+    closer_share: float = 0.0,
 ) -> Iterator[Sample]:
     """The samples of ``tasks`` that ask about ``scene``, whose file is ``video``.
 
     Of the multiple-choice questions, ``named_share`` name their answer and need no video: a model without any
-    schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. A scene shown
-    badly is only asked about its quality. Each task draws on its own, so that the samples of one do not depend on
-    which others are asked for.
+    schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. Of those about
+    details, ``closer_share`` show segments instead of the video. A scene shown badly is only asked about its
+    quality. Each task draws on its own, so that the samples of one do not depend on which others are asked for.
     """
-    naming = np.random.default_rng((*scene.seed, 4))
+    naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
     for number, (task, ask) in enumerate(QUESTIONS.items()):
         if task not in tasks or (scene.defect and task != "quality_assessment"):
             continue
@@ -40,6 +45,8 @@ def samples_of(
             named = task == "multiple_choice" and naming.random() < named_share
             if named:
                 fields["question"] = f"Which option says {fields['options'][fields['answer']]}?"
+            if "segments" in fields and cutting.random() >= closer_share:
+                del fields["segments"]
             if named_share:
                 fields["meta"] = fields.get("meta", {}) | {"needs_video": not named}
             yield TASKS[task].Sample.model_validate(
@@ -112,7 +119,63 @@ def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> I
 
 
 def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """Which shape does something, and when."""
+    """Which shape does something, and when; of scenes with details, those."""
+    for question, right, others, fields in _details(scene, corruption, rng):
+        yield _options(scene, question, right, others, corruption, rng) | fields
+    if (asked := _asked(scene, rng)) is None or scene.has_details:
+        return
+    question, shape, span = asked
+    others = [s.name for s in scene.shapes] + _absent_names(scene, rng)
+    spans = [_pair(corruption.span(span, scene.duration_s, rng))]
+    yield _options(scene, question, shape.name, others, corruption, rng) | {"spans": spans}
+
+
+def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
+    """Which, what and when, to be answered in words; of scenes with details, these too."""
+    for question, right, others, fields in _details(scene, corruption, rng):
+        yield {"question": question, "answer": corruption.choice(right, [right, *others], rng)} | fields
+    shape = scene.shapes[int(rng.integers(len(scene.shapes)))]
+    event = scene.events()[int(rng.integers(len(scene.events())))]
+    when = f"When is it that {event.sentence}?" if rng.random() < 0.5 else event.sentence
+    asked = [
+        (f"What does the {shape.name} do?", f"It {shape.action}", shape.visible),
+        (when, event.sentence, event.span),
+    ]
+    if (found := _asked(scene, rng)) is not None:
+        question, shown, span = found
+        asked.append((question, shown.name, span))
+    for question, answer, span in asked:
+        spans = [_pair(corruption.span(span, scene.duration_s, rng))]
+        thought = {"thought": f"{scene.listing()}; so: {answer}"}
+        yield {"question": question, "answer": answer, "spans": spans, "meta": thought}
+
+
+def _details(
+    scene: Scene, corruption: Corruption, rng: np.random.Generator
+) -> Iterator[tuple[str, str, list[str], Fields]]:
+    """What only a closer look shows: question, answer, wrong answers, the evidence, and segments to look at."""
+    for shape in scene.shapes:
+        if shape.detail is None or shape.blinks:
+            continue
+        stripes, colors = [*STRIPES], [color for color in COLORS if color != shape.color]
+        for kind, question, right, words in (
+            ("stripes", f"How do the stripes of the {shape.name} run?", shape.detail.stripes, stripes),
+            ("flash", f"Which color does the {shape.name} flash?", shape.detail.flash_color, colors),
+        ):
+            others = [words[n] for n in rng.permutation(len(words)) if words[n] != right]
+            spans = [_pair(corruption.span(shape.visible, scene.duration_s, rng))]
+            segments = [_around(shape.visible, scene.duration_s, rng)]
+            yield question, right, others, {"spans": spans, "segments": segments, "meta": {"detail": kind}}
+
+
+def _around(span: Span, duration_s: float, rng: np.random.Generator) -> list[float]:
+    """What a first look at ``span`` would have looked at again: a bit more, more or less exactly."""
+    before_s, after_s = rng.uniform(0.2, 1.0, size=2)
+    return [round(max(0.0, span.start_s - before_s), 1), round(min(duration_s, span.end_s + after_s), 1)]
+
+
+def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | None:
+    """Which shape does something, and when: one of what can be asked about ``scene``, if there is anything."""
     asked: list[tuple[str, Shape, Span]] = []
     for action in ("moves", "blinks"):
         doing = [shape for shape in scene.shapes if shape.action == action]
@@ -120,12 +183,7 @@ def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) ->
             (event,) = (event for event in doing[0].events() if event.action == action)
             asked.append((f"Which shape {action}?", doing[0], event.span))
     asked += [(f"Which shape is {turn} to appear?", s, s.visible) for turn, s in scene.turns().items()]
-    if not asked:
-        return
-    question, shape, span = asked[int(rng.integers(len(asked)))]
-    others = [s.name for s in scene.shapes] + _absent_names(scene, rng)
-    spans = [_pair(corruption.span(span, scene.duration_s, rng))]
-    yield _options(scene, question, shape.name, others, corruption, rng) | {"spans": spans}
+    return asked[int(rng.integers(len(asked)))] if asked else None
 
 
 def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
@@ -158,6 +216,7 @@ QUESTIONS: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator
     "grounded_qa": _grounded,
     "captioning": _caption,
     "quality_assessment": _quality,
+    "open_qa": _open,
 }
 
 

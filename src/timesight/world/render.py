@@ -15,6 +15,8 @@ NOISE = 6.0  # standard deviation of the noise of each frame, in grey levels
 DEFECT_NOISE = 55.0
 BLOCK_PX = 12
 DARKNESS = 0.2
+STRIPE_PERIOD = 0.024  # of the shorter side: 1.3 pixels where that has 56, too fine to be seen; 4 where it has 168
+STRIPED_SHARE = 0.7  # of a shape's radius: stripes end within it, so that its outline tells nothing about them
 
 
 def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
@@ -22,11 +24,18 @@ def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
     rng = np.random.default_rng((*scene.seed, 1))
     background = _background(scene, rng)
     for index in range(scene.num_frames):
-        frame = background + rng.normal(0.0, NOISE, background.shape).astype(np.float32)
+        frame = background + _grain(scene, rng)
         for shape in scene.shapes:
             if shape.shown_at(index / FPS):
-                _draw(frame, shape, shape.center_at(index / FPS))
+                _draw(frame, shape, index / FPS)
         yield np.clip(_spoil(frame, scene.defect, rng), 0, 255).astype(np.uint8)
+
+
+def _grain(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Noise (H, W, 3) whose grains grow with the frame, as the rest of the picture does."""
+    height, width = scene.height_px // scene.scale, scene.width_px // scene.scale
+    noise = rng.normal(0.0, NOISE, (height, width, 3)).astype(np.float32)
+    return noise.repeat(scene.scale, 0).repeat(scene.scale, 1)
 
 
 def _spoil(
@@ -49,9 +58,10 @@ def _background(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(enlarged, dtype=np.float32)
 
 
-def _draw(frame: NDArray[np.float32], shape: Shape, center: tuple[float, float]) -> None:
-    """Blend ``shape`` into ``frame`` (H, W, 3) in place, one pixel soft at the edge."""
+def _draw(frame: NDArray[np.float32], shape: Shape, time_s: float) -> None:
+    """Blend ``shape``, as it is at ``time_s``, into ``frame`` (H, W, 3) in place, one pixel soft at the edge."""
     height, width = frame.shape[:2]
+    center = shape.center_at(time_s)
     radius = shape.radius * min(height, width)
     x = np.arange(width, dtype=np.float32)[None, :] + 0.5 - center[0] * width
     y = np.arange(height, dtype=np.float32)[:, None] + 0.5 - center[1] * height
@@ -62,4 +72,19 @@ def _draw(frame: NDArray[np.float32], shape: Shape, center: tuple[float, float])
     else:  # a triangle that stands on its base: from 1.1 radii above the centre to 0.9 below
         distance = np.maximum(0.894 * np.abs(x) - 0.447 * y - 0.492 * radius, y - 0.9 * radius)
     cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # (H, W, 1)
-    frame += cover * (np.array(COLORS[shape.color], dtype=np.float32) - frame)
+    frame += cover * (_paint(shape, time_s, x, y, min(height, width)) - frame)
+
+
+def _paint(
+    shape: Shape, time_s: float, x: NDArray[np.float32], y: NDArray[np.float32], side_px: int
+) -> NDArray[np.float32]:
+    """The colour of ``shape`` at each pixel, (H, W, 3) or (3,); ``x`` and ``y`` count from its centre."""
+    color = np.array(COLORS[shape.color], dtype=np.float32)
+    if shape.detail is None:
+        return color
+    if shape.detail.flash.start_s <= time_s < shape.detail.flash.end_s:
+        return np.array(COLORS[shape.detail.flash_color], dtype=np.float32)
+    across = {"lying": y + 0 * x, "standing": x + 0 * y, "slanting": (x + y) / np.sqrt(np.float32(2))}
+    waves = 1 + np.sin(across[shape.detail.stripes] * np.float32(2 * np.pi / (STRIPE_PERIOD * side_px)))
+    inside = np.hypot(x, y) < STRIPED_SHARE * shape.radius * side_px
+    return np.where(inside, waves / 2, 1.0)[..., None].astype(np.float32) * color

@@ -7,7 +7,7 @@ the truth is exactly what the decoded frames show.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -30,10 +30,15 @@ BLINK_FRAMES = 10  # half of them dark
 MIN_ACTING_S = 1.5  # a shape shown for less neither moves nor blinks
 
 DEFECT_SHARE = 0.25  # of the scenes, where defects are wanted at all
+PLAIN, DETAILED = (0.12, 0.5), (0.1, 0.25)  # the least and the most of a video that a shape is visible
+DETAIL_SCALE = 3  # how much larger the frames are where shapes have details
+FLASH_FRAMES = 2
 
 Action = Literal["is visible", "moves", "blinks"]
+Stripes = Literal["lying", "standing", "slanting"]
 Defect = Literal["noise", "blocks", "dark"]
 DEFECTS: tuple[Defect, ...] = get_args(Defect)
+STRIPES: tuple[Stripes, ...] = get_args(Stripes)
 # How far a shape reaches left and right, up, and down from its centre, in radii.
 REACH = {"circle": (1.0, 1.0, 1.0), "square": (0.88, 0.88, 0.88), "triangle": (1.0, 1.1, 0.9)}
 
@@ -53,6 +58,15 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Detail:
+    """What only a closer look at a shape shows: fine stripes, and a flash of another colour for FLASH_FRAMES."""
+
+    stripes: Stripes
+    flash_color: str
+    flash: Span
+
+
+@dataclass(frozen=True)
 class Shape:
     """One coloured shape; positions and radius are fractions of the frame's width and height."""
 
@@ -64,6 +78,7 @@ class Shape:
     visible: Span
     moves: Span | None
     blinks: Span | None
+    detail: Detail | None = None
 
     @property
     def name(self) -> str:
@@ -125,9 +140,19 @@ class Scene:
     defect: Defect | None = None
 
     @property
+    def scale(self) -> int:
+        """How much larger than usual the frames are."""
+        return DETAIL_SCALE if self.has_details else 1
+
+    @property
     def duration_s(self) -> float:
         """Length of the video in seconds."""
         return self.num_frames / FPS
+
+    @property
+    def has_details(self) -> bool:
+        """Whether there is more to shapes than a cheap look shows."""
+        return any(shape.detail for shape in self.shapes)
 
     def events(self) -> list[Event]:
         """All events of all shapes, and those that name a shape only by its turn."""
@@ -173,10 +198,12 @@ def make_scene(
     duration_s: tuple[float, float] = (3.0, 8.0),
     max_shapes: int = 2,
     defects: bool = False,
+    details: bool = False,
 ) -> Scene:
     """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds.
 
-    With ``defects`` a share of the scenes is shown badly; what happens in them is the same.
+    With ``defects`` a share of the scenes is shown badly; what happens in them is the same. With ``details`` shapes
+    are shown for a shorter while, in larger frames, and have stripes and flashes.
     """
     rng = np.random.default_rng(seed)
     width_px, height_px = SIZES_PX[rng.integers(len(SIZES_PX))]
@@ -187,19 +214,40 @@ def make_scene(
     cells, free = np.split(rng.permutation(len(CELLS)), [num_shapes])
     goals = [*free.tolist(), *[None] * num_shapes][:num_shapes]
     shapes = tuple(
-        _make_shape(rng, divmod(int(look), len(COLORS)), int(cell), goal, num_frames)
+        _make_shape(
+            rng, divmod(int(look), len(COLORS)), int(cell), goal, num_frames, DETAILED if details else PLAIN
+        )
         for look, cell, goal in zip(looks, cells, goals, strict=True)
     )
     spoil = np.random.default_rng((*seed, 3))
     defect = DEFECTS[spoil.integers(len(DEFECTS))] if defects and spoil.random() < DEFECT_SHARE else None
-    return Scene(name, seed, width_px, height_px, num_frames, shapes, defect)
+    if not details:
+        return Scene(name, seed, width_px, height_px, num_frames, shapes, defect)
+    fine = np.random.default_rng((*seed, 5))
+    shapes = tuple(replace(shape, detail=_make_detail(shape, fine)) for shape in shapes)
+    return Scene(name, seed, width_px * DETAIL_SCALE, height_px * DETAIL_SCALE, num_frames, shapes, defect)
+
+
+def _make_detail(shape: Shape, rng: np.random.Generator) -> Detail:
+    """Stripes, and a flash somewhere while ``shape`` is visible, neither at its very beginning nor at its end."""
+    stripes = STRIPES[rng.integers(len(STRIPES))]
+    others = [color for color in COLORS if color != shape.color]
+    first, last = round(shape.visible.start_s * FPS) + 1, round(shape.visible.end_s * FPS) - 1
+    start = int(rng.integers(first, last - FLASH_FRAMES + 1))
+    flash = Span(start / FPS, (start + FLASH_FRAMES) / FPS)
+    return Detail(stripes, others[rng.integers(len(others))], flash)
 
 
 def _make_shape(
-    rng: np.random.Generator, look: tuple[int, int], cell: int, goal: int | None, num_frames: int
+    rng: np.random.Generator,
+    look: tuple[int, int],
+    cell: int,
+    goal: int | None,
+    num_frames: int,
+    visible_share: tuple[float, float],
 ) -> Shape:
     """A shape of ``look`` (kind, color) in ``cell``; it may move only if there is a cell to move to."""
-    visible = _make_span(rng, 0, num_frames, least=0.12, most=0.5)
+    visible = _make_span(rng, 0, num_frames, *visible_share)
     action = rng.choice(["stays", "moves", "blinks"], p=[0.5, 0.3, 0.2])
     inside = (round(visible.start_s * FPS), round(visible.end_s * FPS))
     long_enough = visible.length_s >= MIN_ACTING_S
@@ -213,12 +261,12 @@ def _make_shape(
         begin=begin,
         end=_near(rng, goal) if moves and goal is not None else begin,
         visible=visible,
-        moves=_make_span(rng, *inside, least=0.5, most=0.9) if moves else None,
-        blinks=_make_span(rng, *inside, least=0.6, most=0.95) if blinks else None,
+        moves=_make_span(rng, *inside, 0.5, 0.9) if moves else None,
+        blinks=_make_span(rng, *inside, 0.6, 0.95) if blinks else None,
     )
 
 
-def _make_span(rng: np.random.Generator, first: int, last: int, *, least: float, most: float) -> Span:
+def _make_span(rng: np.random.Generator, first: int, last: int, least: float, most: float) -> Span:
     """A span inside frames [first, last) that covers between ``least`` and ``most`` of them."""
     length = max(6, round(rng.uniform(least, most) * (last - first)))
     start = int(rng.integers(first, max(first, last - length) + 1))

@@ -29,16 +29,19 @@ def write_world(
     tasks: Sequence[str] = tuple(QUESTIONS),
     corruption: Corruption | None = None,
     named_share: float = 0.0,
+    details: bool = False,
+    closer_share: float = 0.0,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:
     """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
 
     ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly.
-    ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of JSONL and the
-    same frames. ``on_video`` is called once for each video written.
+    ``details`` makes larger frames, stripes and flashes, and asks about them; ``closer_share`` of those questions
+    show segments. ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of
+    JSONL and the same frames. ``on_video`` is called once for each video written.
     """
     defects = "quality_assessment" in tasks
-    make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes, defects=defects)
+    make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes, defects=defects, details=details)
     files = {}
     # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as pool:
@@ -60,7 +63,7 @@ def write_world(
                 sample.model_dump_json(exclude_defaults=True)
                 for scene, path in zip(scenes, paths, strict=True)
                 for sample in samples_of(
-                    scene, path.relative_to(out), tasks, corruption or Corruption(), named_share
+                    scene, path.relative_to(out), tasks, corruption or Corruption(), named_share, closer_share
                 )
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,127 @@
+"""One question about one video, whoever asks it: how it is put, and what the reply shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from timesight.errors import InputError, ModelError
+from timesight.infer.answer import MAX_NEW_TOKENS, put
+from timesight.infer.clue import ClueAnswerer, ClueSettings
+from timesight.policy.answerers import PolicyAnswerer
+from timesight.policy.answering import Answered, Exchange, Prompt
+from timesight.policy.policy import Policy
+from timesight.tasks import TASKS
+from timesight.tasks.evidence import spans_of_reply
+from timesight.types import Box, Reply, Sample, TextPart, Video
+from timesight.video import FrameBudget, FrameReader
+
+ASKED = ("open_qa", "temporal_grounding", "grounded_qa", "object_tracking")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody wants to know.
+
+    ``task`` says in which form: ``open_qa`` in words, ``temporal_grounding`` when something happens,
+    ``grounded_qa`` which of ``options`` is right, ``object_tracking`` where the object ``text`` is at ``num_boxes``
+    times from ``start_s`` to ``end_s``, seen at ``box`` first. All come with their evidence.
+    """
+
+    text: str
+    task: str = "open_qa"
+    options: tuple[str, ...] = ()
+    box: Box | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    num_boxes: int = 8
+
+    def sample(self, video: Video) -> Sample:
+        """The question as a sample without truth. Raises InputError for one that cannot be asked."""
+        if self.task not in ASKED:
+            raise InputError(f"a question of task {self.task} cannot be asked; choose one of {', '.join(ASKED)}")
+        if not self.text.strip():
+            raise InputError("the question is empty: say what you want to know")
+        fields = {
+            "open_qa": self._open,
+            "temporal_grounding": self._when,
+            "grounded_qa": self._which,
+            "object_tracking": self._where,
+        }[self.task]()
+        record = {"id": "question", "task": self.task, "video": video} | fields
+        try:
+            sample: Sample = TASKS[self.task].Sample.model_validate(record)
+        except ValidationError as error:
+            raise InputError(f"this cannot be asked: {error.errors()[0]['msg']}") from None
+        return sample
+
+    def _open(self) -> dict[str, Any]:
+        return {"question": self.text, "answer": "?", "spans": ()}
+
+    def _when(self) -> dict[str, Any]:
+        return {"query": self.text, "spans": ()}
+
+    def _which(self) -> dict[str, Any]:
+        if len(self.options) < 2:
+            raise InputError("a choice needs two options at least")
+        return {"question": self.text, "options": self.options, "answer": 0, "spans": ()}
+
+    def _where(self) -> dict[str, Any]:
+        if self.box is None or self.end_s is None or self.end_s <= self.start_s or self.num_boxes < 1:
+            raise InputError("tracking needs the object's first box, and from when to when to follow it")
+        step_s = (self.end_s - self.start_s) / self.num_boxes
+        box = (self.box.x0, self.box.y0, self.box.x1, self.box.y1)
+        return {
+            "object": self.text,
+            "times_s": [self.start_s + n * step_s for n in range(self.num_boxes)],
+            "boxes": [box] * self.num_boxes,
+        }
+
+
+def ask(
+    policy: Policy,
+    video: str | Path | Video,
+    question: str | Question,
+    *,
+    think: bool = False,
+    budget: FrameBudget | None = None,
+    clue: bool | ClueSettings = False,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> Reply:
+    """Ask ``policy`` about a video and get the answer with its evidence; a plain text is an open question.
+
+    With ``clue`` the model looks again at what its answer rests on (``infer.clue``). Raises VideoError for a video
+    that cannot be read, InputError for a question that cannot be asked.
+    """
+    source = video if isinstance(video, Video) else Video(path=Path(video))
+    sample = (Question(question) if isinstance(question, str) else question).sample(source)
+    budget = budget or policy.default_budget
+    prompt = put(sample, think, FrameReader(budget, policy.factor))
+    settings = clue if isinstance(clue, ClueSettings) else ClueSettings(max_passes=2 if clue else 1)
+    answerer = ClueAnswerer(PolicyAnswerer(policy), budget, settings)
+    (answered,) = answerer.answer([prompt], temperature=0.0, max_new_tokens=max_new_tokens)
+    if isinstance(answered, ModelError):
+        raise answered
+    return read_reply(sample, answered, think)
+
+
+def exchange(prompt: Prompt, reply: str) -> Exchange:
+    """What later questions have to know of this one."""
+    return Exchange("".join(part.text for part in prompt.parts[-1:] if isinstance(part, TextPart)), reply)
+
+
+def read_reply(sample: Sample, answered: Answered, think: bool) -> Reply:
+    """What ``answered`` says, and what it shows."""
+    parsed: Any = TASKS[sample.task].parse(answered.text, think, strict=False, sample=sample)
+    answer, boxes, times_s = parsed, (), ()
+    if parsed is not None and sample.task == "open_qa":
+        answer = parsed.text
+    elif parsed is not None and sample.task == "grounded_qa":
+        answer = None if parsed.option is None else sample.options[parsed.option]  # type: ignore[attr-defined]
+    elif parsed is not None and sample.task == "object_tracking":
+        boxes, times_s = parsed, sample.times_s  # type: ignore[attr-defined]
+    spans = () if sample.task == "object_tracking" else spans_of_reply(answered.text)
+    return Reply(answered.text, answer, spans, boxes, times_s, answered.passes, answered.note)
