@@ -156,6 +156,7 @@ class Pass:
     num_frames: int
     prompt_tokens: int
     seconds: float
+    new_tokens: int = 0
     segments: tuple[Span, ...] = ()
     size_px: tuple[int, int] = (0, 0)
     spans: tuple[Span, ...] = ()
@@ -176,6 +177,7 @@ class Reply:
     times_s: tuple[float, ...] = ()
     passes: tuple[Pass, ...] = field(default=())
     note: str = ""
+    truncated: bool = False  # ran into the limit of new tokens
 
 
 class Judge(Protocol):

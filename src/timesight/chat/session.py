@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
+from typing import Any
 
-from timesight.infer.answer import MAX_NEW_TOKENS, put
+from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.ask import Question, exchange, read_reply
-from timesight.infer.clue import ClueAnswerer, ClueSettings
+from timesight.infer.clue import ClueAnswerer, ClueSettings, Seen
 from timesight.policy.answering import Answerer, Exchange
-from timesight.types import Pass, Reply, Video
-from timesight.video import FrameBudget, FrameReader, ReadingSettings
+from timesight.types import Reply, Span, Video
+from timesight.video import FrameBudget, FrameReader
+from timesight.video.pool import VideoPool
 
 HELD_BYTES = 256 << 20  # of frames: one video's, so that the next question does not decode it again
 
@@ -27,7 +27,7 @@ class ChatSettings:
     temperature: float = 0.0
     max_new_tokens: int = MAX_NEW_TOKENS
     remembered: int = 4
-    reading: ReadingSettings = field(default_factory=lambda: ReadingSettings(workers=0))
+    num_boxes: int = 8  # of a track
 
 
 @dataclass(frozen=True)
@@ -39,48 +39,72 @@ class Turn:
 
 
 class Session:
-    """The conversation so far, and the next question. Close it when done, or use it in a ``with`` statement."""
+    """The conversation so far, and the next question. A ``pool`` of processes reads the video, if one is given."""
 
-    def __init__(self, answerer: Answerer, video: Video, settings: ChatSettings | None = None) -> None:
+    def __init__(
+        self,
+        answerer: Answerer,
+        video: Video,
+        settings: ChatSettings | None = None,
+        pool: VideoPool | None = None,
+    ) -> None:
         self.video = video
         self.turns: list[Turn] = []
         self._settings = settings or ChatSettings()
         self._answerer = answerer
         self._budget = self._settings.budget or answerer.default_budget
-        self._reader = FrameReader(self._budget, answerer.factor, self._settings.reading, memory_bytes=HELD_BYTES)
+        self._pool = pool
+        self._reader = FrameReader(self._budget, answerer.factor, memory_bytes=HELD_BYTES, pool=pool)
         self._said: list[Exchange] = []
 
-    def __enter__(self) -> Self:
-        return self
+    def recall(self, said: Sequence[Exchange]) -> None:
+        """Take ``said`` for what was said so far: a conversation that was held elsewhere."""
+        self._said = list(said)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def ask(self, question: Question, *, clue: bool = False) -> Generator[str | Pass, None, Reply]:
+    def ask(self, question: Question, *, clue: bool = False) -> Generator[str | Seen, None, Reply]:
         """The reply in pieces, after each look what was seen in it, and at the end the whole.
 
         Closing the generator ends the writing, and the question counts as not asked. Raises InputError for a
-        question that cannot be asked, VideoError for a video that cannot be read, ModelError where there is no reply.
+        question that cannot be asked, VideoError for a video that cannot be read, ModelError where no reply comes.
         """
         settings = self._settings
-        sample = question.sample(self.video)
         earlier = self._said[-settings.remembered :] if settings.remembered else []
-        prompt = put(sample, settings.think, self._reader, earlier)
+        sample, prompt = question.put(self.video, settings.think, self._reader, earlier)
         passes = settings.clue if clue else settings.clue.model_copy(update={"max_passes": 1})
-        looking = ClueAnswerer(self._answerer, self._budget, passes, settings.reading)
-        try:
-            answered = yield from looking.stream(
-                prompt, temperature=settings.temperature, max_new_tokens=settings.max_new_tokens
-            )
-        finally:
-            looking.close()
+        looking = ClueAnswerer(self._answerer, self._budget, passes, self._pool)
+        answered = yield from looking.stream(
+            prompt, temperature=settings.temperature, max_new_tokens=settings.max_new_tokens
+        )
         reply = read_reply(sample, answered, settings.think)
         self._said.append(exchange(prompt, answered.text))
         self.turns.append(Turn(question, reply))
         return reply
 
-    def close(self) -> None:
-        """End the processes that read the video, where there are any."""
-        self._reader.close()
+
+def as_record(reply: Reply) -> dict[str, Any]:
+    """``reply`` as plain values: what scripts and other programs get."""
+    answer = reply.answer
+    return {
+        "text": reply.text,
+        "answer": _pair(answer) if isinstance(answer, Span) else answer if isinstance(answer, str) else None,
+        "spans": [_pair(span) for span in reply.spans],
+        "boxes": [[box.x0, box.y0, box.x1, box.y1] for box in reply.boxes],
+        "times_s": list(reply.times_s),
+        "passes": [
+            {
+                "text": seen.text,
+                "spans": [_pair(span) for span in seen.spans],
+                "segments": [_pair(span) for span in seen.segments],
+                "num_frames": seen.num_frames,
+                "size_px": list(seen.size_px),
+                "prompt_tokens": seen.prompt_tokens,
+                "seconds": round(seen.seconds, 3),
+            }
+            for seen in reply.passes
+        ],
+        "note": reply.note,
+    }
+
+
+def _pair(span: Span) -> list[float]:
+    return [round(span.start_s, 3), round(span.end_s, 3)]

@@ -21,6 +21,8 @@ COMMANDS = {
     "train": "Fine-tune a model with GRPO.",
     "merge": "Merge an adapter into an ordinary model folder.",
     "eval": "Measure a model on samples.",
+    "chat": "Talk about a video; replies come with their evidence.",
+    "serve": "Talk about videos on a web page.",
     "plan": "Say what a recipe will need: tokens, memory, time.",
     "bench": "Measure speed and memory on this machine.",
     "report": "Turn a run directory into report.html.",

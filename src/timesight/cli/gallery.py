@@ -22,10 +22,9 @@ def write_gallery(out: Path, items: Sequence[dict[str, Any]], seed: int) -> None
 
     One item a video. What cannot be read by now is left out.
     """
-    by_video = {json.dumps(item["video"]): item for item in reversed(items)}
     unparsable = [item for item in items if not item["parsed"]][:NUM_UNPARSABLE]
-    scored = [item for item in by_video.values() if item["parsed"] and _first_metric(item) is not None]
-    worst = sorted(scored, key=lambda item: (_first_metric(item), item["id"]))[:NUM_WORST]
+    scored = worst_items(items)
+    worst = scored[:NUM_WORST]
     rest = [item for item in scored if item not in worst]
     drawn = random.Random(seed).sample(rest, min(NUM_RANDOM, len(rest)))
     chosen = [
@@ -42,6 +41,14 @@ def write_gallery(out: Path, items: Sequence[dict[str, Any]], seed: int) -> None
     (out / "gallery.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
 
 
-def _first_metric(item: dict[str, Any]) -> float | None:
+def worst_items(items: Sequence[dict[str, Any]], most: int | None = None) -> list[dict[str, Any]]:
+    """Scored items with a reply that parses, one a video, those with the lowest first metric first."""
+    by_video = {json.dumps(item["video"]): item for item in reversed(items)}
+    scored = [item for item in by_video.values() if item["parsed"] and first_metric(item) is not None]
+    return sorted(scored, key=lambda item: (first_metric(item), item["id"]))[:most]
+
+
+def first_metric(item: dict[str, Any]) -> float | None:
+    """An item's first metric under the first protocol; None where it has none."""
     row = next(iter(item["metrics"].values()))
     return None if not row else float(next(iter(row.values())))

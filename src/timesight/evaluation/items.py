@@ -71,7 +71,7 @@ def _truth(sample: Any) -> str:
     """The truth in words, as far as a reader needs it."""
     if hasattr(sample, "options"):
         return str(sample.options[sample.answer]) if sample.answer < len(sample.options) else ""
-    return str(next((getattr(sample, key) for key in ("label", "caption") if hasattr(sample, key)), ""))
+    return str(next((getattr(sample, key) for key in ("label", "caption", "answer") if hasattr(sample, key)), ""))
 
 
 def _answered_spans(answer: Any) -> list[list[float]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class Question:
 
     ``task`` says in which form: ``open_qa`` in words, ``temporal_grounding`` when something happens,
     ``grounded_qa`` which of ``options`` is right, ``object_tracking`` where the object ``text`` is at ``num_boxes``
-    times from ``start_s`` to ``end_s``, seen at ``box`` first. All come with their evidence.
+    times from ``start_s`` to ``end_s``, seen at ``box`` first. All come with their evidence. A text that shows an
+    ``<answer>`` tag is a whole prompt, and put as it is.
     """
 
     text: str
@@ -57,6 +59,16 @@ class Question:
         except ValidationError as error:
             raise InputError(f"this cannot be asked: {error.errors()[0]['msg']}") from None
         return sample
+
+    def put(
+        self, video: Video, think: bool, reader: FrameReader, earlier: Sequence[Exchange] = ()
+    ) -> tuple[Sample, Prompt]:
+        """The question as a model gets it. Raises InputError, and VideoError for a video that cannot be read."""
+        sample = self.sample(video)
+        prompt = put(sample, think, reader, earlier)
+        if "<answer>" in self.text:
+            prompt = replace(prompt, parts=[*prompt.parts[:-1], TextPart(self.text)])
+        return sample, prompt
 
     def _open(self) -> dict[str, Any]:
         return {"question": self.text, "answer": "?", "spans": ()}
@@ -97,9 +109,9 @@ def ask(
     that cannot be read, InputError for a question that cannot be asked.
     """
     source = video if isinstance(video, Video) else Video(path=Path(video))
-    sample = (Question(question) if isinstance(question, str) else question).sample(source)
+    asked = Question(question) if isinstance(question, str) else question
     budget = budget or policy.default_budget
-    prompt = put(sample, think, FrameReader(budget, policy.factor))
+    sample, prompt = asked.put(source, think, FrameReader(budget, policy.factor))
     settings = clue if isinstance(clue, ClueSettings) else ClueSettings(max_passes=2 if clue else 1)
     answerer = ClueAnswerer(PolicyAnswerer(policy), budget, settings)
     (answered,) = answerer.answer([prompt], temperature=0.0, max_new_tokens=max_new_tokens)
@@ -124,4 +136,4 @@ def read_reply(sample: Sample, answered: Answered, think: bool) -> Reply:
     elif parsed is not None and sample.task == "object_tracking":
         boxes, times_s = parsed, sample.times_s  # type: ignore[attr-defined]
     spans = () if sample.task == "object_tracking" else spans_of_reply(answered.text)
-    return Reply(answered.text, answer, spans, boxes, times_s, answered.passes, answered.note)
+    return Reply(answered.text, answer, spans, boxes, times_s, answered.passes, answered.note, answered.truncated)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -18,7 +19,8 @@ from timesight.geometry import merge_spans, span_set_iou
 from timesight.policy.answering import Answered, Answerer, Prompt, stream_answer
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Pass, Span, Video, VideoPart, segment_parts
-from timesight.video import CloserLook, FrameBudget, FrameReader, Frames, ReadingSettings, Wanted
+from timesight.video import CloserLook, FrameBudget, FrameReader, Frames, Wanted
+from timesight.video.pool import VideoPool
 
 NO_SPAN = "the reply names no usable span: its first answer stands"
 NOT_ONE_VIDEO = "the prompt does not hold one video: there is nothing to look at again"
@@ -38,6 +40,13 @@ class ClueSettings(CloserLook):
     settled_iou: float = Field(default=0.9, ge=0, le=1)
 
 
+class Seen(NamedTuple):
+    """A pass with the frames that were shown in it."""
+
+    look: Pass
+    frames: Sequence[Frames]
+
+
 class ClueAnswerer:
     """An ``Answerer`` that looks again. ``budget`` is that of the first pass, whose prompts come with their frames.
 
@@ -49,12 +58,12 @@ class ClueAnswerer:
         answerer: Answerer,
         budget: FrameBudget,
         settings: ClueSettings | None = None,
-        reading: ReadingSettings | None = None,
+        pool: VideoPool | None = None,
     ) -> None:
         self.name = f"{answerer.name} + clue"
         self.settings = settings or ClueSettings()
         self._answerer = answerer
-        self._reader = FrameReader(budget, answerer.factor, reading, self.settings, memory_bytes=0)
+        self._reader = FrameReader(budget, answerer.factor, closer=self.settings, memory_bytes=0, pool=pool)
 
     @property
     def factor(self) -> int:
@@ -83,14 +92,15 @@ class ClueAnswerer:
 
     def stream(
         self, prompt: Prompt, *, temperature: float, max_new_tokens: int
-    ) -> Generator[str | Pass, None, Answered]:
-        """The replies of all passes piece by piece, each followed by its pass; the last one as a whole at the end.
+    ) -> Generator[str | Seen, None, Answered]:
+        """The replies of all passes piece by piece, each followed by what was seen; the last one whole at the end.
 
         Raises ModelError where there is no reply.
         """
         look = _Look(prompt, prompt)
         while look.next is not None:
             began = time.perf_counter()
+            prompt_frames = look.next.frames
             outcome: Answered | ModelError
             try:
                 outcome = yield from stream_answer(
@@ -100,16 +110,12 @@ class ClueAnswerer:
                 outcome = error
             look.took(outcome, time.perf_counter() - began)
             if isinstance(outcome, Answered):
-                yield look.passes[-1]
+                yield Seen(look.passes[-1], prompt_frames)
             look.next = self._after(look)
         result = look.result()
         if isinstance(result, ModelError):
             raise result
         return result
-
-    def close(self) -> None:
-        """End the processes that read videos, where there are any."""
-        self._reader.close()
 
     def _after(self, look: _Look) -> Prompt | None:
         """The prompt of the next pass, or None: enough was seen, or there is a note of why there is none."""
@@ -155,6 +161,7 @@ class _Look:
                 text=outcome.text,
                 num_frames=sum(len(frames.times_s) for frames in prompt.frames),
                 prompt_tokens=outcome.prompt_tokens or 0,
+                new_tokens=outcome.new_tokens or 0,
                 seconds=seconds,
                 segments=tuple(Span(*frames.window_s) for frames in prompt.frames),
                 size_px=_size(prompt.frames),

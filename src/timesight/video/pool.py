@@ -6,6 +6,7 @@ ended, another one takes its place, and the video is reported as broken.
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as LimitPassedError
@@ -41,6 +42,8 @@ class Pending(Generic[T]):
             raise VideoError(self.path, f"is not read within {self.limit_s:g} s; its process was ended") from None
         except ProcessExpired as error:
             raise VideoError(self.path, f"crashes the decoder (exit code {error.exitcode})") from None
+        except MemoryError:
+            raise VideoError(self.path, "needs more memory than a video may take") from None
         except BrokenProcessPool:
             raise InputError(
                 "the processes that read videos do not start: put what your script does under "
@@ -54,12 +57,17 @@ class Pending(Generic[T]):
 
 
 class VideoPool:
-    """``num_workers`` processes; work that takes longer than ``limit_s`` seconds is cut off. Close it when done."""
+    """``num_workers`` processes; work that takes longer than ``limit_s`` seconds is cut off. Close it when done.
 
-    def __init__(self, num_workers: int, limit_s: float) -> None:
+    ``memory_bytes`` bounds the memory of each process, where the system can.
+    """
+
+    def __init__(self, num_workers: int, limit_s: float, memory_bytes: int | None = None) -> None:
         self._limit_s = limit_s
         # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
-        self._pool = ProcessPool(num_workers, context=get_context("spawn"), initializer=_leave_ctrl_c)
+        self._pool = ProcessPool(
+            num_workers, context=get_context("spawn"), initializer=_begin, initargs=(memory_bytes,)
+        )
 
     def submit(self, path: Path, work: Callable[..., T], *args: Any) -> Pending[T]:
         """Start ``work(*args)``, a function of a module, on the video at ``path``."""
@@ -71,6 +79,8 @@ class VideoPool:
         self._pool.join()
 
 
-def _leave_ctrl_c() -> None:
+def _begin(memory_bytes: int | None) -> None:
     """Ctrl-C is for the process that asked; workers end when it tells them to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

@@ -44,7 +44,10 @@ class ReadingSettings(BaseModel):
 
 
 class FrameReader:
-    """``read`` for many videos. Close it when done, or use it in a ``with`` statement."""
+    """``read`` for many videos. Close it when done, or use it in a ``with`` statement.
+
+    A ``pool`` of processes that is given reads whatever the settings say, and stays open.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class FrameReader:
         settings: ReadingSettings | None = None,
         closer: CloserLook | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        pool: VideoPool | None = None,
     ) -> None:
         self._budget = budget
         self._closer = closer or CloserLook()
@@ -62,6 +66,7 @@ class FrameReader:
         self._held: OrderedDict[Wanted, Frames] = OrderedDict()
         self._held_bytes = 0
         self._pending: dict[Wanted, Pending[Frames]] = {}
+        self._shared_pool = pool
         self._pool: VideoPool | None = None
 
     def __enter__(self) -> Self:
@@ -74,7 +79,7 @@ class FrameReader:
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """Begin to read what will be asked for soon."""
-        if self.settings.workers == 0:
+        if not self._in_processes:
             return
         for key in wanted:
             if key not in self._held and key not in self._pending:
@@ -85,7 +90,7 @@ class FrameReader:
         if wanted in self._held:
             self._held.move_to_end(wanted)
             return self._held[wanted]
-        if self.settings.workers == 0:
+        if not self._in_processes:
             frames = _load(self._job(wanted))
         else:
             pending = self._pending.pop(wanted, None) or self._submit(wanted)
@@ -100,14 +105,19 @@ class FrameReader:
             self._pool.close()
             self._pool = None
 
+    @property
+    def _in_processes(self) -> bool:
+        return self._shared_pool is not None or self.settings.workers > 0
+
     def _job(self, wanted: Wanted) -> _Job:
         budget = self._budget if wanted.share is None else self._closer.budget(self._budget, wanted.share)
         return _Job(wanted, budget, self._factor, self.settings.cache, int(self.settings.cache_gb * 1e9))
 
     def _submit(self, wanted: Wanted) -> Pending[Frames]:
-        if self._pool is None:
-            self._pool = VideoPool(self.settings.workers, self.settings.limit_s)
-        return self._pool.submit(wanted.video.path, _load, self._job(wanted))
+        pool = self._shared_pool or self._pool
+        if pool is None:
+            pool = self._pool = VideoPool(self.settings.workers, self.settings.limit_s)
+        return pool.submit(wanted.video.path, _load, self._job(wanted))
 
     def _hold(self, key: Wanted, frames: Frames) -> None:
         self._held[key] = frames

@@ -17,6 +17,7 @@ from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, STRIPES, Sce
 NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
 BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
 NUM_OPTIONS = 3
+WHOLE_SHARE = 0.15  # of the segments
 STILL_SHARE = 0.3  # of the shapes that stay where they are: repeating the first box is no tracking
 Fields = dict[str, Any]
 
@@ -169,7 +170,9 @@ def _details(
 
 
 def _around(span: Span, duration_s: float, rng: np.random.Generator) -> list[float]:
-    """What a first look at ``span`` would have looked at again: a bit more, more or less exactly."""
+    """What a first look at ``span`` would have looked at again: a bit more, more or less exactly; at times all."""
+    if rng.random() < WHOLE_SHARE:
+        return [0.0, duration_s]
     before_s, after_s = rng.uniform(0.2, 1.0, size=2)
     return [round(max(0.0, span.start_s - before_s), 1), round(min(duration_s, span.end_s + after_s), 1)]
 

@@ -1,0 +1,185 @@
+"""What looking again brings: python benchmarks/clue.py [--model MODEL] [--videos N]
+
+Questions about details of the made world, answered in words: how a shape's stripes run (too fine for the first
+look), and which color it flashes for 0.2 s (seldom among the first look's frames). Asked
+
+- *first look*: the whole video, once.
+- *clue*: then what the answer rests on, closer (``eval --clue``).
+- *same tokens, …*: one look at the whole video with as many vision tokens as both looks of *clue* took for this
+  question: spent on larger frames, on more frames, or on both.
+- *random segments*: as *clue*, but segments of the same lengths anywhere in the video.
+- *true segments*: as *clue*, but segments around the true evidence: what better spans could bring.
+
+The share of right answers, with 95% intervals over videos, and the paired difference to the first look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from timesight.data import read_jsonl
+from timesight.errors import ModelError
+from timesight.infer.answer import put
+from timesight.infer.clue import ClueAnswerer, ClueSettings, choose_segments
+from timesight.policy.answerers import PolicyAnswerer
+from timesight.policy.answering import Answered, Answerer, Prompt
+from timesight.policy.load import load_policy
+from timesight.statistics import cluster_bootstrap
+from timesight.tasks import TASKS
+from timesight.types import Sample, Span
+from timesight.video import FrameBudget, FrameReader
+from timesight.world import write_world
+
+MAX_NEW_TOKENS = 40
+PIXELS_PER_TOKEN = 2 * 28 * 28  # frames are merged in pairs
+BATCH = 16
+
+
+def main() -> None:
+    """One line a way of looking, for all questions and for each kind."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--videos", type=int, default=160)
+    parser.add_argument("--seed", type=int, default=11)
+    flags = parser.parse_args()
+    answerer = PolicyAnswerer(load_policy(flags.model))
+    with tempfile.TemporaryDirectory() as folder:
+        write_world(
+            Path(folder),
+            {"test": flags.videos},
+            seed=flags.seed,
+            duration_s=(8.0, 12.0),
+            max_shapes=3,
+            tasks=("open_qa",),
+            details=True,
+        )
+        samples = [s for s in read_jsonl(Path(folder) / "test.jsonl") if "detail" in s.meta]
+        looks = Looks(answerer, answerer.default_budget, ClueSettings(), flags.seed)
+        show(looks.ways(samples), samples)
+
+
+class Looks:
+    """The ways of looking."""
+
+    def __init__(self, answerer: Answerer, budget: FrameBudget, settings: ClueSettings, seed: int) -> None:
+        self.answerer = answerer
+        self.budget = budget
+        self.settings = settings
+        self.rng = np.random.default_rng(seed)
+
+    def ways(self, samples: Sequence[Sample]) -> dict[str, list[Answered]]:
+        """Answers by way, one a sample, in their order."""
+        first = self.ask(samples, self.budget)
+        clue = self.ask(samples, self.budget, ClueAnswerer(self.answerer, self.budget, self.settings))
+        tokens = [sum(vision_tokens(seen) for seen in answered.passes) for answered in clue]
+        ways = {"first look": first, "clue": clue}
+        for name, share in (("larger frames", 0.0), ("more frames", 1.0), ("both", 0.5)):
+            spent = [self.spend(a.passes[0], t, share) for a, t in zip(clue, tokens, strict=True)]
+            ways[f"same tokens, {name}"] = self.ask_each(samples, spent)
+        looked = [answered.passes[-1].segments if len(answered.passes) > 1 else () for answered in clue]
+        ways["random segments"] = self.ask(
+            [self.anywhere(*pair) for pair in zip(samples, looked, strict=True)], self.budget
+        )
+        ways["true segments"] = self.ask([self.around_truth(sample) for sample in samples], self.budget)
+        return ways
+
+    def ask(
+        self, samples: Sequence[Sample], budget: FrameBudget, answerer: Answerer | None = None
+    ) -> list[Answered]:
+        """An answer to each of ``samples``."""
+        with FrameReader(budget, self.answerer.factor, closer=self.settings, memory_bytes=0) as reader:
+            return [
+                answer
+                for first in range(0, len(samples), BATCH)
+                for answer in self._answers(
+                    [put(sample, False, reader) for sample in samples[first : first + BATCH]],
+                    answerer or self.answerer,
+                )
+            ]
+
+    def ask_each(self, samples: Sequence[Sample], budgets: Sequence[FrameBudget]) -> list[Answered]:
+        """An answer to each of ``samples``, seen with a budget of its own."""
+        return [self.ask([sample], budget)[0] for sample, budget in zip(samples, budgets, strict=True)]
+
+    def spend(self, seen: Any, tokens: int, share: float) -> FrameBudget:
+        """A budget of ``tokens`` for a look like ``seen``: the surplus to the power ``share`` goes into frames."""
+        surplus = tokens / vision_tokens(seen)
+        frames = round(seen.num_frames * surplus**share / 2) * 2
+        pixels = round(tokens * PIXELS_PER_TOKEN / frames) + 1
+        return self.budget.model_copy(
+            update={
+                "fps": 100.0,
+                "min_frames": frames,
+                "max_frames": frames,
+                "min_pixels": 784,
+                "max_pixels": pixels,
+            }
+        )
+
+    def anywhere(self, sample: Sample, looked: Sequence[Span]) -> Sample:
+        """``sample`` with segments as long as ``looked``, anywhere."""
+        duration_s = float(sample.meta["duration_s"])
+        segments = []
+        for span in looked:
+            start_s = float(self.rng.uniform(0, max(1e-6, duration_s - span.length_s)))
+            segments.append((start_s, min(duration_s, start_s + span.length_s)))
+        return sample.model_copy(update={"segments": tuple(segments)})
+
+    def around_truth(self, sample: Any) -> Sample:
+        """``sample`` with the segments that a perfect first look would have chosen."""
+        spans = [Span(*span) for span in sample.spans]
+        segments = choose_segments(spans, (0.0, float(sample.meta["duration_s"])), self.settings)
+        changed: Sample = sample.model_copy(update={"segments": tuple((s.start_s, s.end_s) for s in segments)})
+        return changed
+
+    def _answers(self, prompts: Sequence[Prompt], answerer: Answerer) -> list[Answered]:
+        answers = answerer.answer(prompts, temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
+        for answer in answers:
+            if isinstance(answer, ModelError):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Answered)]
+
+
+def vision_tokens(seen: Any) -> int:
+    """Of one look."""
+    width, height = seen.size_px
+    return seen.num_frames * width * height // PIXELS_PER_TOKEN
+
+
+def show(ways: Mapping[str, Sequence[Answered]], samples: Sequence[Sample]) -> None:
+    """A block of lines for all questions, and for each kind of detail."""
+    right = {name: _right(answers, samples) for name, answers in ways.items()}
+    videos = np.array([str(sample.video.path) for sample in samples])
+    kinds = np.array([str(sample.meta["detail"]) for sample in samples])
+    keeps: dict[str, Callable[[], Any]] = {"all": lambda: kinds == kinds}
+    keeps |= {kind: lambda kind=kind: kinds == kind for kind in sorted(set(kinds.tolist()))}
+    for kind, keep in keeps.items():
+        chosen = keep()
+        print(f"\n{kind}: {chosen.sum()} questions on {len(set(videos[chosen].tolist()))} videos; right, percent")
+        for name, mine in right.items():
+            share = _percent(mine[chosen], videos[chosen])
+            gain = _percent((mine - right["first look"])[chosen], videos[chosen])
+            tokens = np.mean([answer.prompt_tokens or 0 for answer in ways[name]])
+            print(f"{name:28} {share}   to the first look {gain}   last prompt {tokens:5.0f} tokens")
+
+
+def _right(answers: Sequence[Answered], samples: Sequence[Sample]) -> Any:
+    rows = TASKS["open_qa"].item_metrics(
+        [TASKS["open_qa"].grade(s, a.text) for s, a in zip(samples, answers, strict=True)], "official"
+    )
+    return np.array([0.0 if row is None else row["accuracy"] for row in rows])
+
+
+def _percent(values: Any, videos: Any) -> str:
+    found = cluster_bootstrap(values, videos.tolist())
+    return f"{100 * found.mean:5.1f} [{100 * found.low:5.1f}, {100 * found.high:5.1f}]"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The conversation in a terminal: replies as they are written, their spans on a line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from timesight.chat.session import Session
+from timesight.chat.timeline import draw_timeline, write_spans
+from timesight.errors import InputError, TimesightError
+from timesight.infer.ask import Question
+from timesight.infer.clue import Seen
+from timesight.types import Box, Pass, Reply
+
+MARGIN = 24  # columns beside a timeline
+HELP = """\
+A plain line is a question in words. Others:
+  /when EVENT                        when does it happen
+  /which QUESTION | A | B | …        which option is right
+  /track X0 Y0 X1 Y1 START END NAME  follow NAME from second START to END, first
+                                     seen in this box (fractions of the frame)
+  /clue                              look again at what answers rest on, or not
+  /quit                              or Ctrl-D"""
+
+
+@dataclass
+class Conversation:
+    """Reads questions and shows replies. ``duration_s`` is the video's; ``num_boxes`` that of tracking."""
+
+    session: Session
+    console: Console
+    duration_s: float
+    clue: bool = False
+    num_boxes: int = 8
+
+    def run(self) -> None:
+        """Until /quit or the end of the input. Ctrl-C ends a reply, and between two of them the conversation."""
+        self.console.print(
+            Text(f"{self.session.video.path}, {self.duration_s:.1f} s. /help says what can be asked.")
+        )
+        for line in self._lines():
+            try:
+                if self._command(line):
+                    continue
+                self.show(parse_question(line, self.num_boxes))
+            except KeyboardInterrupt:
+                self.console.print("\n[stopped]", markup=False, style="dim")
+            except TimesightError as error:
+                self.console.print(Text(str(error), "red"))
+
+    def show(self, question: Question) -> Reply:
+        """Ask, and show the reply while it is written."""
+        pieces = self.session.ask(question, clue=self.clue)
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                reply: Reply = end.value
+                break
+            if isinstance(piece, Seen):
+                self._show_look(piece.look)
+            else:
+                self.console.print(Text(piece), end="", soft_wrap=True)
+        if isinstance(reply.answer, str):
+            self.console.print(Text(f"{'answer':>10} {reply.answer}", "bold"))
+        if reply.note and self.clue:
+            self.console.print(Text(reply.note, "dim"))
+        return reply
+
+    def _lines(self) -> Iterator[str]:
+        while True:
+            try:
+                line = self.console.input("[bold]>[/bold] ").strip()
+            except (EOFError, KeyboardInterrupt):
+                self.console.print()
+                return
+            if line in ("/quit", "/exit"):
+                return
+            if line:
+                yield line
+
+    def _command(self, line: str) -> bool:
+        if line == "/help":
+            self.console.print(Text(HELP))
+        elif line == "/clue":
+            self.clue = not self.clue
+            self.console.print(Text("looks again at what answers rest on" if self.clue else "looks once"))
+        else:
+            return False
+        return True
+
+    def _show_look(self, seen: Pass) -> None:
+        width = max(10, min(60, self.console.width - MARGIN))
+        self.console.print()
+        looked = f"saw {seen.num_frames} frames of {seen.size_px[0]} × {seen.size_px[1]} px"
+        for label, spans in (("looked at", seen.segments), ("evidence", seen.spans)):
+            line = Text(f"{label:>10} ", "dim")
+            line.append(draw_timeline(spans, self.duration_s, width), "cyan" if label == "evidence" else "dim")
+            self.console.print(line)
+        evidence = write_spans(seen.spans) or "no span named"
+        self.console.print(Text(f"{'':>10} {evidence}; {looked}, {seen.seconds:.1f} s", "dim"))
+
+
+def parse_question(line: str, num_boxes: int = 8) -> Question:
+    """What ``line`` asks. Raises InputError for a command that there is not, or that lacks something."""
+    command, _, rest = line.partition(" ")
+    if not command.startswith("/"):
+        return Question(line)
+    if command == "/when":
+        return Question(rest, "temporal_grounding")
+    if command == "/which":
+        question, *options = (text.strip() for text in rest.split("|"))
+        return Question(question, "grounded_qa", tuple(options))
+    if command == "/track":
+        return _tracking(rest.split(maxsplit=6), num_boxes)
+    raise InputError(f"no command {command}; /help shows what there is")
+
+
+def _tracking(words: list[str], num_boxes: int) -> Question:
+    try:
+        x0, y0, x1, y1, start_s, end_s = map(float, words[:6])
+        box = Box(x0, y0, x1, y1)
+        (name,) = words[6:]
+    except ValueError:
+        raise InputError(
+            "write /track X0 Y0 X1 Y1 START END NAME: the first box as fractions of the frame, then seconds, such "
+            "as /track 0.1 0.2 0.4 0.6 1.0 4.0 red circle"
+        ) from None
+    return Question(name, "object_tracking", box=box, start_s=start_s, end_s=end_s, num_boxes=num_boxes)

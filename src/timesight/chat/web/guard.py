@@ -1,0 +1,197 @@
+"""Who may come in: every request and every websocket passes here, those for static files too.
+
+Plain ASGI, because middleware of the frameworks inside does not see what they serve by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import MutableMapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from timesight.chat.web.settings import LOOPBACK, MB, RefusedError, SiteSettings
+
+COOKIE_S = 12 * 3600
+WRONG_PASSWORD_S = 0.3  # before a wrong password is told
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws://{host} wss://{host}; object-src 'none'; "
+    "base-uri 'self'; frame-ancestors 'none'"
+)
+
+
+class Guard:
+    """Checks host, origin, password and size of what comes in; adds headers to what goes out.
+
+    A browser logs in by HTTP Basic and gets a signed cookie, which its websocket carries; a program sends the
+    password as a Bearer token, as OpenAI clients send their key.
+    """
+
+    def __init__(self, app: ASGIApp, settings: SiteSettings) -> None:
+        self.app = app  # under this name: NiceGUI looks for its server behind it
+        self._settings = settings
+        self._key = secrets.token_bytes(32)
+        self._max_body = settings.max_upload_bytes * 4 // 3 + MB  # a video as base64 in JSON is the largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            self._check_origin(headers)
+            is_new = await self._check_password(scope, headers)
+            if scope["type"] == "websocket":
+                await self.app(scope, receive, send)
+                return
+            await self._serve(scope, receive, send, headers, is_new)
+        except RefusedError as error:
+            await _refuse(scope, receive, send, error)
+
+    def _check_origin(self, headers: MutableMapping[str, str]) -> None:
+        host = headers.get("host", "")
+        name = urlsplit(f"//{host}").hostname
+        if self._settings.is_local and name not in LOOPBACK:
+            raise RefusedError(403, "unknown host name")  # a page elsewhere whose name was made to point here
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise RefusedError(403, "request from another site")
+
+    async def _check_password(self, scope: Scope, headers: MutableMapping[str, str]) -> bool:
+        """Whether this is a log-in that has earned a cookie. Raises RefusedError."""
+        if self._settings.password is None:
+            return False
+        entry = _entry(headers)
+        if self._knows_cookie(entry.cookies.get(_cookie_name(scope), "")):
+            return False
+        is_bearer = entry.scheme == "bearer" and _same(entry.value, self._settings.password)
+        is_user = entry.scheme == "basic" and _same(entry.user, self._settings.user)
+        is_basic = is_user & _same(entry.password, self._settings.password)
+        if is_bearer or is_basic:
+            return is_basic
+        if entry.scheme:
+            await asyncio.sleep(WRONG_PASSWORD_S)
+        raise RefusedError(401, "user and password needed")
+
+    def _knows_cookie(self, cookie: str) -> bool:
+        expiry, _, _ = cookie.partition(".")
+        is_number = expiry.isascii() and expiry.isdigit() and len(expiry) < 20
+        return is_number and int(expiry) > time.time() and _same(cookie, self._cookie(expiry))
+
+    def _cookie(self, expiry: str) -> str:
+        return f"{expiry}.{hmac.new(self._key, expiry.encode(), hashlib.sha256).hexdigest()}"
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[str, str], is_new: bool
+    ) -> None:
+        stated = headers.get("content-length", "0")
+        body = _Body(receive, self._max_body, is_whole=scope["method"] in ("GET", "HEAD"))
+        started = False
+
+        async def send_marked(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                extra = self._headers(scope, headers, is_new, body.is_whole, message)
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        if not stated.isdigit() or int(stated) > self._max_body:
+            raise RefusedError(413, "too large")
+        try:
+            await self.app(scope, body.receive, send_marked)
+        except RefusedError:
+            if started:  # too late to say so: the connection ends
+                return
+            raise
+
+    def _headers(
+        self, scope: Scope, headers: MutableMapping[str, str], is_new: bool, is_whole: bool, message: Message
+    ) -> list[tuple[bytes, bytes]]:
+        found = [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
+        if not any(name == b"content-security-policy" for name, _ in message["headers"]):
+            found.append(("content-security-policy", POLICY.format(host=headers.get("host", ""))))
+        if not is_whole:  # answered before the body has come: it is not read to its end
+            found.append(("connection", "close"))
+        if is_new:
+            value = self._cookie(str(int(time.time()) + COOKIE_S))
+            secure = "; Secure" if scope["scheme"] == "https" else ""
+            found.append(
+                ("set-cookie", f"{_cookie_name(scope)}={value}; HttpOnly; SameSite=Strict; Path=/{secure}")
+            )
+        return [(name.encode(), value.encode("latin-1")) for name, value in found]
+
+
+class _Body:
+    """What a request sends, up to a bound; chunked ones do not say their length before."""
+
+    def __init__(self, receive: Receive, max_bytes: int, is_whole: bool) -> None:
+        self._receive = receive
+        self._left = max_bytes
+        self.is_whole = is_whole
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self.is_whole = self.is_whole or not message.get("more_body")
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise RefusedError(413, "too large")
+        return message
+
+
+class _Entry(NamedTuple):
+    """What a request brings to be let in."""
+
+    scheme: str
+    value: str
+    user: str
+    password: str
+    cookies: dict[str, str]
+
+
+def _entry(headers: MutableMapping[str, str]) -> _Entry:
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    user = password = ""
+    if scheme.lower() == "basic":
+        with suppress(binascii.Error, UnicodeDecodeError):
+            user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+    pairs = (part.strip().partition("=") for part in headers.get("cookie", "").split(";"))
+    return _Entry(scheme.lower(), value.strip(), user, password, {name: found for name, _, found in pairs})
+
+
+def _cookie_name(scope: Scope) -> str:
+    return f"timesight_{(scope.get('server') or ('', 0))[1]}"  # cookies are shared by all ports of a host
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: RefusedError) -> None:
+    if scope["type"] == "websocket":  # closed before it is accepted: the client sees status 403
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": str(error)})
+        return
+    headers = {} if scope["method"] in ("GET", "HEAD") else {"connection": "close"}
+    if error.status == 401:
+        headers["www-authenticate"] = 'Basic realm="timesight", charset="UTF-8"'
+    await JSONResponse(error_body(error), error.status, headers)(scope, receive, send)
+
+
+def error_body(error: RefusedError) -> dict[str, Any]:
+    """A refusal as OpenAI's clients read it."""
+    kind = "authentication_error" if error.status == 401 else "invalid_request_error"
+    return {"error": {"message": str(error), "type": kind, "param": None, "code": None}}

@@ -1,0 +1,134 @@
+"""The site put together: one server for the page, its videos, and OpenAI clients."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse
+from nicegui import Client, ui
+
+from timesight.chat.session import ChatSettings
+from timesight.chat.web.completions import Completions, refused
+from timesight.chat.web.desk import Desk, TakingTurns
+from timesight.chat.web.guard import Guard
+from timesight.chat.web.page import HardItem, Page
+from timesight.chat.web.settings import RefusedError, SiteSettings
+from timesight.chat.web.videos import VideoStore
+from timesight.errors import InputError
+from timesight.policy.answering import Answerer
+from timesight.video.pool import VideoPool
+
+READERS = 2  # processes that read videos, for all visitors
+MEDIA_HEADERS = {"cache-control": "private, no-store", "content-security-policy": "default-src 'none'; sandbox"}
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """What a server holds. There is one in a process, because NiceGUI keeps its own app in a module."""
+
+    settings: SiteSettings
+    store: VideoStore
+    pool: VideoPool
+    desk: Desk
+    app: Guard
+
+    def close(self) -> None:
+        """End replies and processes; remove uploads."""
+        self.desk.close()
+        self.pool.close()
+        self.store.close()
+
+
+def make_site(
+    settings: SiteSettings, models: Mapping[str, Answerer], chat: ChatSettings, hard: Sequence[HardItem] = ()
+) -> Site:
+    """A site for ``models`` by name; ``hard`` are items of an evaluation to look at. Examples join its store."""
+    pool = VideoPool(READERS, settings.read_limit_s, settings.read_memory_bytes)
+    store = VideoStore(settings, pool)
+    desk = Desk(settings.max_active, settings.max_waiting)
+    shared = {name: TakingTurns(model) for name, model in models.items()}
+
+    @asynccontextmanager
+    async def sweeping(_: FastAPI) -> AsyncIterator[None]:
+        sweep = asyncio.create_task(store.sweep())
+        yield
+        sweep.cancel()
+
+    api = FastAPI(lifespan=sweeping, docs_url=None, redoc_url=None, openapi_url=None)
+    api.add_exception_handler(RefusedError, refused)
+    api.include_router(Completions(shared, store, desk, pool, chat).router())
+    _add_video_routes(api, store)
+    Page(shared, store, desk, pool, chat, hard).add()
+    ui.run_with(
+        api,
+        title="timesight",
+        reconnect_timeout=settings.reconnect_s,
+        show_welcome_message=False,
+        binding_refresh_interval=None,
+    )
+    return Site(settings, store, pool, desk, Guard(api, settings))
+
+
+def _add_video_routes(api: FastAPI, store: VideoStore) -> None:
+    @api.put("/upload")
+    async def upload(request: Request) -> dict[str, str]:
+        visitor = request.headers.get("x-visitor", "")
+        if visitor not in Client.instances:
+            raise RefusedError(403, "open the page first")
+        name = unquote(request.headers.get("x-name", ""))
+        token = await store.receive(request.stream(), name, visitor)
+        if visitor not in Client.instances:  # left meanwhile
+            store.forget(visitor)
+            raise RefusedError(403, "the page was closed")
+        return {"token": token}
+
+    @api.get("/media/{token}")
+    def media(token: str) -> FileResponse:
+        stored = store.get(token)
+        if stored is None or not stored.video.path.is_file():
+            raise RefusedError(404, "no such video")
+        return FileResponse(stored.video.path, media_type="video/mp4", headers=MEDIA_HEADERS)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket to listen on; port 0 is any free one. Raises InputError where there is none to be had."""
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except (OSError, OverflowError) as error:
+        found.close()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot listen on {host}, port {port}: {reason.lower()}; try another --port") from None
+    return found
+
+
+class Server(uvicorn.Server):
+    """Ends replies before it waits for open connections."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(
+            uvicorn.Config(site.app, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2)
+        )
+        self._site = site
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End all replies, then the connections."""
+        self._site.desk.close()
+        await super().shutdown(sockets)
+
+
+def serve(site: Site, listening: socket.socket) -> None:
+    """Serve until Ctrl-C."""
+    try:
+        with suppress(KeyboardInterrupt):
+            Server(site).run(sockets=[listening])
+    finally:
+        site.close()

@@ -1,0 +1,83 @@
+"""``timesight chat VIDEO``: talk about a video in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from timesight.cli.options import json_option
+
+if TYPE_CHECKING:
+    from timesight.chat.session import Session
+    from timesight.infer.ask import Question
+
+TINY, TINY_BOXES = "tiny", 4  # the embedded model has learned to follow a shape over four frames
+
+
+@click.command(
+    epilog='Example: timesight chat kitchen.mp4 --model runs/grpo --clue --once "What does she take out?"',
+    short_help="Talk about a video; replies come with their evidence.",
+)
+@click.argument("video", type=click.Path(path_type=Path))
+@click.option("--model", default=TINY, show_default=True, help="Model folder, run directory or hub id.")
+@click.option("--model-url", help="OpenAI-compatible address where --model is served.")
+@click.option("--once", metavar="QUESTION", help="Ask this and end; /when, /which and /track work here too.")
+@click.option("--clue", is_flag=True, help="Look again at what each answer rests on, and answer again.")
+@click.option("--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks with --clue.")
+@click.option("--think", is_flag=True, help="Ask in think mode.")
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
+@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="In a reply.")
+@json_option
+def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
+    """Ask about VIDEO, turn by turn; spans are drawn on a timeline.
+
+    With --json each reply is one JSON object on a line of its own, and questions are read from standard input,
+    unless --once has the only one.
+    """
+    from timesight.chat.terminal import Conversation, parse_question
+    from timesight.cli.console import OUT, quiet_libraries
+    from timesight.types import Video
+    from timesight.video import probe
+
+    source = Video(path=video)
+    info = probe(source)  # said now, not when the model is loaded
+    num_boxes = TINY_BOXES if flags["model"] == TINY else 8
+    asked = None if once is None else parse_question(once, num_boxes)
+    quiet_libraries()
+    session = _open(source, **flags)
+    if as_json:
+        lines = (line.strip() for line in sys.stdin if line.strip())
+        for question in [asked] if asked else (parse_question(line, num_boxes) for line in lines):
+            _print_reply(session, question, flags["clue"])
+        return
+    conversation = Conversation(session, OUT, info.duration_s, flags["clue"], num_boxes)
+    if asked:
+        conversation.show(asked)
+    else:
+        conversation.run()
+
+
+def _open(video: Any, **flags: Any) -> Session:
+    from timesight.chat.session import ChatSettings, Session
+    from timesight.infer.clue import ClueSettings
+    from timesight.policy.answerers import open_answerer
+
+    settings = ChatSettings(
+        clue=ClueSettings(max_passes=flags["passes"]),
+        think=flags["think"],
+        temperature=flags["temperature"],
+        max_new_tokens=flags["max_new_tokens"],
+    )
+    return Session(open_answerer(flags["model"], flags["model_url"]), video, settings)
+
+
+def _print_reply(session: Session, question: Question, clue: bool) -> None:
+    from timesight.chat.session import as_record
+    from timesight.cli.console import print_json
+
+    for _ in session.ask(question, clue=clue):
+        pass
+    print_json(as_record(session.turns[-1].reply))

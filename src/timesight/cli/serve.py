@@ -1,0 +1,164 @@
+"""``timesight serve``: talk about videos on a web page."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from timesight.cli.chat import TINY, TINY_BOXES
+from timesight.errors import InputError, VideoError
+
+if TYPE_CHECKING:
+    from timesight.chat.web.page import HardItem
+    from timesight.chat.web.settings import SiteSettings
+    from timesight.chat.web.videos import VideoStore
+
+PASSWORD = "TIMESIGHT_PASSWORD"
+EXAMPLES_SEED = 2026
+NUM_HARD = 24
+
+
+@click.command(
+    epilog="Example: timesight serve --model Qwen/Qwen2.5-VL-3B-Instruct --model runs/grpo --gallery runs/after",
+    short_help="Talk about videos on a web page, with evidence.",
+)
+@click.option("--model", "models", multiple=True, default=(TINY,), show_default=True, help="May be repeated.")
+@click.option(
+    "--video", "videos", multiple=True, type=click.Path(path_type=Path), help="An example; may be repeated."
+)
+@click.option("--examples/--no-examples", default=True, show_default=True, help="Examples from the made world.")
+@click.option(
+    "--gallery", type=click.Path(path_type=Path), help="The --out of an eval: its hardest items are shown."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another one needs a password.")
+@click.option("--port", default=8400, show_default=True, type=click.IntRange(0, 65535), help="0 is any free one.")
+@click.option("--user", default="timesight", show_default=True, help="Who may come in, with the password.")
+@click.option("--password-file", type=click.Path(path_type=Path), help=f"Or the variable {PASSWORD}.")
+@click.option("--max-upload-mb", default=200, show_default=True, type=click.IntRange(1), help="Largest upload.")
+@click.option(
+    "--max-minutes", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Longest."
+)
+@click.option("--max-active", default=2, show_default=True, type=click.IntRange(1), help="Replies written at once.")
+@click.option("--max-waiting", default=16, show_default=True, type=click.IntRange(0), help="Questions that wait.")
+@click.option(
+    "--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks where it looks again."
+)
+@click.option("--think", is_flag=True, help="Ask in think mode.")
+@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="In a reply.")
+def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | None, **flags: Any) -> None:
+    """Serve a page where videos can be asked about, and an OpenAI-compatible address at /v1.
+
+    It is for this machine only unless --host says otherwise, and then it asks for a password.
+    """
+    settings = _settings(flags)
+    items = [] if gallery is None else _hardest(gallery)
+    try:
+        from timesight.chat.web.server import bind, make_site, serve
+    except ModuleNotFoundError as error:
+        raise InputError(f"the page needs {error.name}: pip install 'timesight[serve]'") from None
+    from timesight.chat.session import ChatSettings
+    from timesight.cli.console import quiet_libraries
+    from timesight.infer.clue import ClueSettings
+    from timesight.policy.answerers import open_answerer
+    from timesight.types import Video
+
+    listening = bind(settings.host, settings.port)
+    quiet_libraries()
+    chat = ChatSettings(
+        clue=ClueSettings(max_passes=flags["passes"]),
+        think=flags["think"],
+        max_new_tokens=flags["max_new_tokens"],
+        num_boxes=TINY_BOXES if set(models) == {TINY} else 8,
+    )
+    opened = {name: open_answerer(name) for name in dict.fromkeys(models)}
+    hard: list[HardItem] = []
+    with TemporaryDirectory() as folder:
+        site = make_site(settings, opened, chat, hard)
+        for path in videos:
+            site.store.add_example(Video(path=path), path.name)
+        if flags["examples"]:
+            _add_examples(site.store, Path(folder))
+        hard += _with_videos(items, site.store)
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        click.echo(f"http://{host}:{listening.getsockname()[1]}/  (OpenAI-compatible: /v1; Ctrl-C ends it)")
+        serve(site, listening)
+
+
+def _settings(flags: dict[str, Any]) -> SiteSettings:
+    from timesight.chat.web.settings import MB, SiteSettings
+
+    password = os.environ.get(PASSWORD)
+    if (file := flags["password_file"]) is not None:
+        try:
+            password = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{file}: the password cannot be read ({error})") from None
+    return SiteSettings(
+        host=flags["host"],
+        port=flags["port"],
+        user=flags["user"],
+        password=password,
+        max_upload_bytes=flags["max_upload_mb"] * MB,
+        max_duration_s=flags["max_minutes"] * 60,
+        max_active=flags["max_active"],
+        max_waiting=flags["max_waiting"],
+    )
+
+
+def _add_examples(store: VideoStore, folder: Path) -> None:
+    """Three videos of the made world, and three with details for looking again."""
+    from timesight.types import Video
+    from timesight.world import make_scene, write_video
+
+    for number in range(6):
+        details = number >= 3
+        scene = make_scene(
+            f"example-{number}",
+            (EXAMPLES_SEED, number),
+            duration_s=(8.0, 12.0) if details else (5.0, 8.0),
+            max_shapes=3 if details else 2,
+            details=details,
+        )
+        path = folder / f"{number}.mp4"
+        write_video(scene, path)
+        shapes = " and ".join(shape.name for shape in scene.shapes)
+        store.add_example(Video(path=path), f"example: {shapes}{', with stripes and flashes' if details else ''}")
+
+
+def _hardest(folder: Path) -> list[dict[str, Any]]:
+    """The items of an evaluation with the lowest scores, one a video."""
+    from timesight.cli.gallery import worst_items
+    from timesight.evaluation import read_items
+
+    return worst_items(list(read_items(folder).values()), NUM_HARD)
+
+
+def _with_videos(items: list[dict[str, Any]], store: VideoStore) -> list[HardItem]:
+    """``items`` whose videos are there and are files that a browser can be given."""
+    from timesight.chat.web.page import HardItem
+    from timesight.cli.gallery import first_metric
+    from timesight.types import Span, Video
+
+    hard = []
+    for item in items:
+        video = Video.model_validate(item["video"])
+        try:
+            if video.path.is_dir():
+                continue
+            token = store.add_example(video, item["id"])
+        except VideoError:
+            continue
+        true_spans, reply_spans = (
+            tuple(Span(*pair) for pair in item["spans"][of] if pair[0] <= pair[1]) for of in ("truth", "answer")
+        )
+        figure = f"{next(iter(item['metrics']))}: {first_metric(item):.2f}"
+        hard.append(
+            HardItem(
+                token, item["task"], item["question"], item["truth"], item["reply"], figure, true_spans, reply_spans
+            )
+        )
+    return hard
