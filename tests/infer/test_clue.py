@@ -160,7 +160,7 @@ def test_segments_are_disjoint_inside_and_hold_the_spans(
 
 @given(st.lists(st.floats(0.1, 30), min_size=1, max_size=3), st.integers(20_000, 2_000_000))
 def test_all_segments_together_keep_to_the_budget(lengths_s: list[float], total_pixels: int) -> None:
-    settings = ClueSettings(total_pixels=total_pixels)
+    settings = ClueSettings(resolution_boost=2.0, fps_boost=4.0, total_pixels=total_pixels)
     shares = [length_s / sum(lengths_s) for length_s in lengths_s]
     budgets = [settings.budget(BUDGET, share) for share in shares]
     assert sum(budget.total_pixels for budget in budgets) <= total_pixels + len(budgets)
@@ -195,7 +195,8 @@ def test_options_are_asked_for_with_their_evidence(full_world: Path) -> None:
 def test_ask_looks_again(world: Path) -> None:
     sample = read_jsonl(world / "test.jsonl")[0]
     policy = timesight.load_policy()
-    once, twice = (timesight.ask(policy, sample.video, sample.query, clue=clue) for clue in (False, True))  # type: ignore[attr-defined]
+    when = timesight.Question(sample.query, "temporal_grounding")  # type: ignore[attr-defined]
+    once, twice = (timesight.ask(policy, sample.video, when, clue=clue) for clue in (False, True))
     assert (len(once.passes), len(twice.passes)) == (1, 2)
     assert twice.passes[0].text == once.text
     assert twice.passes[1].num_frames > 0

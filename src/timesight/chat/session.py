@@ -70,7 +70,8 @@ class Session:
         settings = self._settings
         earlier = self._said[-settings.remembered :] if settings.remembered else []
         sample, prompt = question.put(self.video, settings.think, self._reader, earlier)
-        passes = settings.clue if clue else settings.clue.model_copy(update={"max_passes": 1})
+        again = clue and sample.task != "object_tracking"  # boxes name no time to look at again
+        passes = settings.clue if again else settings.clue.model_copy(update={"max_passes": 1})
         looking = ClueAnswerer(self._answerer, self._budget, passes, self._pool)
         answered = yield from looking.stream(
             prompt, temperature=settings.temperature, max_new_tokens=settings.max_new_tokens

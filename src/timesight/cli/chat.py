@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from timesight.chat.session import Session
     from timesight.infer.ask import Question
 
-TINY, TINY_BOXES = "tiny", 4  # the embedded model has learned to follow a shape over four frames
+# The embedded model has learned to follow a shape over four frames, and to answer one question at a time.
+TINY, TINY_BOXES = "tiny", 4
+REMEMBERED = 4  # exchanges that other models are told
 
 
 @click.command(
@@ -70,6 +72,7 @@ def _open(video: Any, **flags: Any) -> Session:
         think=flags["think"],
         temperature=flags["temperature"],
         max_new_tokens=flags["max_new_tokens"],
+        remembered=0 if flags["model"] == TINY else REMEMBERED,
     )
     return Session(open_answerer(flags["model"], flags["model_url"]), video, settings)
 

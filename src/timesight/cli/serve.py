@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from timesight.cli.chat import TINY, TINY_BOXES
+from timesight.cli.chat import REMEMBERED, TINY, TINY_BOXES
 from timesight.errors import InputError, VideoError
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | N
         clue=ClueSettings(max_passes=flags["passes"]),
         think=flags["think"],
         max_new_tokens=flags["max_new_tokens"],
-        num_boxes=TINY_BOXES if set(models) == {TINY} else 8,
+        num_boxes=TINY_BOXES if TINY in models else 8,
+        remembered=0 if TINY in models else REMEMBERED,
     )
     opened = {name: open_answerer(name) for name in dict.fromkeys(models)}
     hard: list[HardItem] = []

@@ -53,6 +53,8 @@ class Question:
             "grounded_qa": self._which,
             "object_tracking": self._where,
         }[self.task]()
+        if self.task == "object_tracking":
+            video = video.model_copy(update={"start_s": self.start_s, "end_s": self.end_s})
         record = {"id": "question", "task": self.task, "video": video} | fields
         try:
             sample: Sample = TASKS[self.task].Sample.model_validate(record)

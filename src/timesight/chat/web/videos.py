@@ -44,7 +44,7 @@ class VideoStore:
     def __init__(self, settings: SiteSettings, pool: VideoPool) -> None:
         self._settings = settings
         self._pool = pool
-        self._folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # for this user only
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # for this user only
         self._by_token: dict[str, StoredVideo] = {}
 
     def add_example(self, video: Video, name: str) -> str:
@@ -65,7 +65,7 @@ class VideoStore:
             raise RefusedError(
                 429, f"you have {self._settings.max_uploads} uploads already; reload the page to drop them"
             )
-        path = self._folder / secrets.token_hex(16)
+        path = self.folder / secrets.token_hex(16)
         try:
             await self._write(chunks, path)
             settings = self._settings
@@ -94,7 +94,7 @@ class VideoStore:
 
     def close(self) -> None:
         """Remove all uploads."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> None:
         left = self._settings.max_upload_bytes

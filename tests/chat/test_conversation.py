@@ -1,0 +1,258 @@
+"""Questions, replies and the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from tests.chat.scripted import Scripted
+
+from timesight.chat.session import ChatSettings, Session, as_record
+from timesight.chat.terminal import Conversation, parse_question
+from timesight.chat.timeline import EMPTY, SHOWN, draw_timeline
+from timesight.data import read_jsonl
+from timesight.errors import InputError, ModelError, VideoError
+from timesight.infer.ask import Question
+from timesight.infer.clue import Seen
+from timesight.policy.answerers import PolicyAnswerer
+from timesight.policy.answering import Answered, Exchange, Prompt
+from timesight.policy.encode import encode_prompt
+from timesight.policy.load import load_policy
+from timesight.tasks import TASKS
+from timesight.types import Box, Span, TextPart, Video, VideoPart
+from timesight.video import FrameReader, Wanted
+
+
+def finish(pieces: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+    seen = []
+    while True:
+        try:
+            seen.append(next(pieces))
+        except StopIteration as end:
+            return seen, end.value
+
+
+def test_a_reply_comes_in_pieces_and_ends_as_a_whole(video: Path) -> None:
+    session = Session(Scripted("m"), Video(path=video))
+    pieces, reply = finish(session.ask(Question("What moves?")))
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    assert len(texts) > 3
+    assert "".join(texts) == reply.text
+    assert (reply.answer, reply.spans) == ("What moves?", (Span(1.0, 2.0), Span(2.4, 2.8)))
+    (look,) = [piece for piece in pieces if isinstance(piece, Seen)]
+    assert look.look == reply.passes[0]
+    assert look.look.num_frames == len(look.frames[0].times_s)
+    assert session.turns[0].reply is reply
+    assert json.loads(json.dumps(as_record(reply)))["spans"] == [[1.0, 2.0], [2.4, 2.8]]
+
+
+def test_looking_again_streams_both_looks(video: Path) -> None:
+    pieces, reply = finish(Session(Scripted("m"), Video(path=video)).ask(Question("What?"), clue=True))
+    looks = [piece for piece in pieces if isinstance(piece, Seen)]
+    assert [len(look.frames) for look in looks] == [1, 1]  # the two segments meet once they are padded
+    assert "".join(piece for piece in pieces if isinstance(piece, str)) == 2 * reply.text
+    assert reply.passes == tuple(look.look for look in looks)
+
+
+def test_later_questions_know_the_earlier_ones(video: Path) -> None:
+    model = Scripted("m")
+    session = Session(model, Video(path=video), ChatSettings(remembered=2))
+    for text in ("one?", "two?", "three?", "four?"):
+        finish(session.ask(Question(text)))
+    said = [[exchange.question.split("\n")[0] for exchange in prompt.earlier] for prompt in model.prompts]
+    assert said == [[], ["one?"], ["one?", "two?"], ["two?", "three?"]]
+    assert model.prompts[1].earlier[0].reply.startswith("<answer>one?</answer>")
+    finish(Session(model, Video(path=video), ChatSettings(remembered=0)).ask(Question("alone?")))
+    assert model.prompts[-1].earlier == []
+
+
+def test_a_conversation_is_one_chat_with_the_video_first(video: Path) -> None:
+    policy = load_policy()
+    frames = FrameReader(policy.default_budget, policy.factor).read(Wanted(Video(path=video)))
+    prompt = Prompt([VideoPart(Video(path=video)), TextPart("two?")], [frames], [Exchange("one?", "yes")])
+    roles = [(message.role, len(message.parts)) for message in prompt.messages()]
+    assert roles == [("user", 2), ("assistant", 1), ("user", 1)]
+    encoded = encode_prompt(policy, prompt.parts, prompt.frames, prompt.earlier)
+    text = policy.processor.tokenizer.decode(encoded.input_ids)
+    order = [text.index(mark) for mark in ("<|video_pad|>", "one?", "assistant\nyes", "user\ntwo?")]
+    assert order == sorted(order)
+    assert text.count("<|vision_start|>") == 1
+
+
+def test_a_stopped_question_was_not_asked(video: Path) -> None:
+    model = Scripted("m")
+    session = Session(model, Video(path=video))
+    pieces = session.ask(Question("one?"))
+    next(pieces)
+    assert model.running == 1
+    pieces.close()
+    assert model.running == 0
+    finish(session.ask(Question("two?")))
+    assert model.prompts[-1].earlier == []
+    assert [turn.question.text for turn in session.turns] == ["two?"]
+
+
+@pytest.mark.parametrize("clue", [False, True])
+def test_streamed_replies_are_those_of_an_evaluation(full_world: Path, clue: bool) -> None:
+    from timesight.infer.ask import ask
+
+    policy = load_policy()
+    sample = next(s for s in read_jsonl(full_world / "test.jsonl") if s.task == "temporal_grounding")
+    question = Question(sample.query, "temporal_grounding")  # type: ignore[attr-defined]
+    pieces, reply = finish(Session(PolicyAnswerer(policy), sample.video).ask(question, clue=clue))
+    at_once = ask(policy, sample.video, question, clue=clue)
+    assert reply.text == at_once.text
+    assert [seen.text for seen in reply.passes] == [seen.text for seen in at_once.passes]
+    assert "".join(p for p in pieces if isinstance(p, str)) == "".join(seen.text for seen in reply.passes)
+    assert len(pieces) > 5
+
+
+def test_tracking_gives_boxes_at_their_times(video: Path) -> None:
+    boxes = "[[0.1, 0.1, 0.2, 0.2], [0.2, 0.1, 0.3, 0.2]]"
+    model = Scripted("m", f"<answer>{boxes}</answer>")
+    question = Question(
+        "red circle", "object_tracking", box=Box(0.1, 0.1, 0.2, 0.2), start_s=1.0, end_s=2.0, num_boxes=2
+    )
+    _, reply = finish(Session(model, Video(path=video)).ask(question, clue=True))
+    assert reply.boxes == (Box(0.1, 0.1, 0.2, 0.2), Box(0.2, 0.1, 0.3, 0.2))
+    assert (reply.times_s, reply.spans, len(reply.passes)) == ((1.0, 1.5), (), 1)
+    assert list(model.prompts[0].frames[0].times_s) == pytest.approx([1.0, 1.5], abs=0.051)
+
+
+def test_choosing_gives_the_option_and_a_whole_prompt_stays_as_it_is(video: Path) -> None:
+    model = Scripted("m", "<answer>B</answer><glue>[(1.0, 2.0)]</glue>")
+    session = Session(model, Video(path=video))
+    _, reply = finish(session.ask(Question("Which?", "grounded_qa", ("a cat", "a dog"))))
+    assert reply.answer == "a dog"
+    whole = "Say <answer>yes</answer> or <answer>no</answer>."
+    finish(session.ask(Question(whole)))
+    assert model.prompts[-1].parts[-1] == TextPart(whole)
+
+
+@pytest.mark.parametrize(
+    ("question", "reason"),
+    [
+        (Question("  "), "the question is empty"),
+        (Question("Which?", "grounded_qa", ("one",)), "two options"),
+        (Question("it", "object_tracking"), "first box"),
+        (Question("it", "object_tracking", box=Box(0, 0, 1, 1), start_s=2, end_s=1), "first box"),
+        (Question("what?", "captioning"), "cannot be asked"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(video: Path, question: Question, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        finish(Session(Scripted("m"), Video(path=video)).ask(question))
+
+
+def test_errors_of_videos_and_models_reach_who_asks(video: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="no such file"):
+        finish(Session(Scripted("m"), Video(path=tmp_path / "no.mp4")).ask(Question("what?")))
+    with pytest.raises(ModelError, match="too long"):
+        finish(Session(Scripted("m", "!too long"), Video(path=video)).ask(Question("what?")))
+
+
+spans = st.lists(
+    st.tuples(st.floats(0, 120), st.floats(0, 60)).map(lambda pair: Span(pair[0], pair[0] + pair[1])), max_size=5
+)
+
+
+@given(spans, st.floats(0.1, 100), st.integers(1, 100))
+def test_a_timeline_fills_what_is_named_and_nothing_else(found: list[Span], duration_s: float, width: int) -> None:
+    line = draw_timeline(found, duration_s, width)
+    assert len(line) == width
+    assert set(line) <= {SHOWN, EMPTY}
+    for place, mark in enumerate(line):
+        middle_s = (place + 0.5) / width * duration_s
+        if any(span.start_s <= middle_s <= span.end_s for span in found):
+            assert mark == SHOWN
+        cell = place / width * duration_s, (place + 1) / width * duration_s
+        slack = 1e-6 * (duration_s + 1)
+        if mark == SHOWN:
+            assert any(span.start_s <= cell[1] + slack and span.end_s >= cell[0] - slack for span in found)
+    for span in found:
+        if span.start_s < duration_s * (1 - 1e-9):
+            assert line[min(width - 1, math.floor(span.start_s / duration_s * width))] == SHOWN
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("what moves?", Question("what moves?")),
+        ("/when it falls", Question("it falls", "temporal_grounding")),
+        ("/which Is it? | a | b b", Question("Is it?", "grounded_qa", ("a", "b b"))),
+        (
+            "/track 0 0 0.5 1 2 4.5 the red car",
+            Question("the red car", "object_tracking", box=Box(0, 0, 0.5, 1), start_s=2, end_s=4.5),
+        ),
+    ],
+)
+def test_lines_of_the_terminal(line: str, expected: Question) -> None:
+    assert parse_question(line) == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["/track 0 0 1 1 2 x it", "/track 0 0 1 1 2 3", "/track 1 1 0 0 2 3 it", "/what it"]
+)
+def test_lines_that_make_no_sense(line: str) -> None:
+    with pytest.raises(InputError, match=r"write /track|no command"):
+        parse_question(line)
+
+
+def test_the_conversation_fits_80_columns(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=False)
+    lines = iter(["/help", "What moves? [bold]not markup[/bold]", "/nonsense", "/clue", "/when it moves", "/quit"])
+    monkeypatch.setattr(console, "input", lambda _: next(lines))
+    Conversation(Session(Scripted("m"), Video(path=video)), console, 3.0).run()
+    text = out.getvalue()
+    # Replies are written word by word, and it is the terminal that breaks their lines.
+    assert all(len(line) <= 80 for line in text.splitlines() if not line.startswith("<answer>"))
+    assert "answer What moves? [bold]not markup[/bold]" in text
+    assert "no command /nonsense; /help shows what there is" in text
+    assert text.count("looked at") == 3
+    assert draw_timeline([Span(1.0, 2.0), Span(2.4, 2.8)], 3.0, 56) in text
+    assert "1.0 to 2.0 s, 2.4 to 2.8 s; saw 6 frames" in text
+
+
+def test_open_questions_are_scored() -> None:
+    task = TASKS["open_qa"]
+    sample = task.Sample.model_validate(
+        {
+            "id": "q",
+            "task": "open_qa",
+            "video": "v.mp4",
+            "question": "?",
+            "answer": "Red  Circle",
+            "spans": [(1, 3)],
+        }
+    )
+    assert task.reward("<answer>red circle.</answer><glue>[(2, 3)]</glue>", sample) == {
+        "format": 1.0,
+        "iou": 0.5,
+        "accuracy": 1.0,
+    }
+    assert task.parse("<answer>red circle</answer>", strict=False, sample=sample).spans == ()
+    assert task.parse("<answer>red circle</answer>", sample=sample) is None
+    odd = sample.model_copy(update={"answer": "</answer>"})
+    assert not task.usable(odd)
+
+
+def test_answers_of_a_stream_that_cannot_stream(video: Path) -> None:
+    from timesight.policy.answering import stream_answer
+
+    class Whole:
+        name, factor, default_budget = "w", 28, Scripted.default_budget
+
+        def answer(self, prompts: Any, **how: Any) -> list[Answered]:
+            return [Answered("all at once", truncated=False)]
+
+    pieces, answered = finish(stream_answer(Whole(), Prompt([], []), temperature=0, max_new_tokens=4))  # type: ignore[arg-type]
+    assert (pieces, answered.text) == (["all at once"], "all at once")
