@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from timesight.cli.options import json_option
+from timesight.cli.options import clue_options, clue_settings, json_option
 
 if TYPE_CHECKING:
     from timesight.chat.session import Session
@@ -28,7 +28,7 @@ REMEMBERED = 4  # exchanges that other models are told
 @click.option("--model-url", help="OpenAI-compatible address where --model is served.")
 @click.option("--once", metavar="QUESTION", help="Ask this and end; /when, /which and /track work here too.")
 @click.option("--clue", is_flag=True, help="Look again at what each answer rests on, and answer again.")
-@click.option("--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks with --clue.")
+@clue_options
 @click.option("--think", is_flag=True, help="Ask in think mode.")
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
 @click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="In a reply.")
@@ -64,11 +64,10 @@ def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
 
 def _open(video: Any, **flags: Any) -> Session:
     from timesight.chat.session import ChatSettings, Session
-    from timesight.infer.clue import ClueSettings
     from timesight.policy.answerers import open_answerer
 
     settings = ChatSettings(
-        clue=ClueSettings(max_passes=flags["passes"]),
+        clue=clue_settings(flags),
         think=flags["think"],
         temperature=flags["temperature"],
         max_new_tokens=flags["max_new_tokens"],

@@ -10,6 +10,8 @@ import click
 
 from timesight.cli.eval_show import show_plan, show_results, show_suites
 from timesight.cli.options import (
+    clue_options,
+    clue_settings,
     json_option,
     judge_option,
     judge_settings,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--model-url", help="OpenAI-compatible address where --model is served.")
 @click.option("--think", is_flag=True, help="Ask in think mode, whatever the model was trained with.")
 @click.option("--clue", is_flag=True, help="Look again at what each answer rests on, and answer again.")
-@click.option("--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks with --clue.")
+@clue_options
 @click.option("--protocol", "protocols", multiple=True, help="Score by this protocol only (may be repeated).")
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="For sampling and --limit.")
@@ -91,6 +93,9 @@ class Request:
     think: bool
     clue: bool
     passes: int
+    resolution_boost: float
+    fps_boost: float
+    closer_pixels: int | None
     protocols: tuple[str, ...]
     temperature: float
     seed: int
@@ -109,17 +114,15 @@ class Request:
     as_json: bool
 
     @property
-    def clue_settings(self) -> ClueSettings | None:
+    def looking(self) -> ClueSettings | None:
         """How to look again, if at all."""
-        from timesight.infer.clue import ClueSettings
-
-        return ClueSettings(max_passes=self.passes) if self.clue else None
+        return clue_settings(vars(self)) if self.clue else None
 
     def identity(self, budget: FrameBudget) -> dict[str, Any]:
         """What replies depend on: a folder holds those of one identity."""
         names = ("model", "think", "temperature", "seed", "max_new_tokens", "split", "subtitles")
         settings = {name: getattr(self, name) for name in names}
-        settings["clue"] = self.clue_settings.model_dump() if self.clue_settings else None
+        settings["clue"] = self.looking.model_dump() if self.looking else None
         return {"suite": Path(self.suite).stem, **settings, "video": budget.model_dump()}
 
 
@@ -164,7 +167,7 @@ def run(request: Request) -> None:
         )
         if request.clue:
             require_evidence(tasks)
-            answerer = ClueAnswerer(answerer, budget, request.clue_settings)
+            answerer = ClueAnswerer(answerer, budget, request.looking)
         if request.dry_run:
             show_plan(answerer, items, asking, request.workers, request.as_json)
             return
@@ -229,7 +232,7 @@ def items_of(
 
 def require_evidence(tasks: set[str]) -> None:
     """Raise InputError where a task's replies name no spans: there is nothing to look at again."""
-    with_spans = ("temporal_grounding", "multiple_choice", "grounded_qa")
+    with_spans = ("temporal_grounding", "multiple_choice", "grounded_qa", "open_qa")
     if without := sorted(task for task in tasks if task not in with_spans):
         raise InputError(f"--clue: replies of {without[0]} name no evidence; it is for {', '.join(with_spans)}")
 

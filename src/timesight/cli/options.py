@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from timesight.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from timesight.infer.clue import ClueSettings
     from timesight.judge import JudgeSettings
     from timesight.tasks.own import TaskSettings
 
@@ -30,6 +33,50 @@ tasks_option = click.option(
 prompts_option = click.option(
     "--prompts", type=click.Path(path_type=Path), help="YAML file of prompt texts by task, in place of ours."
 )
+
+
+def clue_options(command: Any) -> Any:
+    """How ``--clue`` looks again; the defaults are those of ``ClueSettings``."""
+    for option in reversed(
+        (
+            click.option(
+                "--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks at a video."
+            ),
+            click.option(
+                "--resolution-boost",
+                default=3.0,
+                show_default=True,
+                type=click.FloatRange(1),
+                help="By how much frames are larger on each side when looked at again.",
+            ),
+            click.option(
+                "--fps-boost",
+                default=4.0,
+                show_default=True,
+                type=click.FloatRange(1),
+                help="By how much frames are closer in time when looked at again.",
+            ),
+            click.option(
+                "--closer-pixels",
+                type=click.IntRange(1),
+                help="Most pixels that are looked at again, frames counted in pairs.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def clue_settings(flags: Mapping[str, Any]) -> ClueSettings:
+    """What ``clue_options`` say."""
+    from timesight.infer.clue import ClueSettings
+
+    return ClueSettings(
+        max_passes=flags["passes"],
+        resolution_boost=flags["resolution_boost"],
+        fps_boost=flags["fps_boost"],
+        total_pixels=flags["closer_pixels"],
+    )
 
 
 def judge_settings(judge: str | None, url: str | None) -> JudgeSettings | None:

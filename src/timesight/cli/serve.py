@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timesight.cli.chat import REMEMBERED, TINY, TINY_BOXES
+from timesight.cli.options import clue_options, clue_settings
 from timesight.errors import InputError, VideoError
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ NUM_HARD = 24
 )
 @click.option("--max-active", default=2, show_default=True, type=click.IntRange(1), help="Replies written at once.")
 @click.option("--max-waiting", default=16, show_default=True, type=click.IntRange(0), help="Questions that wait.")
-@click.option(
-    "--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks where it looks again."
-)
+@clue_options
 @click.option("--think", is_flag=True, help="Ask in think mode.")
 @click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="In a reply.")
 def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | None, **flags: Any) -> None:
@@ -62,14 +61,13 @@ def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | N
         raise InputError(f"the page needs {error.name}: pip install 'timesight[serve]'") from None
     from timesight.chat.session import ChatSettings
     from timesight.cli.console import quiet_libraries
-    from timesight.infer.clue import ClueSettings
     from timesight.policy.answerers import open_answerer
     from timesight.types import Video
 
     listening = bind(settings.host, settings.port)
     quiet_libraries()
     chat = ChatSettings(
-        clue=ClueSettings(max_passes=flags["passes"]),
+        clue=clue_settings(flags),
         think=flags["think"],
         max_new_tokens=flags["max_new_tokens"],
         num_boxes=TINY_BOXES if TINY in models else 8,

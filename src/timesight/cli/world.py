@@ -22,9 +22,14 @@ TASK_NAMES = list(TASKS)
 @click.option("--test", default=400, show_default=True, type=click.IntRange(0), help="Held-out videos.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same world.")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASK_NAMES), help="Only these; all by default.")
+@click.option(
+    "--details", is_flag=True, help="With details that only a second look shows, and questions about them."
+)
 @json_option
-def command(out: Path, train: int, test: int, seed: int, tasks: tuple[str, ...], as_json: bool) -> None:
-    """Write OUT/train.jsonl and OUT/test.jsonl with the .mp4 files they ask about: samples of all six tasks."""
+def command(
+    out: Path, train: int, test: int, seed: int, tasks: tuple[str, ...], details: bool, as_json: bool
+) -> None:
+    """Write OUT/train.jsonl and OUT/test.jsonl with the .mp4 files they ask about: samples of all tasks."""
     from timesight.cli.console import print_json, progress
     from timesight.world import write_world
 
@@ -34,7 +39,7 @@ def command(out: Path, train: int, test: int, seed: int, tasks: tuple[str, ...],
     if not splits:
         raise InputError("nothing to write: give --train or --test a number of videos")
     with progress("made world", sum(splits.values())) as advance:
-        files = write_world(out, splits, seed=seed, tasks=tasks or TASK_NAMES, on_video=advance)
+        files = write_world(out, splits, seed=seed, tasks=tasks or TASK_NAMES, details=details, on_video=advance)
     counts = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in files.items()}
     if as_json:
         print_json({"output": str(out), "num_videos": splits, "num_samples": counts})
