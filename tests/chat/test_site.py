@@ -389,6 +389,17 @@ def test_the_official_client_can_look_again_and_go_on(client: openai.OpenAI, run
         max_tokens=2,
     )
     assert twice.choices[0].finish_reason == "length"
+    pieces = list(
+        client.chat.completions.create(
+            model="base",
+            messages=[message("What?", video)],  # type: ignore[list-item]
+            extra_body={"clue": True},
+            stream=True,
+        )
+    )
+    shown = pieces[-1].choices[0].delta.model_extra["timesight"]  # type: ignore[index]
+    assert len(shown["passes"]) == 2
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == shown["text"]
     talk = [message("one?", video), {"role": "assistant", "content": "yes"}, {"role": "user", "content": "two?"}]
     client.chat.completions.create(model="base", messages=talk)  # type: ignore[arg-type]
     (earlier,) = running.models["base"].prompts[-1].earlier

@@ -1,7 +1,8 @@
 """What an OpenAI client talks to: ``/v1/models`` and ``/v1/chat/completions`` with a video part, streamed or whole.
 
 A question without a form of its own is put as an open question, so that its reply names spans; one that shows an
-``<answer>`` tag is put as it is. Replies carry what they show under ``timesight``: spans, boxes, passes.
+``<answer>`` tag is put as it is. Replies carry what they show under ``timesight``: spans, boxes, passes. With
+``clue`` the content is the last look's reply.
 """
 
 from __future__ import annotations
@@ -153,10 +154,12 @@ class Completions:
             question = Question(asked.messages[-1].text, asked.task, asked.options)
             async with aclosing(self.desk.run(session.ask(question, clue=asked.clue))) as pieces:
                 async for piece in pieces:
-                    if isinstance(piece, str):
-                        yield piece
-                    elif isinstance(piece, Done):
+                    if isinstance(piece, Done):
+                        if asked.clue:  # only now is it known that this look was the last one
+                            yield piece.result.text
                         yield piece.result
+                    elif isinstance(piece, str) and not asked.clue:
+                        yield piece
         except TimesightError as error:
             raise error if isinstance(error, RefusedError) else RefusedError(400, str(error)) from None
         finally:
