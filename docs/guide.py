@@ -76,8 +76,8 @@ HEAD = """\
 <!-- Written by docs/guide.py from the code. -->
 
 The paper's six, and open questions, which a chat asks. For each task: a sample as a line of JSONL, the prompt as it
-is sent, and what replies earn, a gold one first (captions as the made world's judge reads them). Rewards are sums of
-named parts; a reply in any other form than the one asked for earns nothing on any of them. `think` mode puts
+is sent, and what replies earn, a gold one first (captions as the made world's judge reads them). Rewards are sums
+of named parts; a reply in any other form than the one asked for earns nothing on any of them. `think` mode puts
 `<think>…</think>` first, in every task. Prompts can be replaced in a recipe or with `--prompts` (see
 [A task of your own](own-task.md)); why replies earn what they earn is in [Rewards](rewards.md).
 """

@@ -176,6 +176,31 @@ def test_uploads_are_bounded_and_go_with_time(store: VideoStore, video: Path) ->
     assert store.names("me") == {}
 
 
+def test_an_upload_is_not_written_through_a_link(
+    store: VideoStore, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name cannot be guessed; if it could, a link that somebody put there would not be followed."""
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    (store.folder / "guessed").symlink_to(secret)
+    with pytest.raises(FileExistsError):
+        receive(store, video.read_bytes())
+    assert secret.read_text() == "mine"
+    assert store.names("me") == {}
+
+
+def test_what_lies_in_the_folder_is_not_served_by_its_name(running: Running, tmp_path: Path) -> None:
+    link = running.uploads / "link"
+    link.symlink_to(tmp_path)
+    (tmp_path / "secret").write_text("mine")
+    try:
+        for path in ("link", "link/secret", "..%2f..%2fetc%2fpasswd", str(tmp_path / "secret")):
+            assert running.http.get(f"/media/{path}").status_code == 404
+    finally:
+        link.unlink()
+
+
 def make_video(path: Path, width: int, height: int, gap_s: int = 1) -> bytes:
     """Four frames, ``gap_s`` seconds apart."""
     import av

@@ -15,7 +15,7 @@ from timesight.bench.rewards import fuzz
 from timesight.data import read
 from timesight.errors import InputError
 from timesight.tasks import TASKS, Graded
-from timesight.types import Sample, TextPart, VideoPart
+from timesight.types import Sample, TextPart, Video, VideoPart
 from timesight.world import QUESTIONS, WorldJudge, unseen_samples
 
 SAMPLES = unseen_samples(40)
@@ -231,3 +231,29 @@ def test_rewards_of_many_are_the_rewards_of_each() -> None:
         replies = [task.gold(samples[0]) for _ in samples]
         together = task.rewards(replies, samples, False, WorldJudge())
         assert together == [rewards(sample, reply, False) for sample, reply in zip(samples, replies, strict=True)]
+
+
+def test_segments_are_shown_after_their_times() -> None:
+    task = TASKS["temporal_grounding"]
+    record = {"id": "a", "task": task.name, "video": "v.mp4", "query": "it falls", "spans": [[1, 2]]}
+    sample = task.Sample.model_validate(record | {"segments": [[0.5, 2.25], [4, 5]]})
+    first, one, second, other, asked = task.prompt(sample, think=False)
+    assert (first, second) == (
+        TextPart("Seconds 0.5 to 2.2 of the video: "),
+        TextPart("Seconds 4.0 to 5.0 of the video: "),
+    )
+    assert one == VideoPart(Video(path=Path("v.mp4"), start_s=0.5, end_s=2.25))
+    assert other == VideoPart(Video(path=Path("v.mp4"), start_s=4, end_s=5))
+    assert asked == task.prompt(task.Sample.model_validate(record), think=False)[-1]
+
+
+@pytest.mark.parametrize("segments", [[[2, 1]], [[1, 1]], [[-1, 1]], [[0, float("inf")]], [[float("nan"), 1]]])
+def test_segments_that_are_none_are_refused(segments: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="no stretch of a video"):
+        Sample(id="a", task="t", video="v.mp4", segments=segments)  # type: ignore[arg-type]
+
+
+def test_tracking_takes_no_segments() -> None:
+    record = {"id": "a", "task": "object_tracking", "video": "v.mp4", "object": "it", "times_s": [0]}
+    with pytest.raises(ValueError, match="segments are not for tracking"):
+        TASKS["object_tracking"].Sample.model_validate(record | {"boxes": [[0, 0, 1, 1]], "segments": [[0, 1]]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
-from timesight.video import FrameBudget, FrameReader, ReadingSettings, Wanted, read
+from timesight.video import CloserLook, FrameBudget, FrameReader, ReadingSettings, Wanted, read
 from timesight.video.pool import VideoPool
 
 BUDGET = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=8)
@@ -46,6 +47,31 @@ def test_memory_holds_what_was_used_last(video: Path) -> None:
     reader.read(Wanted(c))  # b goes
     assert reader.read(Wanted(a)) is first
     assert reader._held_bytes <= 2 * size
+
+
+def test_what_is_looked_at_closer_is_larger_and_denser(video: Path) -> None:
+    whole = FrameBudget(fps=2.0, min_pixels=784, max_pixels=784, max_frames=16)
+    segment = Video(path=video, start_s=0.5, end_s=1.5)
+    with FrameReader(whole, 28, closer=CloserLook(resolution_boost=3.0, fps_boost=4.0)) as reader:
+        plain, closer = reader.read(Wanted(segment)), reader.read(Wanted(segment, share=1.0))
+        half = reader.read(Wanted(segment, share=0.5))
+        assert reader.read(Wanted(segment)) is plain  # one is not taken for the other
+    assert (len(plain.times_s), len(closer.times_s)) == (4, 8)
+    area, closer_area = (math.prod(frames.pixels.shape[1:3]) for frames in (plain, closer))
+    assert area <= whole.max_pixels < closer_area <= 9 * whole.max_pixels
+    assert closer.window_s == (0.5, 1.5)
+    assert np.array_equal(half.pixels, closer.pixels)  # 8 frames are half of 16
+
+
+def test_a_pool_that_is_given_reads_and_stays_open(video: Path) -> None:
+    pool = VideoPool(1, 60.0)
+    try:
+        for _ in range(2):
+            with FrameReader(BUDGET, 28, pool=pool) as reader:
+                found = reader.read(Wanted(Video(path=video)))
+            assert np.array_equal(found.pixels, read(Video(path=video), BUDGET).pixels)
+    finally:
+        pool.close()
 
 
 def test_broken_videos_are_told_through_processes(tmp_path: Path) -> None:

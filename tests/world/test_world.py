@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from timesight.types import Sample, Video
 from timesight.video import FrameBudget, probe, read
 from timesight.world import QUESTIONS, Corruption, WorldJudge, make_scene, write_video, write_world
 from timesight.world.render import render
-from timesight.world.scene import COLORS, FPS
+from timesight.world.scene import COLORS, FPS, STRIPES, Scene
 
 
 def scene_of(index: int):  # type: ignore[no-untyped-def]
@@ -186,3 +187,70 @@ def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path
             assert question == f"Which option says {said}?"
             assert TASKS["multiple_choice"].truth(before) == TASKS["multiple_choice"].truth(after)
     assert 0.25 < changed / sum(s.task == "multiple_choice" for s in plain) < 0.75
+
+
+def detailed(index: int) -> Scene:
+    return make_scene(f"d{index}", (3, index), duration_s=(5.0, 8.0), max_shapes=3, details=True)
+
+
+def test_details_are_lost_at_a_third_of_the_size(tmp_path: Path) -> None:
+    """How a shape's stripes run changes the large frames, and next to nothing of the small ones."""
+    scene = next(scene for scene in map(detailed, range(50)) if len(scene.shapes) == 1)
+    (shape,) = scene.shapes
+    assert shape.detail is not None
+    small, large = [], []
+    for number, stripes in enumerate(STRIPES):
+        changed = replace(scene, shapes=(replace(shape, detail=replace(shape.detail, stripes=stripes)),))
+        path = tmp_path / f"{number}.mp4"
+        write_video(changed, path)
+        for sizes, pixels in ((small, 56 * 56), (large, 9 * 56 * 56)):
+            budget = FrameBudget(fps=10.0, min_pixels=784, max_pixels=pixels, max_frames=100)
+            frames = read(Video(path=path), budget)
+            at = int(np.searchsorted(frames.times_s, shape.visible.start_s + 0.05))
+            sizes.append(frames.pixels[at].astype(float))
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(large[one] - large[other]).max() > 60
+        assert np.abs(small[one] - small[other]).max() < 30
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_flash_shows_its_color_for_two_frames(index: int) -> None:
+    scene = detailed(index)
+    frames = list(render(scene))
+    for shape in scene.shapes:
+        assert shape.detail is not None
+        assert shape.visible.start_s < shape.detail.flash.start_s < shape.detail.flash.end_s < shape.visible.end_s
+        flashing = []
+        for number, frame in enumerate(frames):
+            if shape.shown_at(number / FPS):
+                x, y = shape.center_at(number / FPS)
+                seen = frame[int(y * scene.height_px), int(x * scene.width_px)].astype(float)
+                if np.abs(seen - COLORS[shape.detail.flash_color]).max() < 3:
+                    flashing.append(number)
+        if len(scene.shapes) == 1 and not shape.blinks:
+            first = round(shape.detail.flash.start_s * FPS)
+            assert flashing == [first, first + 1]
+
+
+def test_details_leave_what_happens_as_it_was() -> None:
+    plain = make_scene("s", (3, 1), duration_s=(5.0, 8.0))
+    fine = make_scene("s", (3, 1), duration_s=(5.0, 8.0), details=True)
+    assert (fine.width_px, fine.height_px) == (3 * plain.width_px, 3 * plain.height_px)
+    assert [shape.name for shape in fine.shapes] == [shape.name for shape in plain.shapes]
+    assert not plain.has_details
+
+
+def test_questions_about_details_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
+    def write(name: str, closer_share: float) -> list[Any]:
+        write_world(
+            tmp_path / name, {"test": 12}, seed=5, tasks=("open_qa",), details=True, closer_share=closer_share
+        )
+        return [sample for sample in read_jsonl(tmp_path / name / "test.jsonl") if "detail" in sample.meta]
+
+    whole, closer = write("whole", 0.0), write("closer", 1.0)
+    assert len(whole) == len(closer) > 12
+    for one, other in zip(whole, closer, strict=True):
+        assert one.segments == ()
+        assert (one.question, one.answer, one.spans) == (other.question, other.answer, other.spans)
+        ((start_s, end_s),) = other.segments
+        assert start_s <= one.spans[0][0] < one.spans[0][1] <= end_s

@@ -47,6 +47,8 @@ class ObjectTrackingSample(Sample):
             raise ValueError(f"{len(self.boxes)} boxes for {len(self.times_s)} times_s: there must be one for each")
         if any(not 0 <= index < len(self.boxes) for index in self.absent):
             raise ValueError(f"absent {list(self.absent)} names no frame: there are {len(self.boxes)}, from 0")
+        if self.segments:
+            raise ValueError("segments are not for tracking: its frames are those at times_s")
         return self
 
     def scored(self, first: bool) -> list[int]:
