@@ -107,7 +107,9 @@ def claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: --out takes a folder")
     has_results = (out / METRICS_FILE).exists() or (out / WORLD_DIR).exists()
-    if has_results and (not file.exists() or file.read_text(encoding="utf-8") != text):
+    if has_results and not file.exists():
+        raise InputError(f"{out} holds results, and no {RECIPE_FILE} says of what: choose another --out")
+    if has_results and file.read_text(encoding="utf-8") != text:
         raise InputError(f"{out} holds results of another recipe (see {file}): choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
