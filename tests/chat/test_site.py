@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 import subprocess
 import sys
@@ -24,7 +25,7 @@ pytest.importorskip("nicegui", reason="the page needs nicegui: pip install 'time
 from timesight.chat.web.desk import Desk, Done, FairLock, TakingTurns
 from timesight.chat.web.server import bind
 from timesight.chat.web.settings import RefusedError, SiteSettings
-from timesight.chat.web.videos import VideoStore, inspect
+from timesight.chat.web.videos import FOLDER, VideoStore, inspect, remove_orphans
 from timesight.errors import InputError, VideoError
 from timesight.video.pool import VideoPool
 
@@ -176,6 +177,27 @@ def test_uploads_are_bounded_and_go_with_time(store: VideoStore, video: Path) ->
     assert store.names("me") == {}
 
 
+def test_uploads_of_a_killed_server_are_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pool = VideoPool(1, 60.0)
+    living = VideoStore(SiteSettings(), pool)
+    dead, young, other = (tmp_path / name for name in (f"{FOLDER}dead", f"{FOLDER}young", "other"))
+    for folder in (dead, young, other, living.folder):
+        folder.mkdir(exist_ok=True)
+        (folder / "upload").touch()
+    (tmp_path / f"{FOLDER}link").symlink_to(other)
+    for folder in (dead, other, living.folder):
+        os.utime(folder, (0, 0))
+    remove_orphans()
+    assert not dead.exists()
+    assert all((folder / "upload").exists() for folder in (young, other, living.folder))
+    living.close()
+    pool.close()
+    assert not living.folder.exists()
+
+
 def test_an_upload_is_not_written_through_a_link(
     store: VideoStore, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,11 +280,12 @@ def test_no_file_leads_to_another(tmp_path: Path, video: Path, script: str) -> N
         inspect(lure, 60.0, 640 * 480)
 
 
-def test_a_decoder_that_wants_too_much_memory_is_ended(tmp_path: Path) -> None:
-    small = VideoPool(1, 60.0, 600 << 20)
+@pytest.mark.parametrize("memory_mb", [600, 800])  # where threads are out, and where frames are
+def test_a_decoder_that_wants_too_much_memory_is_ended(tmp_path: Path, memory_mb: int) -> None:
+    small = VideoPool(1, 60.0, memory_mb << 20)
     try:
         make_video(tmp_path / "v.mp4", 8000, 4000)
-        with pytest.raises(VideoError):
+        with pytest.raises(VideoError, match="needs more memory|cannot allocate memory"):
             small.submit(tmp_path / "v.mp4", inspect, tmp_path / "v.mp4", 60.0, 10**9).result()
     finally:
         small.close()

@@ -49,6 +49,10 @@ class Pending(Generic[T]):
                 "the processes that read videos do not start: put what your script does under "
                 'if __name__ == "__main__": or read without processes (reading: {workers: 0})'
             ) from None
+        except RuntimeError as error:
+            if "start new thread" not in str(error):
+                raise
+            raise VideoError(self.path, "needs more memory than a video may take") from None  # a thread needs some
         return outcome
 
     def done(self) -> bool:

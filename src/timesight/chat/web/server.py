@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +26,7 @@ from timesight.errors import InputError
 from timesight.policy.answering import Answerer
 from timesight.video.pool import VideoPool
 
+BACKLOG = 128  # connections
 READERS = 2  # processes that read videos, for all visitors
 MEDIA_HEADERS = {"cache-control": "private, no-store", "content-security-policy": "default-src 'none'; sandbox"}
 
@@ -103,6 +105,7 @@ def bind(host: str, port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
+        found.listen(BACKLOG)  # whoever comes before the server is ready waits
     except (OSError, OverflowError) as error:
         found.close()
         reason = getattr(error, "strerror", None) or str(error)
@@ -126,7 +129,8 @@ class Server(uvicorn.Server):
 
 
 def serve(site: Site, listening: socket.socket) -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C, or until whoever started it says so (SIGTERM)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn passes signals on when it has ended
     try:
         with suppress(KeyboardInterrupt):
             Server(site).run(sockets=[listening])

@@ -7,11 +7,14 @@ names in a folder of their own, and what a request names is looked up.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +28,7 @@ GLANCE = FrameBudget(min_frames=4, max_frames=4, min_pixels=784, max_pixels=112 
 MAX_NAME = 80  # characters
 FOLDER = "timesight-uploads-"
 SWEEP_S = 30.0
+YOUNG_S = 60.0  # a folder that is not locked yet may be about to be
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ class VideoStore:
     def __init__(self, settings: SiteSettings, pool: VideoPool) -> None:
         self._settings = settings
         self._pool = pool
+        remove_orphans()
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # for this user only
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_SH)  # says that a server lives here
         self._by_token: dict[str, StoredVideo] = {}
 
     def add_example(self, video: Video, name: str) -> str:
@@ -95,6 +102,7 @@ class VideoStore:
     def close(self) -> None:
         """Remove all uploads."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
 
     async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> None:
         left = self._settings.max_upload_bytes
@@ -113,6 +121,21 @@ class VideoStore:
     def _remove(self, tokens: list[str]) -> None:
         for token in tokens:
             self._by_token.pop(token).video.path.unlink(missing_ok=True)
+
+
+def remove_orphans() -> None:
+    """Remove the uploads of servers that were killed: of folders of this user that nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError):  # another server may do the same
+            about = folder.lstat()
+            if about.st_uid != os.getuid() or time.time() - about.st_mtime < YOUNG_S:
+                continue
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(held)
 
 
 def inspect(path: Path, max_duration_s: float, max_frame_px: int) -> float:
