@@ -72,8 +72,9 @@ def running(video: Path) -> Iterator[Running]:
     assert not site.store.folder.exists()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """A browser for one file of tests: while playwright runs, nothing else in this thread can use asyncio."""
     sync_api = pytest.importorskip("playwright.sync_api")
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
