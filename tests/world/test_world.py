@@ -193,7 +193,7 @@ def detailed(index: int) -> Scene:
     return make_scene(f"d{index}", (3, index), duration_s=(5.0, 8.0), max_shapes=3, details=True)
 
 
-def test_details_are_lost_at_a_third_of_the_size(tmp_path: Path) -> None:
+def test_details_are_lost_at_half_the_size(tmp_path: Path) -> None:
     """How a shape's stripes run changes the large frames, and next to nothing of the small ones."""
     scene = next(scene for scene in map(detailed, range(50)) if len(scene.shapes) == 1)
     (shape,) = scene.shapes
@@ -203,7 +203,7 @@ def test_details_are_lost_at_a_third_of_the_size(tmp_path: Path) -> None:
         changed = replace(scene, shapes=(replace(shape, detail=replace(shape.detail, stripes=stripes)),))
         path = tmp_path / f"{number}.mp4"
         write_video(changed, path)
-        for sizes, pixels in ((small, 56 * 56), (large, 9 * 56 * 56)):
+        for sizes, pixels in ((small, 56 * 56), (large, 4 * 56 * 56)):
             budget = FrameBudget(fps=10.0, min_pixels=784, max_pixels=pixels, max_frames=100)
             frames = read(Video(path=path), budget)
             at = int(np.searchsorted(frames.times_s, shape.visible.start_s + 0.05))
@@ -235,7 +235,7 @@ def test_a_flash_shows_its_color_for_two_frames(index: int) -> None:
 def test_details_leave_what_happens_as_it_was() -> None:
     plain = make_scene("s", (3, 1), duration_s=(5.0, 8.0))
     fine = make_scene("s", (3, 1), duration_s=(5.0, 8.0), details=True)
-    assert (fine.width_px, fine.height_px) == (3 * plain.width_px, 3 * plain.height_px)
+    assert (fine.width_px, fine.height_px) == (2 * plain.width_px, 2 * plain.height_px)
     assert [shape.name for shape in fine.shapes] == [shape.name for shape in plain.shapes]
     assert not plain.has_details
 

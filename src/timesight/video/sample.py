@@ -57,7 +57,7 @@ class CloserLook(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    resolution_boost: float = Field(default=3.0, ge=1)
+    resolution_boost: float = Field(default=2.0, ge=1)
     fps_boost: float = Field(default=4.0, ge=1)
     total_pixels: int | None = Field(default=None, ge=1)
 

@@ -15,7 +15,7 @@ NOISE = 6.0  # standard deviation of the noise of each frame, in grey levels
 DEFECT_NOISE = 55.0
 BLOCK_PX = 12
 DARKNESS = 0.2
-STRIPE_PERIOD = 0.024  # of the shorter side: 1.3 pixels where that has 56, too fine to be seen; 4 where it has 168
+STRIPE_PERIOD = 0.025  # of the shorter side: 1.4 pixels where that has 56, too fine to be seen; 2.8 where it has 112
 STRIPED_SHARE = 0.7  # of a shape's radius: stripes end within it, so that its outline tells nothing about them
 
 

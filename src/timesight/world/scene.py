@@ -31,7 +31,7 @@ MIN_ACTING_S = 1.5  # a shape shown for less neither moves nor blinks
 
 DEFECT_SHARE = 0.25  # of the scenes, where defects are wanted at all
 PLAIN, DETAILED = (0.12, 0.5), (0.1, 0.25)  # the least and the most of a video that a shape is visible
-DETAIL_SCALE = 3  # how much larger the frames are where shapes have details
+DETAIL_SCALE = 2  # how much larger the frames are where shapes have details
 FLASH_FRAMES = 2
 
 Action = Literal["is visible", "moves", "blinks"]
