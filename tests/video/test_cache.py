@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from timesight.errors import VideoError
+from timesight.errors import InputError, VideoError
 from timesight.types import FrameRequest, Video
 from timesight.video import FrameBudget, FrameReader, Frames, ReadingSettings, Wanted, read
 from timesight.video import reader as reader_module
@@ -105,6 +105,51 @@ def test_what_a_killed_process_left_makes_room_in_time(tmp_path: Path) -> None:
     cache.write("new", fake(1))
     assert not left.exists()
     assert cache.read("new") is not None
+
+
+def test_an_unfinished_file_may_be_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process makes room, and takes it for one that a killed process left."""
+    cache = FrameCache(tmp_path, PLENTY)
+    replace = Path.replace
+
+    def taken(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        self.unlink()
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", taken)
+    cache.write("lost", fake(1))
+    cache.write("kept", fake(2))
+    assert cache.read("lost") is None
+    assert cache.read("kept") is not None
+
+
+def test_a_cache_of_somebody_elses_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = FrameCache(tmp_path, PLENTY)
+    cache.write("k", fake(1))
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "utime", forbidden)
+    assert cache.read("k") is not None
+
+
+@pytest.mark.parametrize("left", [b"", b"3f", b"\xff" * 40])
+def test_a_fingerprint_cut_off_by_a_crash_is_taken_again(video: Path, tmp_path: Path, left: bytes) -> None:
+    key = FrameCache(tmp_path, PLENTY).key(Video(path=video), BUDGET, None, 28)
+    (note,) = tmp_path.glob("*.fingerprint")
+    note.write_bytes(left)
+    assert FrameCache(tmp_path, PLENTY).key(Video(path=video), BUDGET, None, 28) == key
+
+
+def test_a_cache_that_is_no_folder_is_told(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        FrameReader(BUDGET, 28, ReadingSettings(workers=0, cache=tmp_path / "file")) as reader,
+        pytest.raises(InputError, match="no frames can be kept there"),
+    ):
+        reader.read(Wanted(Video(path=video)))
 
 
 def test_a_full_disk_ends_the_caching_and_nothing_else(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 
 import av
@@ -17,12 +18,22 @@ from timesight.types import FrameRequest, Video
 from timesight.video import FrameBudget, probe, read
 from timesight.video.read import _picture
 
+read_module = import_module("timesight.video.read")
+
 BUDGET = FrameBudget(min_pixels=784, max_pixels=64 * 64)
 
 
-def write(path: Path, stamps_s: list[float], *, size: tuple[int, int] = (64, 48), codec: str = "libx264") -> Path:
+def write(
+    path: Path,
+    stamps_s: list[float],
+    *,
+    size: tuple[int, int] = (64, 48),
+    codec: str = "libx264",
+    title: str = "",
+) -> Path:
     """A video whose frame number i is filled with grey level 8 · (i mod 30), shown from ``stamps_s[i]`` on."""
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=30)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
@@ -71,6 +82,30 @@ def test_seeking_far_ahead_gives_the_same_frames_as_decoding_everything(tmp_path
     length_s = probe(Video(path=path)).duration_s
     expected = [everything[int(k * length_s)] for k in range(5)]  # asked at k · length / 5, shown at 5 fps
     np.testing.assert_allclose([f.mean() for f in frames.pixels], expected, atol=2.0)
+
+
+@pytest.mark.parametrize("name", ["v.ts", "v.mkv"])
+def test_a_seek_may_land_too_late(tmp_path: Path, name: str) -> None:
+    """In some containers it does; frames far apart are found all the same."""
+    path = write(tmp_path / name, [i / 25 for i in range(600)])
+    every = read(Video(path=path), FrameBudget(fps=25, min_pixels=784, max_pixels=784, max_frames=600))
+    times_s = every.times_s[[0, 130, 131, 400, 590]]
+    far = read(Video(path=path), BUDGET, FrameRequest(5, tuple(times_s.tolist())))
+    np.testing.assert_allclose(far.times_s, times_s)
+    assert levels(far.pixels) == [levels(every.pixels)[index] for index in (0, 130, 131, 400, 590)]
+
+
+def test_a_late_window_is_not_decoded_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "v.mp4", [i / 10 for i in range(3000)])
+    decoded: list[int] = []
+    frames_with = read_module._frames_with
+    monkeypatch.setattr(
+        read_module, "_frames_with", lambda *args: (decoded.append(1) or frame for frame in frames_with(*args))
+    )
+    late = read(Video(path=path, start_s=280.0, end_s=282.0), BUDGET)
+    np.testing.assert_allclose(late.times_s, [280.0, 280.5, 281.0, 281.5], atol=1e-6)
+    assert levels(late.pixels) == [2800 % 30, 2805 % 30, 2810 % 30, 2815 % 30]
+    assert len(decoded) < 300
 
 
 def test_a_window_counts_from_the_start_of_the_file(tmp_path: Path) -> None:
@@ -124,6 +159,26 @@ def test_errors_name_the_file_and_the_reason(tmp_path: Path) -> None:
         read(Video(path=truncated(tmp_path / "cut.mp4")), BUDGET)
     with pytest.raises(VideoError, match="holds no frames"):
         read(Video(path=tmp_path / "folder", fps=2.0), BUDGET)
+
+
+def test_a_title_in_any_encoding_does_no_harm(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", [0.0, 0.1, 0.2, 0.3], title="cafe")
+    path.write_bytes(path.read_bytes().replace(b"cafe", b"caf\xe9"))
+    assert read(Video(path=path), BUDGET).pixels.shape[0] == 4
+
+
+def test_an_unknown_codec_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mp4", [0.0, 0.1, 0.2, 0.3])
+    path.write_bytes(path.read_bytes().replace(b"avc1\0", b"zzz1\0"))
+    with pytest.raises(VideoError, match=r"v\.mp4: is in a codec that cannot be decoded here"):
+        probe(Video(path=path))
+
+
+def test_a_picture_that_is_too_large_to_open_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "0.png"
+    Image.new("1", (20000, 20000)).save(path)
+    with pytest.raises(VideoError, match=r"0\.png: is not a picture that can be read"):
+        read(Video(path=tmp_path, fps=1.0), BUDGET)
 
 
 def test_a_video_damaged_in_the_middle_is_refused_or_known_to_be_short(tmp_path: Path) -> None:

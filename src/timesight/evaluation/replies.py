@@ -110,7 +110,7 @@ def read_replies(file: Path, warn: Callable[[str], None] = lambda text: None) ->
     replies: dict[str, str] = {}
     twice: dict[str, None] = {}
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")  # text may hold other ends of lines, unescaped
     except UnicodeDecodeError:
         raise SampleError(f"{file}: is not UTF-8 text") from None
     for number, line in enumerate(lines, start=1):

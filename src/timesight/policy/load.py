@@ -92,7 +92,8 @@ def resolve(path: str | Path) -> str | Path:
         if newest is None:
             raise InputError(f"{path} holds no model: neither config.json nor a checkpoint")
         return newest
-    looks_local = str(path).startswith((".", "/", "~")) or str(path).count("/") > 1
+    inside = folder.parent != Path() and folder.parent.is_dir()  # runs/grop, where there is a folder runs
+    looks_local = str(path).startswith((".", "/", "~")) or str(path).count("/") > 1 or inside
     if looks_local and not folder.exists():
         raise InputError(f"no model at {path}: there is no such folder")
     return path

@@ -10,7 +10,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ VERSION = 1  # of how frames are chosen, sized and stored: another one finds non
 KEPT_SHARE = 0.9  # of the bound: what is left after making room
 RECOUNT_SHARE = 0.02  # of the bound: after writing as much, what other processes wrote is counted too
 FRAMES = ".frames"
+FINGERPRINT = re.compile(rb"[0-9a-f]{40}")
 
 
 class FrameCache:
@@ -67,9 +70,10 @@ class FrameCache:
                     tuple(about["window_s"]),
                     about["duration_s"],
                 )
-            os.utime(file)
         except (OSError, SafetensorError, ValueError, KeyError):
             return None
+        with suppress(OSError):  # somebody else's file can be used, but not be marked as used
+            os.utime(file)
         return frames
 
     def write(self, key: str, frames: Frames) -> None:
@@ -93,7 +97,8 @@ class FrameCache:
         unfinished = self._folder / f"{name}.{os.getpid()}"
         try:
             unfinished.write_bytes(content())
-            unfinished.replace(self._folder / name)
+            with suppress(FileNotFoundError):  # another process took it for a killed one's, and made room
+                unfinished.replace(self._folder / name)
         except OSError as error:
             self._is_full = True
             unfinished.unlink(missing_ok=True)
@@ -134,8 +139,18 @@ class FrameCache:
         if known_as not in self._fingerprints:
             name = hashlib.blake2b(known_as.encode(), digest_size=20).hexdigest()
             note = self._folder / f"{name}.fingerprint"
-            found = note.read_text(encoding="ascii") if note.is_file() else fingerprint(path)
-            if not note.is_file():
+            found = _noted(note)
+            if found is None:
+                found = fingerprint(path)
                 self._write(note.name, found.encode)
             self._fingerprints[known_as] = found
         return self._fingerprints[known_as]
+
+
+def _noted(note: Path) -> str | None:
+    """The fingerprint in ``note``; None if there is none, or if a crash of the machine left half of it."""
+    try:
+        found = note.read_bytes()
+    except OSError:
+        return None
+    return found.decode() if FINGERPRINT.fullmatch(found) else None

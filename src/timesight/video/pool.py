@@ -6,13 +6,15 @@ ended, another one takes its place, and the video is reported as broken.
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as LimitPassedError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -84,7 +86,16 @@ class VideoPool:
 
 
 def _begin(memory_bytes: int | None) -> None:
-    """Ctrl-C is for the process that asked; workers end when it tells them to."""
+    """Ctrl-C is for the process that asked; workers end when it tells them to, or when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+def _end_with_parent() -> None:
+    """A killed process cannot tell its workers anything."""
+    parent = parent_process()
+    assert parent is not None  # workers are started by one
+    parent.join()
+    os._exit(1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +13,7 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from timesight.errors import VideoError
 from timesight.types import Video
@@ -86,7 +88,8 @@ class open_container:  # noqa: N801 - reads as a verb where it is used
 
     def __enter__(self) -> av.container.InputContainer:
         try:
-            self._container = av.open(str(self._path))
+            # titles and comments may be in any old encoding: nobody asks for them
+            self._container = av.open(str(self._path), metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(self._path, f"cannot be opened as a video ({_reason(error)})") from None
         return self._container
@@ -128,6 +131,8 @@ def video_stream(container: av.container.InputContainer, path: Path) -> VideoStr
     """The first video stream that is not a cover picture."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise VideoError(path, "is in a codec that cannot be decoded here: convert it to H.264")
             if not stream.codec_context.is_open:
                 stream.thread_type = "AUTO"
                 large = stream.codec_context.width * stream.codec_context.height >= LARGE_PX
@@ -154,13 +159,20 @@ def _probe_folder(path: Path, fps: float | None) -> VideoInfo:
         raise VideoError(path, f"cannot be read ({_reason(error)})") from None
     if not frames:
         raise VideoError(path, f"holds no frames ({', '.join(sorted(FRAME_SUFFIXES))})")
-    try:
-        with Image.open(frames[0]) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise VideoError(frames[0], f"is not a picture ({error})") from None
+    with open_picture(frames[0]) as image:
+        width, height = image.size
     times_s = np.arange(len(frames), dtype=np.float64) / fps
     return VideoInfo(path, width, height, len(frames) / fps, times_s, frame_paths=tuple(frames))
+
+
+@contextmanager
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """``Image.open`` whose errors, at opening and inside the block, are VideoErrors."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow's readers raise
+        raise VideoError(path, f"is not a picture that can be read ({error})") from None
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from timesight.errors import TrainingError, VideoError
@@ -18,9 +19,12 @@ class Quarantine:
         self._max_share = max_share
         self._seen: set[str] = set()
         self.reasons: dict[str, str] = {}
-        if file.exists():
-            records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-            self.reasons = {record["path"]: record["reason"] for record in records}
+        kept = file.read_text(encoding="utf-8") if file.exists() else ""
+        for line in kept.splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a kill cut it off: the video will be met again
+                record = json.loads(line)
+                self.reasons[record["path"]] = record["reason"]
+        self._begin = "" if kept.endswith("\n") or not kept else "\n"
 
     def __len__(self) -> int:
         return len(self.reasons)
@@ -35,7 +39,8 @@ class Quarantine:
             self.reasons[error.path] = error.reason
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps({"path": error.path, "reason": error.reason}) + "\n")
+                out.write(self._begin + json.dumps({"path": error.path, "reason": error.reason}) + "\n")
+            self._begin = ""
         seen = len(self._seen | self.reasons.keys())
         if seen >= MIN_SEEN and len(self) > self._max_share * seen:
             raise TrainingError(

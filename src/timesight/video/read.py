@@ -24,6 +24,7 @@ from timesight.video.probe import (
     VideoInfo,
     is_folder,
     open_container,
+    open_picture,
     probe,
     probe_container,
     require_file,
@@ -95,46 +96,62 @@ def _decode(
     container: av.container.InputContainer, info: VideoInfo, wanted: NDArray[np.intp], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """Frames ``wanted`` (T,) of the file, (T, H, W, 3)."""
+    indices = sorted(set(wanted.tolist()))
+    decoding = _Decoding(container, info, indices)
     pictures: dict[int, NDArray[np.uint8]] = {}
     under_way: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
     # Sizing a frame takes almost as long as decoding one, so a second thread does it meanwhile.
     with ThreadPoolExecutor(max_workers=1) as sizer:
-        for index, frame in _frames_near(container, info, sorted(set(wanted.tolist()))):
+        for index in indices:
+            if (frame := decoding.frame(index)) is None:
+                at_s = float(info.times_s[index])
+                raise VideoError(info.path, f"does not decode at {at_s:.2f} s: the file is damaged or cut short")
             under_way.append((index, sizer.submit(_picture, frame, size)))
             if len(under_way) > DECODED_AHEAD:
                 oldest, picture = under_way.popleft()
                 pictures[oldest] = picture.result()
     pictures |= {index: picture.result() for index, picture in under_way}
-    missing = [float(info.times_s[i]) for i in wanted.tolist() if i not in pictures]
-    if missing:
-        raise VideoError(info.path, f"does not decode at {missing[0]:.2f} s: the file is damaged or cut short")
     return np.stack([pictures[index] for index in wanted.tolist()])
 
 
-def _frames_near(
-    container: av.container.InputContainer, info: VideoInfo, wanted: Sequence[int]
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode (index, frame) for the ascending indices ``wanted``."""
-    assert info.stamps is not None  # a file has them
-    stream = video_stream(container, info.path)
-    gap = SEEK_GAP_S / float(stream.time_base or 1)
-    targets = [int(info.stamps[index]) for index in wanted]
-    container.seek(0, stream=stream)
-    frames = _frames_with(container, stream, set(targets))
-    reached: int | None = None
-    for index, target in zip(wanted, targets, strict=True):
-        if reached is not None and target - reached > gap:
-            container.seek(target, stream=stream)
-            frames = _frames_with(container, stream, set(targets))
-        for frame in frames:
+class _Decoding:
+    """The frames of a file in ascending order, each found by its stamp; gaps are skipped by seeking."""
+
+    def __init__(self, container: av.container.InputContainer, info: VideoInfo, wanted: Sequence[int]) -> None:
+        assert info.stamps is not None  # a file has them
+        self._container = container
+        self._stream = video_stream(container, info.path)
+        self._stamps = {index: int(info.stamps[index]) for index in wanted}
+        self._gap = SEEK_GAP_S / float(self._stream.time_base or 1)
+        self._reached = int(info.stamps[0])
+        self._may_seek = True
+        self._go_to(0)
+
+    def frame(self, index: int) -> av.VideoFrame | None:
+        """The frame ``index``, one of those wanted and later than the one before; None if it does not decode."""
+        stamp = self._stamps[index]
+        if self._may_seek and stamp - self._reached > self._gap:
+            self._go_to(stamp)
+            if (frame := self._forward(stamp)) is not None:
+                return frame
+            # In some containers (MPEG-TS, MPEG-PS) a seek lands too late: this one is decoded from its start.
+            self._may_seek = False
+            self._go_to(0)
+        return self._forward(stamp)
+
+    def _go_to(self, stamp: int) -> None:
+        self._container.seek(stamp, stream=self._stream)
+        self._frames = _frames_with(self._container, self._stream, set(self._stamps.values()))
+
+    def _forward(self, wanted: int) -> av.VideoFrame | None:
+        for frame in self._frames:
             stamp = frame.pts if frame.pts is not None else frame.dts
             if stamp is None:
                 continue
-            reached = stamp
-            if reached >= target:
-                if reached == target:
-                    yield index, frame
-                break
+            self._reached = stamp
+            if stamp >= wanted:
+                return frame if stamp == wanted else None
+        return None
 
 
 def _frames_with(
@@ -163,10 +180,7 @@ def _sized(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 def _read_pictures(paths: Sequence[Path], wanted: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
     def picture(path: Path) -> NDArray[np.uint8]:
-        try:
-            with Image.open(path) as image:
-                return _sized(image.convert("RGB"), size)
-        except OSError as error:
-            raise VideoError(path, f"is not a picture that can be read ({error})") from None
+        with open_picture(path) as image:
+            return _sized(image.convert("RGB"), size)
 
     return np.stack([picture(paths[index]) for index in wanted.tolist()])

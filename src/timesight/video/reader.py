@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from timesight.errors import InputError
 from timesight.types import FrameRequest, Video
 from timesight.video.cache import FrameCache
 from timesight.video.pool import Pending, VideoPool
@@ -153,4 +154,8 @@ def _load(job: _Job) -> Frames:
 
 @lru_cache
 def _open_cache(folder: Path, max_bytes: int) -> FrameCache:
-    return FrameCache(folder, max_bytes)
+    try:
+        return FrameCache(folder, max_bytes)
+    except OSError as error:
+        reason = str(error.strerror).lower()
+        raise InputError(f"{folder}: no frames can be kept there ({reason}); give reading.cache a folder") from None
