@@ -15,7 +15,14 @@ import timesight
 from timesight.data import read_jsonl
 from timesight.errors import ModelError
 from timesight.infer.answer import Asking, answer_batches
-from timesight.infer.clue import NO_SPAN, NOT_ONE_VIDEO, ClueAnswerer, ClueSettings, choose_segments
+from timesight.infer.clue import (
+    LOST_SPAN,
+    NO_SPAN,
+    NOT_ONE_VIDEO,
+    ClueAnswerer,
+    ClueSettings,
+    choose_segments,
+)
 from timesight.policy.answering import Answered, Prompt
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Span, TextPart, Video, VideoPart
@@ -88,6 +95,16 @@ def test_without_a_usable_span_the_first_answer_stands_and_says_so(video: Path, 
     answer, script = look(video, reply, "never asked")
     assert (answer.text, len(answer.passes), len(script.prompts)) == (reply, 1, 1)
     assert answer.note == NO_SPAN
+
+
+@pytest.mark.parametrize("max_passes", [2, 3])
+def test_a_later_look_without_a_usable_span_does_not_replace_the_answer(video: Path, max_passes: int) -> None:
+    good = "<answer>1 to 2</answer>"
+    for lost in ("<answer>rubbish", "<answer>9 to 10</answer>"):
+        answer, script = look(video, good, lost, settings=ClueSettings(max_passes=max_passes))
+        assert (answer.text, answer.note) == (good, LOST_SPAN)
+        assert [seen.text for seen in answer.passes] == [good, lost]
+        assert len(script.prompts) == 2
 
 
 def test_passes_go_on_until_the_spans_settle(video: Path) -> None:

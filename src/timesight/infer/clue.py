@@ -2,7 +2,8 @@
 
 The first pass sees the whole video cheaply. The spans that its reply names are read again *from the file*, at a
 higher resolution and frame rate, and shown with their true times instead of the video; the question is asked again.
-That goes on until the spans settle or a limit is reached. A reply that names no usable span stays the answer.
+That goes on until the spans settle or a limit is reached. A first reply that names no usable span stays the answer;
+a later one does not replace the answer before it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from timesight.types import Pass, Span, Video, VideoPart, segment_parts
 from timesight.video import CloserLook, FrameBudget, FrameReader, Frames, Wanted
 from timesight.video.pool import VideoPool
 
-NO_SPAN = "the reply names no usable span: its first answer stands"
+NO_SPAN = "the reply names no usable span: there is nothing to look at again"
+LOST_SPAN = "the last look's reply names no usable span: the answer before it stands"
 NOT_ONE_VIDEO = "the prompt does not hold one video: there is nothing to look at again"
 
 
@@ -119,7 +121,7 @@ class ClueAnswerer:
 
     def _after(self, look: _Look) -> Prompt | None:
         """The prompt of the next pass, or None: enough was seen, or there is a note of why there is none."""
-        if len(look.passes) >= self.settings.max_passes or look.is_settled(self.settings):
+        if self.settings.max_passes == 1 or look.has_ended:
             return None
         videos = [part for part in look.first.parts if isinstance(part, VideoPart)]
         if len(videos) != 1:
@@ -127,7 +129,9 @@ class ClueAnswerer:
             return None
         segments = choose_segments(look.passes[-1].spans, look.first.frames[0].window_s, self.settings)
         if not segments:
-            look.note = NO_SPAN
+            look.lost_its_span()
+            return None
+        if len(look.passes) >= self.settings.max_passes or look.is_settled(self.settings):
             return None
         try:
             return closer(look.first, videos[0].video, segments, self._reader)
@@ -144,6 +148,7 @@ class _Look:
     next: Prompt | None
     passes: list[Pass] = field(default_factory=list)
     outcome: Answered | ModelError | None = None
+    before: Answered | None = None  # what was answered in the pass before the last
     note: str = ""
 
     def took(self, outcome: Answered | ModelError, seconds: float) -> None:
@@ -155,6 +160,7 @@ class _Look:
             self.note = f"{outcome}: its last answer stands" if self.passes else ""
             self.outcome = self.outcome or outcome
             return
+        self.before = self.outcome if isinstance(self.outcome, Answered) else None
         self.outcome = outcome
         self.passes.append(
             Pass(
@@ -169,10 +175,18 @@ class _Look:
             )
         )
 
+    def lost_its_span(self) -> None:
+        """The last reply cannot be looked into: the answer before it stands, if there is one."""
+        self.note = LOST_SPAN if self.before else NO_SPAN
+        self.outcome = self.before or self.outcome
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing to go on with."""
+        return isinstance(self.outcome, ModelError) or bool(self.note)
+
     def is_settled(self, settings: ClueSettings) -> bool:
-        """Whether there is nothing to go on with, or the last two passes name the same spans."""
-        if isinstance(self.outcome, ModelError) or self.note:
-            return True
+        """Whether the last two passes name the same spans."""
         if len(self.passes) < 2:
             return False
         before, now = self.passes[-2].spans, self.passes[-1].spans

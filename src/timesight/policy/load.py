@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from inspect import signature
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 import torch
@@ -147,5 +148,12 @@ def as_policy(model: Any, processor: Any, name: str, *, autocast_bf16: bool = Fa
     if model.generation_config is None:
         model.generation_config = GenerationConfig()
     speed_up(model)
-    bf16_is_fast = model.device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return Policy(model, processor, name, autocast_bf16=autocast_bf16 and bf16_is_fast)
+    is_fast = model.device.type != "cpu" or _multiplies_bf16()
+    return Policy(model, processor, name, autocast_bf16=autocast_bf16 and is_fast)
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this processor has instructions for products in bf16: where they are emulated, float32 is faster."""
+    if machine() in ("x86_64", "AMD64"):  # mkldnn says yes to any AVX-512, and emulates: four to seven times slower
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
