@@ -11,6 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from timesight.data.disk import whole_file
 from timesight.data.records import make_sample, pop_task
 from timesight.errors import InputError, SampleError
 from timesight.types import Sample
@@ -19,7 +20,7 @@ from timesight.types import Sample
 def read_hub(name: str, split: str, files: Path) -> list[Sample]:
     """The samples of ``split`` of the data set ``name``; videos that it holds itself are written to ``files``.
 
-    Raises InputError where it cannot be loaded, SampleError for a row that is not a sample.
+    Raises InputError where it cannot be loaded or they cannot be written, SampleError for a row that is no sample.
     """
     rows = _load(name, split)
     videos = [key for key, feature in rows.features.items() if type(feature).__name__ == "Video"]
@@ -78,8 +79,6 @@ def _video(value: Any, where: str, root: Path, files: Path) -> Any:
     suffix = Path(value.get("path") or "video.mp4").suffix
     file = files / f"{hashlib.blake2b(content, digest_size=20).hexdigest()}{suffix}"
     if not file.exists():
-        files.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_bytes(content)
-        part.replace(file)
+        with whole_file(file) as unfinished:
+            unfinished.write_bytes(content)
     return file

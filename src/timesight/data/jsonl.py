@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from timesight.data.records import make_sample, pop_task
-from timesight.errors import InputError, SampleError
+from pydantic_core import to_json
+
+from timesight.data.disk import text_lines, whole_file
+from timesight.data.records import make_sample, parse_record, pop_task
+from timesight.errors import SampleError
 from timesight.types import Sample
 
 
@@ -17,60 +19,52 @@ def read_jsonl(path: Path) -> list[Sample]:
     Records whose truth cannot be used stay in, with entries in ``problems``. Raises SampleError with file,
     line, id and field for anything that is not a sample.
     """
-    if not path.exists():
-        raise SampleError(f"{path}: no such file")
-    if not path.is_file():
-        raise SampleError(f"{path}: is not a file; give a JSONL file of samples")
     samples: list[Sample] = []
     line_of: dict[str, int] = {}
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                sample = parse_line(line, f"{path} line {number}", path.parent)
-                if sample.id in line_of:
-                    raise SampleError(
-                        f"{path} line {number}: id {sample.id} is already on line {line_of[sample.id]}; "
-                        "ids must be unique"
-                    )
-                line_of[sample.id] = number
-                samples.append(sample)
-    except UnicodeDecodeError:
-        raise SampleError(f"{path}: is not UTF-8 text; give a JSONL file of samples") from None
+    for number, line in text_lines(path):
+        sample = parse_line(line, f"{path} line {number}", path.parent)
+        if sample.id in line_of:
+            raise SampleError(
+                f"{path} line {number}: id {sample.id} is already on line {line_of[sample.id]}; ids must be unique"
+            )
+        line_of[sample.id] = number
+        samples.append(sample)
     if not samples:
         raise SampleError(f"{path}: holds no samples")
     return samples
 
 
 def parse_line(line: str, where: str, root: Path) -> Sample:
-    """One sample; ``where`` names the line in errors, ``root`` is what a relative video path counts from."""
+    """One sample; ``where`` names the line in errors, ``root`` is what a relative video path counts from.
+
+    Raises SampleError for a line that is none.
+    """
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise SampleError(f"{where}: not JSON ({getattr(error, 'msg', 'nested too deeply')})") from None
-    if not isinstance(record, dict):
-        raise SampleError(f"{where}: not a JSON object")
+        record = parse_record(line)
+    except ValueError as error:
+        raise SampleError(f"{where}: {error}") from None
     task = pop_task(f"{where}, id {record.get('id')}", record)
-    sample = make_sample(where, task, **record)
+    return with_root(make_sample(where, task, **record), root)
+
+
+def sample_line(sample: Sample) -> str:
+    """``sample`` as ``parse_line`` reads it, its video by its absolute path, so that it holds wherever it is moved.
+
+    Odd numbers are kept as they are: NaN stays NaN and is not the null that JSON has in its place.
+    """
+    content = with_root(sample, Path.cwd()).model_dump(exclude_defaults=True)
+    return to_json(content, inf_nan_mode="constants").decode()
+
+
+def with_root(sample: Sample, root: Path) -> Sample:
+    """``sample`` with the path of its video counted from the folder ``root``; absolute paths stay."""
     return sample.model_copy(update={"video": sample.video.model_copy(update={"path": root / sample.video.path})})
-
-
-def require_new(path: Path) -> None:
-    """Raise InputError where there is something at ``path``: results of a user's are never written over."""
-    if path.exists():
-        raise InputError(f"{path}: is there already; nothing is written over, choose another name")
 
 
 def write_jsonl(path: Path, samples: Iterable[Sample]) -> None:
     """Write ``samples`` as ``read_jsonl`` reads them; the file appears only once it is whole.
 
-    Video paths become absolute, so that they hold wherever the file is moved.
+    Raises InputError where it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    with unfinished.open("w", encoding="utf-8") as lines:
-        for sample in samples:
-            video = sample.video.model_copy(update={"path": sample.video.path.absolute()})
-            lines.write(sample.model_copy(update={"video": video}).model_dump_json(exclude_defaults=True) + "\n")
-    unfinished.replace(path)
+    with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as lines:
+        lines.writelines(sample_line(sample) + "\n" for sample in samples)

@@ -1,8 +1,11 @@
-"""Records to samples, with one line about what is wrong with those that are none."""
+"""Text to records, and records to samples, with one line about what is wrong with those that are none."""
 
 from __future__ import annotations
 
 import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +15,34 @@ from timesight.tasks import TASKS
 from timesight.types import Sample
 
 
-def make_sample(where: str, task: str, **fields: Any) -> Sample:
+def parse_json(text: str) -> Any:
+    """What ``text`` says. Raises ValueError with the reason, in a line, where it is not JSON that can be kept."""
+    try:
+        content = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:  # perhaps half of a pair, which no file can hold
+            json.dumps(content, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        reason = str(error) if error.lineno > 1 else f"{error.msg}, column {error.colno}"
+    except UnicodeEncodeError:
+        reason = "half of a surrogate pair"
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError:  # Python reads no longer ones
+        reason = "a number of more than 4,300 digits"
+    else:
+        return content
+    raise ValueError(f"is not JSON ({reason})")
+
+
+def parse_record(text: str) -> dict[str, Any]:
+    """The JSON object that ``text`` is. Raises ValueError with the reason, in a line."""
+    record = parse_json(text)
+    if not isinstance(record, dict):
+        raise ValueError("is not a JSON object")
+    return record
+
+
+def make_sample(where: str, task: str, /, **fields: Any) -> Sample:
     """A sample, with what is wrong with its truth noted. Raises SampleError for a record that is none."""
     where = f"{where}, id {fields['id']}" if "id" in fields else where
     try:
@@ -29,6 +59,23 @@ def pop_task(where: str, record: dict[str, Any]) -> str:
     if task not in TASKS:
         raise SampleError(f"{where}: task {task!r} is not one of {', '.join(TASKS)}")
     return task
+
+
+class UniqueIds:
+    """Ids that are there once: of several with one name, all but the first are numbered. ``taken`` are in use."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._numbers: Counter[str] = Counter()
+
+    def of(self, name: str) -> str:
+        """``name``, or if that is taken ``name#1``, ``name#2`` and so on; what is returned is taken from now on."""
+        unused = name
+        while unused in self._taken:
+            self._numbers[name] += 1
+            unused = f"{name}#{self._numbers[name]}"
+        self._taken.add(unused)
+        return unused
 
 
 def schema_problems(error: ValidationError, schema: type[Sample]) -> list[str]:

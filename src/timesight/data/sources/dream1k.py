@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from timesight.data.records import make_sample
+from timesight.data.records import make_sample, parse_record
 from timesight.data.sources.files import Source, field, official_file, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
@@ -17,11 +16,11 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     samples = []
     for where, line in read_lines(official_file(annotations, "DREAM-1k.jsonl")):
         try:
-            record = json.loads(line)
+            record = parse_record(line)
             asked, answered = (message["content"] for message in record["messages"])
             caption = next(part["reference"] for part in answered if part["reference"])
             question = next(part["text"] for part in asked if part["text"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, StopIteration) as error:
+        except (KeyError, TypeError, ValueError, StopIteration) as error:
             raise SampleError(f"{where}: is not a record of DREAM-1K ({error!r})") from None
         extra = field(where, record, "extra_info", dict)
         number = field(where, record, "idx")

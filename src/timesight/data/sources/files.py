@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from timesight.data.disk import open_text, read_text, text_lines
+from timesight.data.records import parse_json
 from timesight.errors import InputError, SampleError
 from timesight.types import Sample
 
@@ -48,9 +49,9 @@ def official_file(folder: Path, *names: str) -> Path:
 def read_json(file: Path, kind: type[J]) -> J:
     """The content of a JSON file, which must be of ``kind``. Raises SampleError."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SampleError(f"{file}: is not JSON ({error})") from None
+        content = parse_json(read_text(file))
+    except ValueError as error:
+        raise SampleError(f"{file}: {error}") from None
     if not isinstance(content, kind):
         raise SampleError(f"{file}: holds a {type(content).__name__} where a {kind.__name__} belongs")
     return content
@@ -77,24 +78,23 @@ def _parquet_rows(file: Path) -> list[Mapping[str, Any]]:
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
     """Where and what: each line of ``file`` that is not blank. Raises SampleError."""
-    try:
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.strip():
-                yield f"{file} line {number}", line
-    except UnicodeDecodeError:
-        raise SampleError(f"{file}: is not UTF-8 text") from None
+    for number, line in text_lines(file):
+        yield f"{file} line {number}", line
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Where and what: each row of ``file``. Raises SampleError where one of ``columns`` is missing."""
     try:
-        with file.open(newline="", encoding="utf-8") as text:
+        with open_text(file, newline="") as text:
             rows = csv.DictReader(text)
             if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
                 raise SampleError(f"{file}: has no column {missing[0]}")
             for row in rows:
-                yield f"{file} line {rows.line_num}", row
-    except (UnicodeDecodeError, csv.Error) as error:
+                where = f"{file} line {rows.line_num}"
+                if missing := [name for name in columns if row[name] is None]:
+                    raise SampleError(f"{where}: is too short, {missing[0]} is missing")
+                yield where, row
+    except csv.Error as error:
         raise SampleError(f"{file}: is not a CSV file ({error})") from None
 
 
@@ -109,9 +109,16 @@ def field(where: str, record: Any, name: str, kind: type[J] | None = None) -> An
     return value
 
 
-def number(where: str, text: str) -> float:
-    """``text`` as a number. Raises SampleError."""
+def optional(where: str, record: Any, name: str, default: J) -> J:
+    """``field`` of the kind of ``default``, which stands for what is not there, or null. Raises SampleError."""
+    is_there = not isinstance(record, Mapping) or record.get(name) is not None
+    value: J = field(where, record, name, type(default)) if is_there else default
+    return value
+
+
+def number(where: str, value: object) -> float:
+    """``value`` as a number. Raises SampleError."""
     try:
-        return float(text)
+        return float(str(value))
     except ValueError:
-        raise SampleError(f"{where}: {text!r} is not a number") from None
+        raise SampleError(f"{where}: {value!r} is not a number") from None

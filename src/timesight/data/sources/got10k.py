@@ -9,6 +9,7 @@ import configparser
 from collections.abc import Sequence
 from pathlib import Path
 
+from timesight.data.disk import read_text
 from timesight.data.records import make_sample
 from timesight.data.sources.files import Source, official_file, read_lines
 from timesight.data.videos import Videos
@@ -74,10 +75,10 @@ def _meta(file: Path) -> tuple[float, float, str]:
     """Width, height, and what the object is."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(file.read_text(encoding="utf-8"))
+        parser.read_string(read_text(file))
         width_px, height_px = parser["METAINFO"]["resolution"].strip("() ").split(",")
         return float(width_px), float(height_px), parser["METAINFO"]["object_class"].replace("_", " ")
-    except (configparser.Error, KeyError, ValueError, UnicodeDecodeError) as error:
+    except (configparser.Error, KeyError, ValueError) as error:
         raise SampleError(f"{file}: has no usable resolution and object_class ({error!r})") from None
 
 
