@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from timesight.data.disk import read_text
 from timesight.data.sources.files import field, read_json
 from timesight.errors import InputError, SampleError
 
@@ -48,8 +49,8 @@ def srt_subtitles(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        lines = pysubs2.load(str(file), encoding="utf-8", format_="srt")
-    except (pysubs2.Pysubs2Error, UnicodeDecodeError, ValueError) as error:
+        lines = pysubs2.SSAFile.from_string(read_text(file), format_="srt")
+    except (pysubs2.Pysubs2Error, ValueError) as error:
         raise SampleError(f"{file}: is not an .srt file ({error})") from None
     return [
         {"text": " ".join(line.plaintext.split()), "start_s": line.start / 1000, "end_s": line.end / 1000}
@@ -58,25 +59,34 @@ def srt_subtitles(file: Path) -> list[dict[str, Any]]:
     ]
 
 
-def json_subtitles(file: Path, offset_s: float) -> list[dict[str, Any]]:
+def json_subtitles(file: Path, offset_s: float, duration_s: float) -> list[dict[str, Any]]:
     """Subtitles as LongVideoBench writes them, ``offset_s`` subtracted; a video without a file has none.
 
-    Items are ``{timestamp: [start, end], text}`` or ``{start, end, line}`` with clock times; what ends before the
-    video begins is left out. Raises SampleError.
+    Items are ``{timestamp: [start, end], text}`` or ``{start, end, line}`` with clock times; one whose end is null
+    stays to the end of the clip of ``duration_s``. Files hold those of the longer video that the clip was cut from:
+    what ends before the clip begins, or starts after it ends, is left out. Raises SampleError.
     """
     if not file.is_file():
         return []
     subtitles = []
     for index, item in enumerate(read_json(file, list)):
         where = f"{file} item {index}"
-        if "line" in item:
-            start, end, text = field(where, item, "start"), field(where, item, "end"), item["line"]
-        else:
-            (start, end), text = field(where, item, "timestamp", list), field(where, item, "text")
-        start_s, end_s = seconds(where, start) - offset_s, seconds(where, end) - offset_s
-        if end_s > 0 and str(text).strip():
-            subtitles.append({"text": str(text).strip(), "start_s": max(0.0, start_s), "end_s": end_s})
+        start, end, text = _subtitle(where, item)
+        start_s = max(0.0, seconds(where, start) - offset_s)
+        end_s = duration_s if end is None else seconds(where, end) - offset_s
+        if end_s > 0 and start_s < duration_s and text:
+            subtitles.append({"text": text, "start_s": start_s, "end_s": min(end_s, duration_s)})
     return subtitles
+
+
+def _subtitle(where: str, item: object) -> tuple[object, object, str]:
+    """Start, end and text of a subtitle in either form. Raises SampleError."""
+    if isinstance(item, dict) and "line" in item:
+        return field(where, item, "start"), field(where, item, "end"), str(item["line"]).strip()
+    times = field(where, item, "timestamp", list)
+    if len(times) != 2:
+        raise SampleError(f"{where}: timestamp is not a start and an end")
+    return times[0], times[1], str(field(where, item, "text")).strip()
 
 
 def seconds(where: str, value: object) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-from timesight.data.records import make_sample
+from timesight.data.records import UniqueIds, make_sample
 from timesight.data.sources.files import Source, field, official_file, read_records
 from timesight.data.videos import Videos
 from timesight.types import Sample
@@ -15,21 +14,19 @@ NAMES = ("fiber_1k.json", "fiber1k.json", "FIBER-1k.json", "fiber.json", "train.
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A captioning sample a record; the clip is named by ``video`` or ``path``."""
-    seen: Counter[str] = Counter()
+    ids = UniqueIds()
     samples = []
     for where, record in read_records(official_file(annotations, *NAMES)):
         name = field(where, record, "path" if "path" in record else "video", str)
-        video = Path(name).stem
         samples.append(
             make_sample(
                 where,
                 "captioning",
-                id=f"fiber/{video}" + (f"#{seen[video]}" if seen[video] else ""),
+                id=ids.of(f"fiber/{Path(name).stem}"),
                 video=videos.path(Path(name).name),
                 caption=field(where, record, "caption"),
             )
         )
-        seen[video] += 1
     return samples
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from timesight.data.records import make_sample
 from timesight.data.sources.choices import json_subtitles, subtitle_folder
-from timesight.data.sources.files import Source, field, official_file, read_records
+from timesight.data.sources.files import Source, field, number, official_file, read_records
 from timesight.data.videos import Videos
 from timesight.types import Sample
 
@@ -21,10 +21,13 @@ def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = Fal
     folder = subtitle_folder(annotations, "subtitles") if subtitles else None
     samples = []
     for where, record in read_records(official_file(annotations, f"lvb_{split}.json")):
+        duration_s = field(where, record, "duration")
         spoken = []
         if folder:
-            offset_s = float(record.get("starting_timestamp_for_subtitles", 0))
-            spoken = json_subtitles(folder / field(where, record, "subtitle_path", str), offset_s)
+            offset_s = number(where, record.get("starting_timestamp_for_subtitles") or 0)
+            spoken = json_subtitles(
+                folder / field(where, record, "subtitle_path", str), offset_s, number(where, duration_s)
+            )
         samples.append(
             make_sample(
                 where,
@@ -35,7 +38,7 @@ def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = Fal
                 options=field(where, record, "candidates", list),
                 answer=field(where, record, "correct_choice"),
                 subtitles=spoken,
-                meta={"duration_s": field(where, record, "duration")} | {k: record.get(k, "") for k in ABOUT},
+                meta={"duration_s": duration_s} | {k: record.get(k, "") for k in ABOUT},
             )
         )
     return samples

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from timesight.data.records import make_sample
 from timesight.data.sources.choices import worded_answer
 from timesight.data.sources.files import Source, field, official_file, read_records
 from timesight.data.videos import Videos
 from timesight.errors import InputError
-from timesight.types import Sample
+from timesight.types import Sample, Video
 
 # Where the videos of each task lie in the official tree: some file names occur in more than one data set.
 FOLDERS = {
@@ -58,7 +61,7 @@ def _task(name: str, file: Path, videos: Videos) -> list[Sample]:
     samples = []
     for index, (where, record) in enumerate(read_records(file)):
         options = [str(option) for option in field(where, record, "candidates", list)]
-        window = {"start_s": record["start"], "end_s": record["end"]} if "end" in record else {}
+        window, problems = _window(record)
         frames = {"fps": record.get("fps", FRAMES_FPS)} if name == "episodic_reasoning" else {}
         samples.append(
             make_sample(
@@ -71,9 +74,24 @@ def _task(name: str, file: Path, videos: Videos) -> list[Sample]:
                 answer=worded_answer(field(where, record, "answer"), options),
                 subtitles=record.get("subtitle", ""),
                 meta={"task": name},
+                problems=problems,
             )
         )
     return samples
+
+
+def _window(record: Any) -> tuple[dict[str, Any], list[str]]:
+    """The window that a record asks about, or what is wrong with it."""
+    window = {"start_s": record.get("start"), "end_s": record.get("end")}
+    if all(edge is None for edge in window.values()):
+        return {}, []
+    try:
+        Video.model_validate({"path": "", **window})
+    except ValidationError:
+        is_one = False
+    else:
+        is_one = None not in window.values()
+    return (window, []) if is_one else ({}, [f"{window['start_s']} to {window['end_s']} s is no window of a video"])
 
 
 def _path(videos: Videos, record: object, where: str, name: str) -> Path:

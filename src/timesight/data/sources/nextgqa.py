@@ -6,9 +6,10 @@ Only val and test have evidence; the paper trains on val.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from timesight.data.records import make_sample
-from timesight.data.sources.files import Source, official_file, read_csv, read_json
+from timesight.data.sources.files import Source, official_file, optional, read_csv, read_json
 from timesight.data.videos import Videos
 from timesight.types import Sample
 
@@ -22,7 +23,8 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     rows = read_csv(official_file(annotations, f"{split}.csv"), ("video_id", "qid", "question", "answer", *OPTIONS))
     for where, row in rows:
         video, options = row["video_id"], [row[option] for option in OPTIONS]
-        ground = grounds.get(video, {})
+        ground: dict[str, Any] = optional(where, grounds, video, {})
+        evidence: dict[str, Any] = optional(where, ground, "location", {})
         samples.append(
             make_sample(
                 where,
@@ -32,7 +34,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
                 question=row["question"],
                 options=options,
                 answer=_index(row["answer"], options),
-                spans=ground.get("location", {}).get(row["qid"], []),
+                spans=evidence.get(row["qid"]) or [],
                 meta={"type": row.get("type", "")}
                 | ({"duration_s": ground["duration"]} if "duration" in ground else {}),
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timesight.data.records import make_sample
-from timesight.data.sources.files import Source, field, official_file, read_json, read_records
+from timesight.data.sources.files import Source, field, number, official_file, optional, read_json, read_records
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.types import Sample
@@ -29,7 +29,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     file = official_file(annotations, *NAMES[split])
     rows = _hub_rows(file) if file.suffix == ".parquet" else _json_rows(file)
     samples = []
-    for where, video, number, row, meta in rows:
+    for where, video, index, row, meta in rows:
         answer = str(field(where, row, "answer_id"))
         if not answer.lstrip("-").isdigit():
             raise SampleError(f"{where}: answer_id {answer!r} is not a number")
@@ -38,7 +38,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
             make_sample(
                 where,
                 "multiple_choice",
-                id=f"perception_test/{video}_{number}",
+                id=f"perception_test/{video}_{index}",
                 video=videos.path(video),
                 question=field(where, row, "question"),
                 options=options,
@@ -54,11 +54,11 @@ Row = tuple[str, str, object, Mapping[str, Any], dict[str, Any]]
 
 def _json_rows(file: Path) -> Iterator[Row]:
     for video, record in read_json(file, dict).items():
-        about = record.get("metadata", {}) if isinstance(record, dict) else {}
+        where = f"{file}, {video}"
+        about: dict[str, Any] = optional(where, record, "metadata", {})
         rate, frames = about.get("frame_rate"), about.get("num_frames")
-        meta = {"duration_s": frames / rate} if rate and frames else {}
-        for row in field(f"{file}, {video}", record, "mc_question", list):
-            where = f"{file}, {video}"
+        meta = {"duration_s": number(where, frames) / number(where, rate)} if rate and frames else {}
+        for row in field(where, record, "mc_question", list):
             yield where, video, field(where, row, "id"), row, meta
 
 

@@ -8,14 +8,13 @@ The last does not say at which times its boxes are, so its samples can be scored
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from timesight.data.records import make_sample
+from timesight.data.records import UniqueIds, make_sample
 from timesight.data.sources.activitynet_captions import grounding_samples
 from timesight.data.sources.files import Source, field, official_file, read_records
-from timesight.data.videos import Videos
+from timesight.data.videos import Videos, video_id
 from timesight.errors import InputError
 from timesight.types import Sample
 
@@ -55,26 +54,28 @@ def _nextgqa(file: Path, videos: Videos) -> Iterator[Sample]:
 
 
 def _quality(file: Path, videos: Videos) -> Iterator[Sample]:
+    ids = UniqueIds()
     for where, record in read_records(file):
         name = field(where, record, "video", str)
         yield make_sample(
             where,
             "quality_assessment",
-            id=f"{NAME}/{Path(name).stem}",
+            id=ids.of(f"{NAME}/{Path(name).stem}"),
             video=videos.path(name),
             label=field(where, record, "answer"),
         )
 
 
 def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
-    seen: Counter[str] = Counter()
+    ids = UniqueIds()
     for where, record in read_records(file):
         name, boxes = Path(field(where, record, "path", str)).name, field(where, record, "gt", list)
+        path = videos.path(name)
         yield make_sample(
             where,
             "object_tracking",
-            id=f"{NAME}/{name}" + (f"#{seen[name]}" if seen[name] else ""),
-            video={"path": videos.path(name).with_suffix(""), "fps": 10},
+            id=ids.of(f"{NAME}/{name}"),
+            video={"path": path.with_name(video_id(path.name)), "fps": 10},
             object=field(where, record, "object"),
             times_s=range(len(boxes)),
             boxes=boxes,
@@ -83,7 +84,6 @@ def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
             if videos.root
             else [],  # without videos nobody can train on it, and scores need none
         )
-        seen[name] += 1
 
 
 PARTS: dict[str, Callable[[Path, Videos], Iterator[Sample]]] = {

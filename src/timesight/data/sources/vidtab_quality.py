@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from timesight.data.records import make_sample
+from timesight.data.records import UniqueIds, make_sample
 from timesight.data.sources.files import Source, official_file, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
@@ -15,6 +15,7 @@ LABELS = {"0": "low quality", "1": "high quality"}
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A quality sample a line."""
+    ids = UniqueIds()
     samples = []
     for where, line in read_lines(official_file(annotations, f"{split}.txt")):
         name, _, label = line.strip().rpartition(" ")
@@ -24,7 +25,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
             make_sample(
                 where,
                 "quality_assessment",
-                id=f"vidtab_quality/{Path(name).stem}",
+                id=ids.of(f"vidtab_quality/{Path(name).stem}"),
                 video=videos.path(name),
                 label=LABELS[label],
             )
