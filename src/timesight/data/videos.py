@@ -8,11 +8,24 @@ from pathlib import Path
 
 from timesight.errors import InputError
 
+# Only these are taken off a name: an id may hold dots, and what lies beside a video may have its name.
+VIDEO_SUFFIXES = {
+    ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
+    ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+}  # fmt: skip
+
+
+def video_id(name: str) -> str:
+    """The name of a video file without its extension; any other name is an id as it is."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in VIDEO_SUFFIXES else name
+
 
 class Videos:
-    """An index of the files and folders under a root; without a root, none is looked for.
+    """An index of the files and folders under a root, linked ones too; without a root, none is looked for.
 
     ``missing`` are the names that were asked for and not found, ``ambiguous`` those that more than one file had.
+    Raises InputError where the root is no folder.
     """
 
     def __init__(self, root: Path | None) -> None:
@@ -21,26 +34,49 @@ class Videos:
         self.root = root
         self.missing: list[str] = []
         self.ambiguous: list[str] = []
-        self._by_id: dict[str, list[Path]] = defaultdict(list)
-        for folder, folders, files in os.walk(root) if root is not None else ():
+        self._videos: dict[str, list[Path]] = defaultdict(list)
+        self._folders: dict[str, list[Path]] = defaultdict(list)  # frames, perhaps
+        self._others: dict[str, list[Path]] = defaultdict(list)
+        seen: set[str] = set()  # a link may lead back to where it lies
+        for place, folders, files in os.walk(root, followlinks=True) if root is not None else ():
+            if (real := os.path.realpath(place)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
             folders.sort()
+            for name in folders:
+                self._folders[name].append(Path(place, name))
             for name in sorted(files):
-                self._by_id[name].append(Path(folder, name))
-                self._by_id[Path(name).stem].append(Path(folder, name))
-            for name in folders:  # frames
-                self._by_id[name].append(Path(folder, name))
+                index = self._others if video_id(name) == name else self._videos
+                for key in {name, video_id(name)}:
+                    index[key].append(Path(place, name))
 
     def path(self, name: str, within: str = "") -> Path:
-        """The file or folder of the video ``name``, with or without its extension.
+        """The file or folder of the video ``name``, with or without its extension and the folders above it.
 
-        Of several, one in a folder ``within`` if there is one, then the first in order. If there is none, a path to
-        nothing.
+        A video comes before a folder, and that before any other file, which must have just this name. Of several,
+        one in a folder ``within`` if there is one, or else the first in order. If there is none, a path to nothing.
         """
-        found = self._by_id.get(name) or self._by_id.get(Path(name).stem) or []
+        found = self._found(name)
         if self.root is not None and not found:
             self.missing.append(name)
-        if len(found) > 1:
-            found = [path for path in found if within in path.parts] or found
-        if len({path.parent for path in found}) > 1:
+        above = Path(name).parent.parts
+        for fits in (
+            lambda path: within in path.parts,
+            lambda path: path.parent.parts[-len(above) :] == above,
+        ):
+            found = [each for each in found if fits(each[1])] or found
+        best = [path for rank, path in found if rank == found[0][0]]
+        if len({path.parent for path in best}) > 1:
             self.ambiguous.append(name)
-        return found[0] if found else (self.root or Path()) / (name if Path(name).suffix else f"{name}.mp4")
+        return best[0] if best else (self.root or Path()) / (name if video_id(name) != name else f"{name}.mp4")
+
+    def _found(self, name: str) -> list[tuple[int, Path]]:
+        """All that ``name`` may stand for, each with a rank, the best first."""
+        name = Path(name).name
+        indices = (self._videos, self._folders, self._others)
+        return [
+            (rank, path)
+            for rank, index in enumerate(indices)
+            for path in index.get(name) or index.get(video_id(name)) or ()
+        ]
