@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from timesight.data import read_jsonl
+from timesight.data.jsonl import with_root
 from timesight.data.messages import read_messages, write_message
 from timesight.errors import SampleError
 from timesight.types import Sample
@@ -83,7 +84,7 @@ def test_several_turns_give_several_samples(tmp_path: Path) -> None:
         (llava("a", "b", conversations=[{"from": "robot", "value": "x"}] * 2), None, "a turn is not a role"),
         (llava("a", "b"), "temporal_grounding", "cannot be read as temporal_grounding: 'b'"),
         ({"sample": '{"task": "dancing", "id": "a", "video": "v.mp4"}'}, None, "task 'dancing' is not one of"),
-        ("text", None, "not a JSON object"),
+        ("text", None, "is not a JSON object"),
     ],
 )
 def test_what_cannot_be_converted_is_told(tmp_path: Path, record: Any, task: str | None, message: str) -> None:
@@ -105,7 +106,7 @@ def test_what_goes_out_comes_back(tmp_path: Path, style: Any, think: bool) -> No
             with pytest.raises(SampleError, match="asks about a window of its video"):
                 write_message(sample, style, think)
     (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(write_message(s, style, think)) for s in kept))
-    assert list(read_messages(tmp_path / "m.jsonl")) == kept
+    assert list(read_messages(tmp_path / "m.jsonl")) == [with_root(sample, Path.cwd()) for sample in kept]
     assert len(kept) > 20
 
 
@@ -132,4 +133,4 @@ def test_files_of_other_kinds_are_told(tmp_path: Path) -> None:
         list(read_messages(tmp_path / "none.json"))
     (tmp_path / "l.jsonl").write_text("{\n")
     (told,) = read_messages(tmp_path / "l.jsonl")
-    assert "line 1: not a JSON object" in str(told)
+    assert "line 1: is not JSON" in str(told)

@@ -36,7 +36,7 @@ def command(
     What cannot be converted is told, line by line, and counted: exit code 1.
     """
     from timesight.cli.console import print_json
-    from timesight.data.jsonl import require_new
+    from timesight.data.disk import require_new
     from timesight.data.messages import READINGS
 
     require_new(out)
@@ -61,6 +61,8 @@ def _from_messages(source: Path, out: Path, task: str | None) -> tuple[Counter[s
     from timesight.types import Sample
 
     read = list(read_messages(source, task))
+    if not read:
+        raise SampleError(f"{source}: holds no conversations")
     samples = [sample for sample in read if isinstance(sample, Sample)]
     if samples:
         write_jsonl(out, samples)
@@ -69,6 +71,7 @@ def _from_messages(source: Path, out: Path, task: str | None) -> tuple[Counter[s
 
 def _to_messages(source: Path, out: Path, style: Any, think: bool) -> tuple[Counter[str], list[str]]:
     from timesight.data import read_jsonl
+    from timesight.data.disk import whole_file
     from timesight.data.messages import write_message
 
     counts: Counter[str] = Counter()
@@ -79,6 +82,7 @@ def _to_messages(source: Path, out: Path, style: Any, think: bool) -> tuple[Coun
             counts[sample.task] += 1
         except SampleError as error:
             refused.append(str(error))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("".join(lines), encoding="utf-8")
+    if lines:
+        with whole_file(out) as unfinished:
+            unfinished.write_text("".join(lines), encoding="utf-8")
     return counts, refused

@@ -7,13 +7,14 @@ its gold reply; a column ``sample`` holds it whole, for ``timesight.tasks.adapte
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from timesight.data.records import make_sample, pop_task
+from timesight.data.disk import read_text
+from timesight.data.jsonl import parse_line, sample_line, with_root
+from timesight.data.records import UniqueIds, make_sample, parse_json
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.tasks.parsing import find_span, parse_option
@@ -29,36 +30,42 @@ TIMELY = re.compile(
     r"\b(?:when|times?|timestamps?|seconds?|moments?|start|interval|segment|period)\b", re.IGNORECASE
 )
 LABELS = ("low quality", "high quality")
+Message = tuple[str, list[dict[str, Any]]]  # user or assistant, and the content in parts as OpenAI writes them
 
 
 def read_messages(file: Path, task: str | None = None) -> Iterator[Sample | SampleError]:
     """The samples of a JSON list or JSONL of conversations; for what is none, the error that says why.
 
-    ``task`` says what all of them are. Video paths count from the file's own folder. Raises SampleError for a file
-    that is neither.
+    ``task`` says what all of them are. Video paths count from the file's own folder; ids that are there several
+    times are numbered. Raises SampleError for a file that is neither.
     """
+    ids = UniqueIds()
     for where, record in _records(file):
         try:
-            yield from _samples(where, record, file, task)
+            if isinstance(record, SampleError):
+                raise record
+            for sample in _samples(where, record, file, task):
+                yield sample.model_copy(update={"id": ids.of(sample.id)})
         except SampleError as error:
             yield error
 
 
 def write_message(sample: Sample, style: Style, think: bool = False) -> dict[str, Any]:
-    """``sample`` as a conversation of one turn. Raises SampleError for one that has no usable truth.
+    """``sample`` as a conversation of one turn, its video by its absolute path.
 
     ``trl`` keeps text and videos apart, with the window of each video as ``qwen-vl-utils`` reads it. ``swift`` is
-    plain text with ``<video>`` in it and knows no windows: SampleError for a sample that has one.
+    plain text with ``<video>`` in it. Raises SampleError for a sample that has no usable truth, and for one whose
+    video the style cannot say: neither knows the rate of a folder of frames, and ``swift`` no windows.
     """
     task = TASKS[sample.task]
     if not task.usable(sample):
         raise SampleError(f"{sample.id}: has no usable truth: {[*sample.problems, *task.problems(sample)][0]}")
+    sample = with_root(sample, Path.cwd())
     parts, gold = task.prompt(sample, think), task.gold(sample, think)
     videos = [part.video for part in parts if isinstance(part, VideoPart)]
-    kept = {
-        "videos": [str(video.path) for video in videos],
-        "sample": sample.model_dump_json(exclude_defaults=True),
-    }
+    if any(video.fps is not None for video in videos):
+        raise SampleError(f"{sample.id}: asks about frames at an fps of their own, which messages cannot say")
+    kept = {"videos": [str(video.path) for video in videos], "sample": sample_line(sample)}
     if style == "swift":
         if any(video.start_s is not None or video.end_s is not None for video in videos):
             raise SampleError(f"{sample.id}: asks about a window of its video, which ms-swift's format cannot say")
@@ -77,36 +84,34 @@ def _part(part: TextPart | VideoPart) -> dict[str, Any]:
 
 
 def _records(file: Path) -> Iterator[tuple[str, Any]]:
-    if not file.is_file():
-        raise SampleError(f"{file}: no such file")
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SampleError(f"{file}: is not UTF-8 text") from None
+    """Where and what; a line that is not JSON is the error that says why."""
+    text = read_text(file)
     if text.lstrip().startswith("["):
         try:
-            yield from ((f"{file} record {n}", record) for n, record in enumerate(json.loads(text)))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise SampleError(f"{file}: is not JSON ({error})") from None
+            records = parse_json(text)
+        except ValueError as error:
+            raise SampleError(f"{file}: {error}") from None
+        yield from ((f"{file} record {number}", record) for number, record in enumerate(records))
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
+        where = f"{file} line {number}"
         if line.strip():
             try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError):
-                record = None
-            yield f"{file} line {number}", record
+                yield where, parse_json(line)
+            except ValueError as error:
+                yield where, SampleError(f"{where}: {error}")
 
 
 def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[Sample]:
+    """The samples of a conversation; SampleError comes after those that are there."""
     if not isinstance(record, dict):
-        raise SampleError(f"{where}: not a JSON object")
+        raise SampleError(f"{where}: is not a JSON object")
     if isinstance(record.get("sample"), str):  # our own export
-        own = json.loads(record["sample"])
-        yield make_sample(where, pop_task(where, own), **own)
+        yield parse_line(record["sample"], where, file.parent)
         return
-    turns = list(_turns(where, record))
-    video = _video(where, record, file.parent)
+    messages = _messages(where, record)
+    turns = [(role, _text(parts)) for role, parts in messages]
+    video = _video(where, record, messages, file.parent)
     name = str(record.get("id", where.rpartition(" ")[2]))
     for number in range(0, len(turns) - 1, 2):
         (asker, question), (answerer, answer) = turns[number : number + 2]
@@ -115,32 +120,40 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
         kind, fields = _understood(where, question, answer, task)
         ident = f"{file.stem}/{name}" + (f"#{number // 2}" if len(turns) > 2 else "")
         yield make_sample(where, kind, id=ident, video=video, **fields)
+    if len(turns) % 2:
+        raise SampleError(f"{where}: turn {len(turns) - 1} has no answer")
 
 
-def _turns(where: str, record: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Role and text of each turn, system messages left out."""
+def _messages(where: str, record: dict[str, Any]) -> list[Message]:
+    """The messages of ``record`` in whatever form they are written, system messages left out."""
     turns = record.get("conversations", record.get("messages"))
-    if not isinstance(turns, list) or len(turns) < 2:
-        raise SampleError(f"{where}: has no conversations or messages of two turns")
-    for turn in turns:
+    messages: list[Message] = []
+    for turn in turns if isinstance(turns, list) else ():
         role = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
-        content = turn.get("value", turn.get("content")) if isinstance(turn, dict) else None
-        if isinstance(content, list):
-            content = " ".join(str(part.get("text", "")) for part in content if part.get("type") == "text")
         if role == "system":
             continue
-        if role not in ROLES or not isinstance(content, str):
+        content = turn.get("value", turn.get("content")) if isinstance(turn, dict) else None
+        parts: list[Any] = content if isinstance(content, list) else [content]
+        parts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+        if not isinstance(role, str) or role not in ROLES or not all(isinstance(part, dict) for part in parts):
             raise SampleError(f"{where}: a turn is not a role with a text")
-        yield ROLES[role], MEDIA.sub("", content).strip()
+        messages.append((ROLES[role], parts))
+    if len(messages) < 2:
+        raise SampleError(f"{where}: has no conversations or messages of two turns, a question and its answer")
+    return messages
 
 
-def _video(where: str, record: dict[str, Any], root: Path) -> Path:
+def _text(parts: Sequence[dict[str, Any]]) -> str:
+    return MEDIA.sub(
+        "", " ".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
+    ).strip()
+
+
+def _video(where: str, record: dict[str, Any], messages: Sequence[Message], root: Path) -> Path:
     """The one video of a record, which may stand in a field or in a message."""
     found = record.get("video", record.get("videos"))
     if found is None:
-        contents = [turn.get("content") for turn in record.get("messages", [])]
-        parts = [part for content in contents if isinstance(content, list) for part in content]
-        found = [part.get("video") for part in parts if part.get("type") == "video"]
+        found = [part.get("video") for _, parts in messages for part in parts if part.get("type") == "video"]
     videos: Sequence[Any] = found if isinstance(found, list) else [found]
     if len(videos) != 1:
         raise SampleError(f"{where}: has {len(videos)} videos where one belongs")
