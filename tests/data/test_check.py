@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from timesight.data import read_jsonl
-from timesight.data.check import KINDS, Line, check_leakage, check_lines, check_videos
+from timesight.data.check import KINDS, Line, check_lines, check_videos
 from timesight.data.fix import fix
+from timesight.data.leakage import check_leakage
 from timesight.data.surveys import survey_all
 from timesight.errors import InputError, SampleError
+from timesight.types import Video
 from timesight.video.survey import VideoFacts
 
 GROUNDING = {"task": "temporal_grounding", "video": "v.mp4", "query": "a", "spans": [[1, 2]]}
@@ -95,7 +97,7 @@ def videos(video: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def survey(lines: Sequence[Line], kept: Path, limit_s: float = 60) -> dict[Path, VideoFacts | str]:
+def survey(lines: Sequence[Line], kept: Path, limit_s: float = 60) -> dict[Video, VideoFacts | str]:
     return survey_all([line.sample.video for line in lines if line.sample], kept, workers=1, limit_s=limit_s)
 
 
@@ -128,7 +130,7 @@ def test_a_survey_goes_on_where_it_was_stopped(videos: Path, tmp_path: Path) -> 
     again = survey(lines, kept)
     assert {facts.num_frames for facts in again.values() if isinstance(facts, VideoFacts)} == {31}
     (videos / "v.mp4").write_bytes((videos / "copy.mp4").read_bytes() + b"\0")  # it changed
-    facts = survey(lines, kept)[videos / "v.mp4"]
+    facts = survey(lines, kept)[Video(path=videos / "v.mp4")]
     assert isinstance(facts, VideoFacts)
     assert facts.num_frames == 30
 

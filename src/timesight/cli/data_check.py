@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timesight.cli.options import json_option
+from timesight.errors import InputError
 
 if TYPE_CHECKING:
     from timesight.data.check import Line
-    from timesight.video.survey import VideoFacts
+    from timesight.data.surveys import Facts
 
 SHOWN = 20  # problems on the terminal; the report has them all
 PATH = click.Path(path_type=Path)
@@ -54,20 +55,20 @@ def command(
 ) -> None:
     """Read every line of FILE and say what is wrong with it: exit code 1 if anything is."""
     from timesight.cli.console import print_json
-    from timesight.data.check import check_leakage, check_lines, check_videos
+    from timesight.data.check import check_lines, check_videos
     from timesight.data.fix import fix
-    from timesight.data.jsonl import require_new
+    from timesight.data.leakage import check_leakage
 
-    if fixed is not None:
-        require_new(fixed)  # before hours of decoding, not after
+    _require_new(fixed, report)  # before hours of decoding, not after
     lines = check_lines(file)
-    others = check_lines(against) if against else []
+    others = _others(against) if against else []
     facts = _survey([*lines, *others], file, workers, limit_s) if videos else {}
     if videos:
         check_videos(lines, facts)
-    if against:
-        check_leakage(lines, others, facts)
+    check_leakage(lines, others, facts)
     content: dict[str, Any] = _report(lines)
+    if against:
+        content["num_not_compared"] = sum(line.sample is None for line in others)
     if fixed is not None:
         content["fixed"] = dict(fix(file, lines, fixed, facts))
     if report is not None:
@@ -79,14 +80,33 @@ def command(
     ctx.exit(1 if content["problems"] else 0)
 
 
-def _survey(lines: Sequence[Line], file: Path, workers: int, limit_s: float) -> dict[Path, VideoFacts | str]:
-    from timesight.cli.console import progress
-    from timesight.data.surveys import survey_all
+def _require_new(fixed: Path | None, report: Path | None) -> None:
+    from timesight.data.disk import require_new
 
-    videos = {line.sample.video.path: line.sample.video for line in lines if line.sample}
+    for path in (fixed, report):
+        if path is not None:
+            require_new(path)
+    if fixed is not None and report is not None and fixed.resolve() == report.resolve():
+        raise InputError(f"{report}: cannot be both the cleaned copy and the report; choose another name for one")
+
+
+def _others(against: Path) -> list[Line]:
+    from timesight.data.check import check_lines
+
+    lines = check_lines(against)
+    if all(line.sample is None for line in lines):
+        raise InputError(f"{against}: holds no samples to compare with; data check {against} says why")
+    return lines
+
+
+def _survey(lines: Sequence[Line], file: Path, workers: int, limit_s: float) -> Facts:
+    from timesight.cli.console import progress
+    from timesight.data.surveys import survey_all, whole
+
+    videos = dict.fromkeys(whole(line.sample.video) for line in lines if line.sample)
     kept = file.with_name(f"{file.name}.surveyed")
     with progress("videos", len(videos)) as advance:
-        return survey_all(videos.values(), kept, workers=workers, limit_s=limit_s, on_video=advance)
+        return survey_all(videos, kept, workers=workers, limit_s=limit_s, on_video=advance)
 
 
 def _report(lines: Sequence[Line]) -> dict[str, Any]:
@@ -100,8 +120,11 @@ def _report(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def _write_report(report: Path, content: dict[str, Any]) -> None:
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    from timesight.data.disk import require_new, whole_file
+
+    require_new(report)  # it may have come into being while videos were decoded
+    with whole_file(report) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _show(file: Path, lines: Sequence[Line], content: dict[str, Any]) -> None:
@@ -124,5 +147,7 @@ def _show(file: Path, lines: Sequence[Line], content: dict[str, Any]) -> None:
     told = ", ".join(f"{count} {task}" for task, count in tasks.most_common())
     click.echo(f"{file}: {len(lines)} lines, {content['num_samples']} samples ({told or 'none'}), ", nl=False)
     click.echo(f"{len(problems)} problems" if problems else "nothing wrong")
+    if content.get("num_not_compared"):
+        click.echo(f"{content['num_not_compared']} lines of the other file are no samples and were not compared")
     if "fixed" in content:
         click.echo("cleaned copy: " + ", ".join(f"{count} {name}" for name, count in content["fixed"].items()))

@@ -6,26 +6,29 @@ what ``data check --fix`` does about it (``timesight.data.fix``).
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from timesight.data.records import schema_problems
-from timesight.errors import SampleError
+from timesight.data.disk import text_lines
+from timesight.data.jsonl import with_root
+from timesight.data.records import parse_record, schema_problems
+from timesight.data.surveys import Facts, whole
 from timesight.tasks import TASKS
+from timesight.tasks.evidence import MOST_S
 from timesight.types import Sample, TextPart
-from timesight.video.survey import VideoFacts
+from timesight.video.sample import FORGIVEN_FPS
 
 Remedy = Literal["drop", "mend", "keep"]
 DURATION_SLACK_S = 1.0  # stated durations are rounded, and containers disagree by a frame or two
 
 KINDS: dict[str, tuple[str, Remedy]] = {
+    "empty": ("the file holds no samples", "drop"),
     "json": ("the line is not a JSON object", "drop"),
     "schema": ("a field is missing, unknown, or of the wrong type", "drop"),
     "duplicate_id": ("an earlier line has this id", "mend"),
@@ -34,7 +37,8 @@ KINDS: dict[str, tuple[str, Remedy]] = {
     "reversed_span": ("a span ends before it starts", "drop"),
     "zero_length_span": ("a span has no length", "keep"),
     "negative_start": ("a span starts before the video", "mend"),
-    "past_end": ("a span ends after the video", "mend"),
+    "past_end": ("a span or a segment ends after the video", "mend"),
+    "unreachable": ("it asks for frames after the end of the video", "drop"),
     "box_outside": ("a box reaches out of the frame", "mend"),
     "reversed_box": ("a box ends before it starts", "drop"),
     "not_an_option": ("the answer is not among the options", "drop"),
@@ -44,6 +48,7 @@ KINDS: dict[str, tuple[str, Remedy]] = {
     "leaked_content": ("the content of the video is in the other file, under another name", "drop"),
     "video_missing": ("there is no such video", "drop"),
     "video_broken": ("the video does not decode to its end", "drop"),
+    "no_duration": ("the stated duration is not a number of seconds", "mend"),
     "duration": ("the stated duration is not that of the video", "mend"),
 }
 
@@ -74,85 +79,65 @@ class Line:
 
 def check_lines(file: Path) -> list[Line]:
     """Every line of ``file`` with what is wrong with it, videos left aside. Raises SampleError for no text file."""
-    if not file.is_file():
-        raise SampleError(f"{file}: no such file" if not file.exists() else f"{file}: is not a file")
-    try:
-        texts = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise SampleError(f"{file}: is not UTF-8 text; give a JSONL file of samples") from None
-    lines = [_check_text(number, text, file.parent) for number, text in enumerate(texts, start=1) if text.strip()]
+    lines = [_check_text(number, text, file.parent) for number, text in text_lines(file)]
+    if not lines:
+        lines.append(Line(1))
+        lines[0].add("empty", "the file holds no samples")
     _check_repeats(lines)
     return lines
 
 
-def check_leakage(
-    lines: Sequence[Line], others: Sequence[Line], facts: Mapping[Path, VideoFacts | str] | None = None
-) -> None:
-    """Note samples whose video is in ``others`` too: by name, and by content where ``facts`` of both are known."""
-    theirs = {_name(line.sample): line.number for line in others if line.sample}
-    facts = facts or {}
-    prints = {
-        found.fingerprint: line.number
-        for line in others
-        if line.sample and isinstance(found := facts.get(line.sample.video.path), VideoFacts)
-    }
-    for line in (line for line in lines if line.sample):
-        assert line.sample is not None
-        found = facts.get(line.sample.video.path)
-        if (name := _name(line.sample)) in theirs:
-            line.add("leaked_id", f"video {name} is on line {theirs[name]} of the other file too")
-        elif isinstance(found, VideoFacts) and found.fingerprint in prints:
-            line.add(
-                "leaked_content",
-                f"video {line.sample.video.path} is that of line {prints[found.fingerprint]} of the other file",
-            )
+def stated_duration_s(sample: Sample) -> float | None:
+    """The length of the whole video in seconds as ``meta.duration_s`` has it; None where it has none."""
+    stated: Any = sample.meta.get("duration_s")
+    is_number = isinstance(stated, (int, float)) and not isinstance(stated, bool)
+    return stated if is_number and 0 < stated < MOST_S else None
 
 
-def check_videos(lines: Sequence[Line], facts: Mapping[Path, VideoFacts | str]) -> None:
+def check_videos(lines: Sequence[Line], facts: Facts) -> None:
     """Note videos that are missing or broken, and what in the samples does not fit those that are not."""
     for line in lines:
         if line.sample is None:
             continue
-        found = facts[line.sample.video.path]
+        found = facts[whole(line.sample.video)]
         if isinstance(found, str):
             kind = "video_missing" if found == "no such file" else "video_broken"
             line.add(kind, f"{line.sample.video.path}: {found}")
             continue
-        stated_s = line.sample.meta.get("duration_s")
-        if isinstance(stated_s, (int, float)) and abs(stated_s - found.duration_s) > DURATION_SLACK_S:
+        stated_s = stated_duration_s(line.sample)
+        if stated_s is not None and abs(stated_s - found.duration_s) > DURATION_SLACK_S:
             line.add("duration", f"meta.duration_s says {stated_s} s, the video lasts {found.duration_s:.2f} s")
-        line.problems = [problem for problem in line.problems if problem.kind != "past_end"]
-        _check_ends(line, found.duration_s)
+        line.problems = [problem for problem in line.problems if problem.kind not in ("past_end", "unreachable")]
+        _check_ends(line, line.sample, found.duration_s)
 
 
 def _check_text(number: int, text: str, root: Path) -> Line:
     line = Line(number)
     try:
-        record = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        line.add("json", f"not JSON ({getattr(error, 'msg', 'nested too deeply')})")
+        line.record = parse_record(text)
+    except ValueError as error:
+        line.add("json", str(error))
         return line
-    if not isinstance(record, dict):
-        line.add("json", "not a JSON object")
-        return line
-    line.record = record
-    task = TASKS.get(str(record.get("task")))
+    task = TASKS.get(str(line.record.get("task")))
     if task is None:
-        line.add("schema", f"task {record.get('task')!r} is not one of {', '.join(TASKS)}")
+        line.add("schema", f"task {line.record.get('task')!r} is not one of {', '.join(TASKS)}")
         return line
     try:
-        sample: Sample = task.Sample.model_validate(record)
+        sample: Sample = task.Sample.model_validate(line.record)
     except ValidationError as error:
         for message in schema_problems(error, task.Sample):
             line.add("schema", message)
         return line
-    line.sample = sample.model_copy(
-        update={"video": sample.video.model_copy(update={"path": root / sample.video.path})}
-    )
+    if "\0" in str(sample.video.path):
+        line.add("schema", "video: no name of a file holds the character NUL")
+        return line
+    line.sample = with_root(sample, root)
     for kind, message in _sample_problems(sample):
         line.add(kind, message)
-    if isinstance(duration_s := sample.meta.get("duration_s"), (int, float)):
-        _check_ends(line, duration_s)
+    if (duration_s := stated_duration_s(sample)) is not None:
+        _check_ends(line, sample, duration_s)
+    elif (stated := sample.meta.get("duration_s")) is not None:
+        line.add("no_duration", f"meta.duration_s is {stated!r}, not a number of seconds")
     return line
 
 
@@ -190,11 +175,18 @@ def _sample_problems(sample: Sample) -> Iterator[tuple[str, str]]:
             yield "no_truth", message
 
 
-def _check_ends(line: Line, duration_s: float) -> None:
-    assert line.sample is not None
-    for start_s, end_s in line.sample.model_dump().get("spans", ()):
-        if end_s > duration_s:
-            line.add("past_end", f"span {start_s} to {end_s} ends after the video, at {duration_s:.2f} s")
+def _check_ends(line: Line, sample: Sample, duration_s: float) -> None:
+    """What lies past the end of the whole video."""
+    fields = sample.model_dump()
+    for name, pairs in (("span", fields.get("spans", ())), ("segment", sample.segments)):
+        for start_s, end_s in pairs:
+            if end_s > duration_s:
+                line.add("past_end", f"{name} {start_s} to {end_s} ends after the video, at {duration_s:.2f} s")
+    starts_s = [sample.video.start_s or 0.0, *(start_s for start_s, _ in sample.segments)]
+    late_s = [start_s for start_s in starts_s if start_s >= duration_s]
+    late_s += [time_s for time_s in fields.get("times_s", ()) if time_s > duration_s + 1 / FORGIVEN_FPS]
+    if late_s:
+        line.add("unreachable", f"no frame is at {late_s[0]} s: the video ends at {duration_s:.2f} s")
 
 
 def _check_repeats(lines: Sequence[Line]) -> None:
@@ -216,9 +208,3 @@ def _question(sample: Sample) -> object:
     """What is asked about what; two samples with the same truth and the same question are one."""
     texts = tuple(part.text for part in TASKS[sample.task].prompt(sample) if isinstance(part, TextPart))
     return sample.task, sample.video, texts
-
-
-def _name(sample: Sample | None) -> str:
-    """What a video is called wherever it lies; frames of several videos may lie in folders of one name."""
-    assert sample is not None
-    return sample.video.path.stem

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from timesight.data.check import KINDS, Line
-from timesight.data.jsonl import require_new
-from timesight.types import Video
+from pydantic import ValidationError
+
+from timesight.data.check import KINDS, Line, stated_duration_s
+from timesight.data.disk import require_new, whole_file
+from timesight.data.records import UniqueIds
+from timesight.data.surveys import Facts, whole
+from timesight.tasks import TASKS
+from timesight.types import Sample, Video
 from timesight.video.survey import VideoFacts
 
 
-def fix(file: Path, lines: Sequence[Line], out: Path, facts: Mapping[Path, VideoFacts | str]) -> Counter[str]:
+def fix(file: Path, lines: Sequence[Line], out: Path, facts: Facts) -> Counter[str]:
     """Write what is good of ``lines``, read from ``file``, to ``out``; returns how many were kept, mended, dropped.
 
-    Raises InputError where ``out`` exists: nothing is ever written over.
+    Raises InputError where ``out`` exists, for nothing is ever written over, or cannot be written.
     """
     require_new(out)
     counts: Counter[str] = Counter(kept=0, mended=0, dropped=0)
-    ids = {line.sample.id for line in lines if line.sample}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f"{out.name}.part")
-    with unfinished.open("w", encoding="utf-8") as copies:
+    ids = UniqueIds(line.sample.id for line in lines if line.sample)
+    with whole_file(out) as unfinished, unfinished.open("w", encoding="utf-8") as copies:
         for line in lines:
             remedies = {KINDS[problem.kind][1] for problem in line.problems}
             record = None if "drop" in remedies else _mended(line, ids, facts)
@@ -34,37 +37,59 @@ def fix(file: Path, lines: Sequence[Line], out: Path, facts: Mapping[Path, Video
             if record is not None:
                 record["video"] = _moved(record["video"], file.parent, out.parent)
                 copies.write(json.dumps(record, ensure_ascii=False) + "\n")
-    unfinished.replace(out)
     return counts
 
 
-def _mended(line: Line, ids: set[str], facts: Mapping[Path, VideoFacts | str]) -> dict[str, Any] | None:
+def _mended(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
     """The record of ``line`` with its problems mended, or None where nothing is left of its truth."""
-    record = copy.deepcopy(line.record)
-    kinds = {problem.kind for problem in line.problems}
     assert line.sample is not None  # a line without one has a problem that drops it
-    found = facts.get(line.sample.video.path)
-    if "duration" in kinds and isinstance(found, VideoFacts):
-        record["meta"]["duration_s"] = found.duration_s
+    sample, record = line.sample, dict(line.record)
+    kinds = {problem.kind for problem in line.problems}
+    found = facts.get(whole(sample.video))
+    duration_s = found.duration_s if isinstance(found, VideoFacts) else stated_duration_s(sample)
+    if kinds & {"duration", "no_duration"}:
+        record["meta"] = {name: value for name, value in sample.meta.items() if name != "duration_s"}
+        record["meta"] |= {} if duration_s is None else {"duration_s": duration_s}
     if kinds & {"negative_start", "past_end"}:
-        end_s = found.duration_s if isinstance(found, VideoFacts) else record["meta"]["duration_s"]
-        record["spans"] = [[max(0.0, a), min(b, end_s)] for a, b in record["spans"]]
-        if any(start_s > stop_s for start_s, stop_s in record["spans"]):
-            return None  # it lies wholly past the end
+        record |= _within(sample, math.inf if duration_s is None else duration_s)
     if "box_outside" in kinds:
-        record["boxes"] = [[min(max(edge, 0.0), 1.0) for edge in box] for box in record["boxes"]]
+        record |= _in_frame(sample)
+    try:
+        mended = TASKS[sample.task].Sample.model_validate(record)
+    except ValidationError:  # a task of a user's own, whose boxes are all in sight
+        return None
+    if TASKS[sample.task].problems(mended):
+        return None
     if "duplicate_id" in kinds:
-        number = 1
-        while f"{record['id']}#{number}" in ids:
-            number += 1
-        record["id"] = f"{record['id']}#{number}"
-        ids.add(record["id"])
+        record["id"] = ids.of(sample.id)
     return record
+
+
+def _within(sample: Sample, end_s: float) -> dict[str, Any]:
+    """Spans and segments cut to the video; of those that lie outside of it nothing is left."""
+    fields = sample.model_dump(include={"spans", "segments"}, exclude_defaults=True)
+    return {
+        name: [
+            [max(0.0, start_s), min(stop_s, end_s)]
+            for start_s, stop_s in pairs
+            if max(0.0, start_s) < min(stop_s, end_s) or 0 <= start_s == stop_s <= end_s
+        ]
+        for name, pairs in fields.items()
+    }
+
+
+def _in_frame(sample: Sample) -> dict[str, Any]:
+    """Boxes cut to the frame; where one lies outside of it, the object is not to be seen."""
+    fields = sample.model_dump()
+    gone = [n for n, (x0, y0, x1, y1) in enumerate(fields["boxes"]) if max(x0, y0) >= 1 or min(x1, y1) <= 0]
+    boxes = [[min(max(edge, 0.0), 1.0) for edge in box] for box in fields["boxes"]]
+    return {"boxes": boxes} | ({"absent": sorted({*fields.get("absent", ()), *gone})} if gone else {})
 
 
 def _moved(video: Any, old: Path, new: Path) -> Any:
     """``video`` as seen from the folder ``new``; absolute paths stay."""
     path = Path(Video.model_validate(video).path)
     if not path.is_absolute():
-        path = Path(os.path.relpath(old / path, new))
+        lies = (old / path).parent.resolve()  # folders may be links, and .. of a link leads elsewhere
+        path = Path(os.path.relpath(lies / path.name, new.resolve()))
     return video | {"path": str(path)} if isinstance(video, dict) else str(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from timesight.errors import VideoError
@@ -15,17 +17,27 @@ def fingerprint(path: Path) -> str:
 
     Of a folder of frames it is one of the names, sizes and times of change of its files.
     """
-    digest = hashlib.blake2b(digest_size=20)
     try:
-        if path.is_dir():
-            for file in sorted(path.iterdir()):
-                digest.update(f"{file.name} {state(file)}\n".encode())
-            return digest.hexdigest()
-        with path.open("rb") as content:
-            while chunk := content.read(CHUNK):
-                digest.update(chunk)
+        if not path.is_dir():
+            return content_fingerprint([path])
+        digest = hashlib.blake2b(digest_size=20)
+        for file in sorted(path.iterdir()):
+            digest.update(os.fsencode(f"{file.name} {state(file)}\n"))
     except OSError as error:
         raise VideoError(path, f"cannot be read ({str(error.strerror).lower()})") from None
+    return digest.hexdigest()
+
+
+def content_fingerprint(files: Iterable[Path]) -> str:
+    """A digest of the content of ``files``, one after the other, whatever they are called. Raises VideoError."""
+    digest = hashlib.blake2b(digest_size=20)
+    for file in files:
+        try:
+            with file.open("rb") as content:
+                while chunk := content.read(CHUNK):
+                    digest.update(chunk)
+        except OSError as error:
+            raise VideoError(file, f"cannot be read ({str(error.strerror).lower()})") from None
     return digest.hexdigest()
 
 

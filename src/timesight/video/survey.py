@@ -8,7 +8,7 @@ from PIL import Image
 
 from timesight.errors import VideoError
 from timesight.types import Video
-from timesight.video.fingerprint import fingerprint
+from timesight.video.fingerprint import content_fingerprint
 from timesight.video.probe import (
     VideoInfo,
     is_folder,
@@ -24,7 +24,10 @@ MISSING_END_S = 0.5  # frames nearer to the end than this may be missing: some c
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What was found: ``duration_s`` in seconds, frames that decode, and the fingerprint of the content."""
+    """What was found: ``duration_s`` in seconds, frames that decode, and the fingerprint of the content.
+
+    A folder of frames has that of its pictures, in their order.
+    """
 
     duration_s: float
     num_frames: int
@@ -37,7 +40,7 @@ def survey(video: Video) -> VideoFacts:
         info = probe(video)
         for picture in info.frame_paths:
             _load(picture)
-        return VideoFacts(info.duration_s, info.num_frames, fingerprint(video.path))
+        return VideoFacts(info.duration_s, info.num_frames, content_fingerprint(info.frame_paths))
     require_file(video.path)
     with open_container(video.path) as container:
         info = probe_container(container, video.path)
@@ -51,7 +54,7 @@ def survey(video: Video) -> VideoFacts:
             first_s = time_s if first_s is None else first_s
             last_s = max(last_s, time_s - first_s)
     _require_whole(info, last_s, num_damaged)
-    return VideoFacts(info.duration_s, count, fingerprint(video.path))
+    return VideoFacts(info.duration_s, count, content_fingerprint([video.path]))
 
 
 def _require_whole(info: VideoInfo, last_s: float, num_damaged: int) -> None:
