@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from timesight.cli.options import json_option
 from timesight.errors import InputError
+
+if TYPE_CHECKING:
+    from timesight.data.build import Built
 
 SET_NAME = "videochat_r1_18k"
 PATH = click.Path(path_type=Path)
@@ -30,7 +33,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--queries", type=click.Choice(["one-per-video", "all"]), default="one-per-video", show_default=True)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which query of each video.")
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     name: str,
     root: Path | None,
     annotations: tuple[str, ...],
@@ -43,9 +48,9 @@ def command(
     """Build the training set NAME (videochat_r1_18k) from the sources that are on disk.
 
     In ROOT/SOURCE, annotations are looked for in annotations/, if there is such a folder, and videos anywhere
-    below it.
+    below it. A source that is there but cannot be read is told: exit code 1.
     """
-    from timesight.cli.console import OUT, print_json, text_table
+    from timesight.cli.console import print_json
     from timesight.data.build import VIDEOCHAT_R1_18K, build
 
     if name.replace("-", "_") != SET_NAME:
@@ -61,12 +66,23 @@ def command(
     )
     if as_json:
         print_json({"counts": {built.source: built.count for built in results}, "output": str(out)})
-        return
+    else:
+        _show(out, results)
+    for built in results:
+        if built.is_broken:
+            click.echo(f"left out: {built.source}: {built.reasons[0]}", err=True)
+    ctx.exit(int(any(built.is_broken for built in results)))
+
+
+def _show(out: Path, results: Sequence[Built]) -> None:
+    from timesight.cli.console import OUT, text_table
+
     table = text_table("VideoChat-R1-18k", 5)
     table.add_row("[bold]source", "[bold]samples", "[bold]paper", "[bold]file", "[bold]why not the paper's count")
     for built in results:
         file = built.file.name if built.file else ""
-        table.add_row(built.source, str(built.count), str(built.paper_count), file, "; ".join(built.reasons))
+        reasons = "cannot be read" if built.is_broken else "; ".join(built.reasons)
+        table.add_row(built.source, str(built.count), str(built.paper_count), file, reasons)
     OUT.print(table)
     click.echo(f"{out}: {sum(built.count for built in results)} samples")
 

@@ -14,10 +14,11 @@ from typing import Literal
 
 import numpy as np
 
+from timesight.data.disk import require_new
 from timesight.data.jsonl import write_jsonl
 from timesight.data.sources import read_indexed
 from timesight.data.videos import Videos
-from timesight.errors import InputError
+from timesight.errors import InputError, SampleError
 from timesight.types import Sample
 
 Queries = Literal["one-per-video", "all"]
@@ -43,13 +44,17 @@ VIDEOCHAT_R1_18K: dict[str, Ingredient] = {
 
 @dataclass
 class Built:
-    """What became of one source: samples written, and why they are not as many as the paper's."""
+    """What became of one source: samples written, and why they are not as many as the paper's.
+
+    ``is_broken`` says that it is there but cannot be read.
+    """
 
     source: str
     paper_count: int
     count: int = 0
     file: Path | None = None
     reasons: list[str] = field(default_factory=list)
+    is_broken: bool = False
 
 
 def build(
@@ -62,32 +67,29 @@ def build(
 ) -> list[Built]:
     """Write the set to the folder ``out`` from the folders of ``annotations`` and ``videos`` of each source.
 
-    A source without annotations is left out and told. ``queries`` says how many of a video's queries are taken;
-    the paper's count of Charades-STA is that of its videos. Samples whose truth cannot be used, or whose video is
-    not found, are left out and counted. Raises InputError where there is no source at all.
+    A source without annotations, or whose files cannot be read, is left out and told. ``queries`` says how many
+    of a video's queries are taken; the paper's count of Charades-STA is that of its videos. Samples whose truth
+    cannot be used, or whose video is not found, are left out and counted. Raises InputError where there is no
+    source, where nothing of any can be used, and where a file of the set is there already or cannot be written.
     """
     if unknown := sorted({*annotations, *videos} - VIDEOCHAT_R1_18K.keys()):
         raise InputError(f"{unknown[0]} is no source of this set; it is made of {', '.join(VIDEOCHAT_R1_18K)}")
     if not annotations:
         raise InputError("no source found: give a folder with one folder a source, such as charades_sta/")
+    for ingredient in VIDEOCHAT_R1_18K.values():
+        require_new(_file(out, ingredient))
     results: list[Built] = []
     files: dict[Path, list[Sample]] = defaultdict(list)
     for name, ingredient in VIDEOCHAT_R1_18K.items():
         built = Built(name, ingredient.paper_count)
         results.append(built)
-        if name not in annotations:
-            built.reasons.append("not found")
-            continue
-        samples = _usable(name, ingredient, annotations[name], videos.get(name), built)
-        if name == "charades_sta" and queries == "one-per-video":
-            samples = one_per_video(samples, seed)
-        built.count = len(samples)
-        built.file = out / f"{ingredient.file}.jsonl"
-        files[built.file] += samples
-        if name == "charades_sta" and queries == "all":
-            built.reasons.append("all queries; the paper counts videos")
-        if not built.reasons and built.count != built.paper_count:
-            built.reasons.append(f"the annotations hold {built.count}")
+        samples = _taken(built, ingredient, annotations.get(name), videos.get(name), queries, seed)
+        if samples:
+            built.count, built.file = len(samples), _file(out, ingredient)
+            files[built.file] += samples
+    if not files:
+        told = "; ".join(f"{built.source}: {', '.join(built.reasons)}" for built in results)
+        raise InputError(f"{out}: nothing is written, for no sample can be used ({told})")
     for file, samples in files.items():
         write_jsonl(file, samples)
     return results
@@ -104,12 +106,41 @@ def one_per_video(samples: Sequence[Sample], seed: int) -> list[Sample]:
     ]
 
 
-def _usable(
-    name: str, ingredient: Ingredient, annotations: Path, videos: Path | None, built: Built
+def _file(out: Path, ingredient: Ingredient) -> Path:
+    return out / f"{ingredient.file}.jsonl"
+
+
+def _taken(
+    built: Built,
+    ingredient: Ingredient,
+    annotations: Path | None,
+    videos: Path | None,
+    queries: Queries,
+    seed: int,
 ) -> list[Sample]:
+    """The samples of a source that go into the set; why they are not as many as the paper's goes to ``built``."""
+    if annotations is None:
+        built.reasons.append("not found")
+        return []
+    try:
+        samples = _usable(built, ingredient, annotations, videos)
+    except SampleError as error:
+        built.reasons.append(str(error))
+        built.is_broken = True
+        return []
+    if built.source == "charades_sta" and queries == "one-per-video":
+        samples = one_per_video(samples, seed)
+    elif built.source == "charades_sta":
+        built.reasons.append("all queries; the paper counts videos")
+    if not built.reasons and len(samples) != built.paper_count:
+        built.reasons.append(f"the annotations hold {len(samples)}")
+    return samples
+
+
+def _usable(built: Built, ingredient: Ingredient, annotations: Path, videos: Path | None) -> list[Sample]:
     """The samples that can be trained on; why others are left out goes to ``built``."""
     index = Videos(videos)
-    samples = read_indexed(name, annotations, index, ingredient.split)
+    samples = read_indexed(built.source, annotations, index, ingredient.split)
     there = [sample for sample in samples if sample.video.path.exists()]
     if missing := len({s.video.path for s in samples} - {s.video.path for s in there}):
         built.reasons.append(f"{missing} videos not found")
