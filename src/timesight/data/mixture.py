@@ -46,6 +46,11 @@ class Mixture:
         return mixture
 
     @property
+    def weights(self) -> list[float]:
+        """How often an epoch takes each of ``samples``, on average."""
+        return [part.weight for part in self._parts for _ in part.samples]
+
+    @property
     def num_problems(self) -> int:
         """How many samples have truth that cannot be used."""
         return sum(bool(sample.problems) for sample in self.samples)

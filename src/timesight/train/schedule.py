@@ -47,7 +47,7 @@ def make_schedule(
     the curriculum goes by.
     """
     rng = np.random.default_rng(seed)
-    early = _easy_first(mixture.samples, num_items, curriculum, rng) if curriculum else []
+    early = _easy_first(mixture, num_items, curriculum, rng) if curriculum else []
     order = [*early, *islice(mixture.order(seed), num_items - len(early))]
     thinks = np.repeat(rng.random(math.ceil(num_items / batch_size)) < think_share, batch_size)[:num_items]
     thinks[: int(think_first * num_items)] = True
@@ -75,14 +75,22 @@ def later_turns(index: int, count: int, num_turns: int, batch_size: int, num_pro
 
 
 def _easy_first(
-    samples: Sequence[Sample], num_items: int, curriculum: CurriculumSettings, rng: np.random.Generator
+    mixture: Mixture, num_items: int, curriculum: CurriculumSettings, rng: np.random.Generator
 ) -> list[int]:
-    """Draws from the easiest samples: for a fifth of the time only the very easiest, then harder ones join in."""
-    by_ease = _easiest_first(samples, curriculum.by)
+    """Draws from the easiest samples: for a fifth of the time only the very easiest, then harder ones join in.
+
+    Samples lie on a line in their order, each as long as its weight, and places on it are drawn.
+    """
+    by_ease = _easiest_first(mixture.samples, curriculum.by)
+    ends = np.cumsum(np.array(mixture.weights)[by_ease])
+    ends *= len(by_ease) / ends[-1]
     count = int(curriculum.share * num_items)
     hold = int(EASIEST_HOLD * count)
     shares = np.r_[np.full(hold, EASIEST_SHARE), np.linspace(EASIEST_SHARE, 1, count - hold)]
-    return [by_ease[rng.integers(max(1, int(share * len(samples))))] for share in shares]
+    places = [rng.integers(max(1, int(share * len(by_ease)))) for share in shares]
+    within = rng.spawn(1)[0].random(count)  # apart, so that of equal weights the same is drawn as without any
+    drawn = np.searchsorted(ends, np.array(places) + within, side="right")
+    return [by_ease[index] for index in np.minimum(drawn, len(by_ease) - 1)]
 
 
 def _easiest_first(samples: Sequence[Sample], by: str) -> list[int]:
