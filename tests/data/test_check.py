@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import official
+from tests.data.lines import BOX, GROUNDING, TRACKING, kinds, survey, write
 
 from timesight.data import read_jsonl
-from timesight.data.check import KINDS, Line, check_lines, check_videos
-from timesight.data.fix import fix
-from timesight.data.leakage import check_leakage
-from timesight.data.surveys import survey_all
-from timesight.errors import InputError, SampleError
+from timesight.data.check import check_lines, check_videos
+from timesight.errors import SampleError
 from timesight.types import Video
 from timesight.video.survey import VideoFacts
 
-GROUNDING = {"task": "temporal_grounding", "video": "v.mp4", "query": "a", "spans": [[1, 2]]}
-TRACKING = {"task": "object_tracking", "video": "v.mp4", "object": "dog", "times_s": [0, 1]}
 CHOICE = {"task": "multiple_choice", "video": "v.mp4", "question": "q", "options": ["x", "y"], "answer": 1}
-BOX = [0.1, 0.1, 0.5, 0.5]
 
 # A line that is right but for one thing, and what is wrong with it.
 WRONG: list[tuple[str, dict[str, Any] | str]] = [
     ("json", "{"),
     ("json", "[1]"),
+    ("json", '{"id": ' + "1" * 5000 + "}"),
+    ("json", '{"id": "\\ud800"}'),
+    ("schema", GROUNDING | {"where": 5}),
+    ("schema", GROUNDING | {"video": "a\0b.mp4"}),
     ("schema", {"task": "dancing", "id": "a", "video": "v.mp4"}),
     ("schema", GROUNDING | {"query": 5}),
     ("schema", GROUNDING | {"spam": []}),
@@ -34,6 +33,11 @@ WRONG: list[tuple[str, dict[str, Any] | str]] = [
     ("zero_length_span", GROUNDING | {"spans": [[1, 1]]}),
     ("negative_start", GROUNDING | {"spans": [[-1, 3]]}),
     ("past_end", GROUNDING | {"spans": [[1, 9]], "meta": {"duration_s": 6.0}}),
+    ("past_end", GROUNDING | {"segments": [[1, 9]], "meta": {"duration_s": 6}}),
+    ("unreachable", GROUNDING | {"video": {"path": "v.mp4", "start_s": 6}, "meta": {"duration_s": 6.0}}),
+    ("unreachable", TRACKING | {"boxes": [BOX, BOX], "times_s": [0, 7], "meta": {"duration_s": 6.0}}),
+    ("no_duration", GROUNDING | {"meta": {"duration_s": "3"}}),
+    ("no_duration", GROUNDING | {"meta": {"duration_s": float("nan")}}),
     ("no_truth", GROUNDING | {"spans": []}),
     ("no_truth", GROUNDING | {"spans": [[-5, -2]]}),
     ("box_outside", TRACKING | {"boxes": [BOX, [0.1, 0.1, 1.5, 0.5]]}),
@@ -44,18 +48,8 @@ WRONG: list[tuple[str, dict[str, Any] | str]] = [
 ]
 
 
-def write(file: Path, records: Sequence[dict[str, Any] | str]) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records))
-    return file
-
-
 def numbered(records: Sequence[dict[str, Any] | str]) -> list[dict[str, Any] | str]:
     return [r if isinstance(r, str) else {"id": f"s{n}", **r} for n, r in enumerate(records)]
-
-
-def kinds(lines: Sequence[Line]) -> list[list[str]]:
-    return [[problem.kind for problem in line.problems] for line in lines]
 
 
 @pytest.mark.parametrize(("kind", "record"), WRONG)
@@ -81,26 +75,6 @@ def test_all_schema_errors_of_a_line_are_told(tmp_path: Path) -> None:
     assert "key 'spans' is missing" in messages
 
 
-@pytest.fixture
-def videos(video: Path, tmp_path: Path) -> Path:
-    """A folder with a video of three seconds, the same under another name, and broken ones."""
-    folder = tmp_path / "videos"
-    folder.mkdir()
-    content = video.read_bytes()
-    for name, part in (
-        ("v", content),
-        ("copy", content),
-        ("cut", content[: len(content) * 2 // 3]),
-        ("empty", b""),
-    ):
-        (folder / f"{name}.mp4").write_bytes(part)
-    return folder
-
-
-def survey(lines: Sequence[Line], kept: Path, limit_s: float = 60) -> dict[Video, VideoFacts | str]:
-    return survey_all([line.sample.video for line in lines if line.sample], kept, workers=1, limit_s=limit_s)
-
-
 def test_videos_are_looked_through(videos: Path, tmp_path: Path) -> None:
     names = ["v", "cut", "empty", "gone"]
     records = [GROUNDING | {"id": n, "video": f"videos/{n}.mp4", "meta": {"duration_s": 3}} for n in names]
@@ -114,6 +88,52 @@ def test_videos_are_looked_through(videos: Path, tmp_path: Path) -> None:
     assert kinds(lines) == [
         [], ["video_broken"], ["video_broken"], ["video_missing"], ["past_end"], ["duration", "past_end"]
     ]  # fmt: skip
+
+
+def test_what_lies_past_the_end_of_the_real_video_is_found(videos: Path, tmp_path: Path) -> None:
+    """The video lasts three seconds, whatever is said of it."""
+    stated = GROUNDING | {"video": "videos/v.mp4", "meta": {"duration_s": 30}}
+    records = [
+        stated | {"id": "w", "video": {"path": "videos/v.mp4", "start_s": 4}},
+        stated | {"id": "s", "segments": [[0, 1], [5, 6]]},
+        TRACKING | {"id": "t", "video": "videos/v.mp4", "times_s": [0, 3.1], "boxes": [BOX, BOX]},
+        TRACKING | {"id": "u", "video": "videos/v.mp4", "times_s": [0, 4], "boxes": [BOX, BOX]},
+    ]
+    lines = check_lines(write(tmp_path / "s.jsonl", records))
+    assert kinds(lines) == [[], [], [], ["same_question"]]
+    check_videos(lines, survey(lines, tmp_path / "kept"))
+    assert kinds(lines) == [
+        ["duration", "unreachable"], ["duration", "past_end", "unreachable"], [], ["same_question", "unreachable"]
+    ]  # fmt: skip
+
+
+def test_a_folder_is_looked_at_for_each_rate_and_again_when_a_frame_changes(tmp_path: Path) -> None:
+    official.got10k(tmp_path, ["frames"], num_frames=6)
+    frames = tmp_path / "train/frames"
+    records = [
+        GROUNDING | {"id": str(fps), "query": str(fps), "video": {"path": "train/frames", "fps": fps}}
+        for fps in (1, 3)
+    ]
+    lines = check_lines(write(tmp_path / "s.jsonl", records))
+    first, second = survey(lines, tmp_path / "kept").values()
+    assert isinstance(first, VideoFacts)
+    assert isinstance(second, VideoFacts)
+    assert (first.duration_s, second.duration_s) == (6.0, 2.0)
+    assert first.fingerprint == second.fingerprint
+    (frames / "00000003.jpg").write_text("no picture")
+    assert all("is not a picture" in str(found) for found in survey(lines, tmp_path / "kept").values())
+
+
+@pytest.mark.parametrize("garbage", [b"\xff\xfe", b"[1]\n5\n", None])
+def test_a_survey_that_cannot_be_kept_goes_on(videos: Path, tmp_path: Path, garbage: bytes | None) -> None:
+    lines = check_lines(write(tmp_path / "s.jsonl", [GROUNDING | {"id": "v", "video": "videos/v.mp4"}]))
+    kept = tmp_path / "kept"
+    if garbage is None:
+        kept.mkdir()
+    else:
+        kept.write_bytes(garbage)
+    (found,) = survey(lines, kept).values()
+    assert isinstance(found, VideoFacts)
 
 
 def test_a_survey_goes_on_where_it_was_stopped(videos: Path, tmp_path: Path) -> None:
@@ -135,54 +155,27 @@ def test_a_survey_goes_on_where_it_was_stopped(videos: Path, tmp_path: Path) -> 
     assert facts.num_frames == 30
 
 
-def test_leakage_is_found_by_name_and_by_content(videos: Path, tmp_path: Path) -> None:
-    train = check_lines(
-        write(
-            tmp_path / "train.jsonl",
-            [GROUNDING | {"id": n, "video": f"videos/{n}.mp4", "query": n} for n in ("v", "copy", "cut")],
-        )
-    )
-    test = check_lines(write(tmp_path / "other/test.jsonl", [GROUNDING | {"id": "t", "video": "../videos/v.mp4"}]))
-    check_leakage(train, test)
-    assert kinds(train) == [["leaked_id"], [], []]
-    for line in train:
-        line.problems.clear()
-    check_leakage(train, test, survey([*train, *test], tmp_path / "kept"))
-    assert kinds(train) == [["leaked_id"], ["leaked_content"], []]
-
-
-def test_the_copy_is_clean_and_the_original_untouched(videos: Path, tmp_path: Path) -> None:
-    records = numbered([record for _, record in WRONG])
-    for number, record in enumerate(records):
-        if isinstance(record, dict):
-            record["video"] = "videos/v.mp4"
-            if "query" in record and record["query"] != 5:
-                record["query"] = f"query {number}"
-            if "question" in record:
-                record["question"] = f"question {number}"
-    records += [GROUNDING | {"id": "s3", "video": "videos/v.mp4", "query": "an id twice"}]
-    records += [GROUNDING | {"id": "gone", "video": "videos/gone.mp4"}]
-    records += [GROUNDING | {"id": "l", "video": "videos/v.mp4", "query": "l", "meta": {"duration_s": 9}}]
+def test_lines_end_where_files_end_them(tmp_path: Path) -> None:
+    """JSON may hold characters at which ``str.splitlines`` breaks lines."""
+    records = [GROUNDING | {"id": str(n), "query": f"a{mark}b"} for n, mark in enumerate("\u2028\u2029\u0085")]
     file = write(tmp_path / "s.jsonl", records)
-    before = file.read_bytes()
-    lines = check_lines(file)
-    facts = survey(lines, tmp_path / "kept")
-    check_videos(lines, facts)
-    counts = fix(file, lines, tmp_path / "deep/clean.jsonl", facts)
-    assert file.read_bytes() == before
-    clean = check_lines(tmp_path / "deep/clean.jsonl")
-    check_videos(clean, survey(clean, tmp_path / "kept"))
-    left = {kind for kinds_of_line in kinds(clean) for kind in kinds_of_line}
-    assert left <= {kind for kind, (_, remedy) in KINDS.items() if remedy == "keep"}
-    assert sum(counts.values()) == len(lines)
-    assert counts["kept"] + counts["mended"] == len(clean) == len(read_jsonl(tmp_path / "deep/clean.jsonl"))
-    with pytest.raises(InputError, match="is there already"):
-        fix(file, lines, tmp_path / "deep/clean.jsonl", facts)
+    assert kinds(check_lines(file)) == [[], [], []]
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert kinds(check_lines(file)) == [[], [], []]
+    assert [sample.id for sample in read_jsonl(file)] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_file_without_samples_is_a_problem(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.jsonl").write_text(content)
+    assert kinds(check_lines(tmp_path / "s.jsonl")) == [["empty"]]
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(SampleError, match="no such file"):
         check_lines(tmp_path / "none.jsonl")
+    with pytest.raises(SampleError, match="is not a file"):
+        check_lines(tmp_path)
     (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(SampleError, match="is not UTF-8 text"):
         check_lines(tmp_path / "b.jsonl")

@@ -107,7 +107,7 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
     if not isinstance(record, dict):
         raise SampleError(f"{where}: is not a JSON object")
     if isinstance(record.get("sample"), str):  # our own export
-        yield parse_line(record["sample"], where, file.parent)
+        yield parse_line(record["sample"], f"{where}, sample", file.parent)
         return
     messages = _messages(where, record)
     turns = [(role, _text(parts)) for role, parts in messages]
