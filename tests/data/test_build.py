@@ -77,6 +77,26 @@ def test_queries_are_one_a_video_or_all(tree: Path, tmp_path: Path) -> None:
     assert chosen[0] == ids("again", seed=0)
 
 
+def test_nothing_is_written_over_and_nothing_empty(tree: Path, tmp_path: Path) -> None:
+    annotations, videos = {"fiber": tree / "fiber"}, {"fiber": tree / "fiber"}
+    build(annotations, videos, tmp_path / "out")
+    with pytest.raises(InputError, match=r"captions\.jsonl: is there already"):
+        build(annotations, videos, tmp_path / "out")
+    (tree / "fiber/clips/clip_1.mp4").unlink()
+    with pytest.raises(InputError, match=r"no sample can be used .*fiber: 1 videos not found"):
+        build(annotations, videos, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_one_source_that_cannot_be_read_does_not_end_the_others(tree: Path, tmp_path: Path) -> None:
+    (tree / "nextgqa/val.csv").unlink()
+    annotations = {name: tree / name for name in ("fiber", "nextgqa")}
+    results = {r.source: r for r in build(annotations, folders(tree), tmp_path / "out")}
+    assert (results["nextgqa"].is_broken, results["fiber"].is_broken) == (True, False)
+    assert "has no val.csv" in results["nextgqa"].reasons[0]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["captions.jsonl"]
+
+
 def test_nothing_to_build_from_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no source found"):
         build({}, {}, tmp_path)

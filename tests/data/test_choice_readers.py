@@ -65,11 +65,55 @@ def test_perception_test(tmp_path: Path, as_parquet: bool) -> None:
     assert samples[0]["meta"]["tag"] == ["motion"]
 
 
+def test_perception_test_may_know_nothing_of_a_video(tmp_path: Path) -> None:
+    official.perception_test(tmp_path, VIDEOS)
+    file = tmp_path / "mc_question_valid.json"
+    records = json.loads(file.read_text())
+    records["aaa"]["metadata"] = None
+    file.write_text(json.dumps(records))
+    assert "duration_s" not in read("perception_test", tmp_path, split="val")[0].meta
+
+
 def test_longvideobench_subtitles_count_from_the_start_of_the_clip(tmp_path: Path) -> None:
     official.longvideobench(tmp_path, VIDEOS)
     for sample in read("longvideobench", tmp_path, split="val", subtitles=True):
         assert sample.model_dump()["subtitles"] == ({"text": "in time", "start_s": 1.0, "end_s": 2.5},)
     assert all(s.model_dump()["subtitles"] == () for s in read("longvideobench", tmp_path, split="val"))
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "offset", "subtitles"),
+    [
+        ([11.0, None], 10, [(1.0, 6.0)]),
+        ([11.0, 30.0], 10, [(1.0, 6.0)]),
+        ([16.0, 17.0], 10, []),
+        ([9.0, 11.0], 10, [(0.0, 1.0)]),
+        ([1.0, 2.0], None, [(1.0, 2.0)]),
+    ],
+)
+def test_longvideobench_takes_what_is_said_in_the_clip(
+    tmp_path: Path, timestamp: list[float | None], offset: float | None, subtitles: list[tuple[float, float]]
+) -> None:
+    """Clips of six seconds come with the subtitles of the whole video."""
+    official.longvideobench(tmp_path, ["aaa"])
+    records = json.loads((tmp_path / "lvb_val.json").read_text())
+    records[0]["starting_timestamp_for_subtitles"] = offset
+    (tmp_path / "lvb_val.json").write_text(json.dumps(records))
+    (tmp_path / "subtitles/aaa_en.json").write_text(json.dumps([{"timestamp": timestamp, "text": "x"}]))
+    (sample,) = read("longvideobench", tmp_path, split="val", subtitles=True)
+    assert [(s["start_s"], s["end_s"]) for s in sample.model_dump()["subtitles"]] == subtitles
+
+
+@pytest.mark.parametrize(
+    "window", [{"start": 5.0, "end": 5.0}, {"end": 5.0}, {"start": 1.0}, {"start": -1, "end": 2}, {"start": "?"}]
+)
+def test_mvbench_keeps_records_of_no_window(tmp_path: Path, window: dict[str, object]) -> None:
+    record = {"video": "a.mp4", "question": "q", "candidates": ["a"], "answer": "a"}
+    good = record | {"start": None, "end": None}
+    (tmp_path / "action_sequence.json").write_text(json.dumps([record | window, good]))
+    odd, fine = read("mvbench", tmp_path, split="test")
+    assert "is no window of a video" in odd.problems[0]
+    assert (odd.video.start_s, fine.problems) == (None, ())
 
 
 def test_fiber_counts_clips_with_several_captions(tmp_path: Path) -> None:
@@ -124,6 +168,10 @@ def test_what_is_wrong_is_told_with_the_place(tmp_path: Path, caplog: pytest.Log
     broken.write_text(json.dumps([{"start": "soon", "end": 3, "line": "x"}]))
     with pytest.raises(SampleError, match=r"aaa_en\.json item 0: 'soon' is not a time"):
         read("longvideobench", tmp_path, split="val", subtitles=True)
+    for item, message in ({"timestamp": [1.0], "text": "x"}, "is not a start and an end"), (1, "is missing"):
+        broken.write_text(json.dumps([item]))
+        with pytest.raises(SampleError, match=rf"aaa_en\.json item 0: .*{message}"):
+            read("longvideobench", tmp_path, split="val", subtitles=True)
     official.videomme(tmp_path / "v", VIDEOS, subtitles=False)
     with pytest.raises(InputError, match="subtitle: no such folder of subtitles"):
         read("videomme", tmp_path / "v", split="test", subtitles=True)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from timesight.data import read_jsonl
-from timesight.errors import SampleError
+from timesight.data.jsonl import write_jsonl
+from timesight.errors import InputError, SampleError
+from timesight.types import Sample
 
 
 def record(number: int, **changes: Any) -> dict[str, Any]:
@@ -55,6 +59,9 @@ def test_odd_truth_is_kept_and_named(tmp_path: Path) -> None:
         ("{not json", "not JSON"),
         ("[1, 2]", "not a JSON object"),
         ("[" * 100_000, "nested too deeply"),
+        ('{"id": ' + "1" * 5_000 + "}", "a number of more than 4,300 digits"),
+        ('{"id": "\\ud800"}', "half of a surrogate pair"),
+        (record(6, where="here"), "unknown key 'where'"),
     ],
 )
 def test_a_bad_line_is_named_with_file_and_line(tmp_path: Path, bad: Any, message: str) -> None:
@@ -64,6 +71,30 @@ def test_a_bad_line_is_named_with_file_and_line(tmp_path: Path, bad: Any, messag
     assert str(caught.value).startswith(f"{file} line 7")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_odd_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+    (odd,) = read_jsonl(write(tmp_path / "a.jsonl", [record(0, spans=[[math.nan, 3]], meta={"most": math.inf})]))
+    write_jsonl(tmp_path / "b.jsonl", [odd])
+    (back,) = read_jsonl(tmp_path / "b.jsonl")
+    assert back.problems == odd.problems == ("span nan to 3.0 is not finite",)
+    assert back.meta == {"most": math.inf}
+
+
+def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    samples = read_jsonl(write(tmp_path / "a.jsonl", [record(0)]))
+    for out, reason in ("a.jsonl/b.jsonl", "a.jsonl is not a folder"), ("folder", "is a directory"):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=rf"{out}: cannot be written \(.*{reason}\)"):
+            write_jsonl(tmp_path / out, samples)
+
+    def broken() -> Iterator[Sample]:
+        yield from samples
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_jsonl(tmp_path / "b.jsonl", broken())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "folder"]
 
 
 def test_files_that_are_no_samples(tmp_path: Path) -> None:

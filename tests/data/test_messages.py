@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from timesight.data import read_jsonl
-from timesight.data.jsonl import with_root
+from timesight.data.jsonl import parse_line, with_root
 from timesight.data.messages import read_messages, write_message
 from timesight.errors import SampleError
 from timesight.types import Sample
@@ -75,6 +75,29 @@ def test_several_turns_give_several_samples(tmp_path: Path) -> None:
     assert [s.id for s in convert(tmp_path, record) if isinstance(s, Sample)] == ["m/r1#0", "m/r1#1"]
 
 
+def test_a_question_without_an_answer_is_told_beside_those_with_one(tmp_path: Path) -> None:
+    record = llava("Describe it.", "A dog.")
+    record["conversations"].append({"from": "human", "value": "And then?"})
+    answered, told = convert(tmp_path, record)
+    assert isinstance(answered, Sample)
+    assert "record 0: turn 2 has no answer" in str(told)
+    system = [{"from": "system", "value": "You are helpful."}, {"from": "human", "value": "Describe it."}]
+    (told,) = convert(tmp_path, llava("", "", conversations=system))
+    assert "a question and its answer" in str(told)
+
+
+def test_ids_that_are_there_several_times_are_numbered(tmp_path: Path) -> None:
+    samples = convert(tmp_path, *(llava("Describe it.", answer) for answer in "abc"))
+    assert [s.id for s in samples if isinstance(s, Sample)] == ["m/r1", "m/r1#1", "m/r1#2"]
+
+
+def test_text_may_stand_in_a_list(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": ["<video>", "q"]}, {"role": "assistant", "content": ["a"]}]
+    (sample,) = convert(tmp_path, {"video": "v.mp4", "messages": turns})
+    assert isinstance(sample, Sample)
+    assert (sample.model_dump()["question"], sample.model_dump()["caption"]) == ("q", "a")
+
+
 @pytest.mark.parametrize(
     ("record", "task", "message"),
     [
@@ -83,6 +106,11 @@ def test_several_turns_give_several_samples(tmp_path: Path) -> None:
         ({"id": "a", "video": "v.mp4"}, None, "has no conversations or messages"),
         (llava("a", "b", conversations=[{"from": "robot", "value": "x"}] * 2), None, "a turn is not a role"),
         (llava("a", "b"), "temporal_grounding", "cannot be read as temporal_grounding: 'b'"),
+        (llava("a", "b", conversations=[{"from": ["human"], "value": "x"}] * 2), None, "a turn is not a role"),
+        (llava("a", "b", conversations=[{"from": "human", "value": [5]}] * 2), None, "a turn is not a role"),
+        ({"messages": None, "conversations": llava("a", "b")["conversations"]}, None, "has 0 videos where one"),
+        ({"sample": "hello"}, None, "record 0, sample: is not JSON"),
+        ({"sample": "[1]"}, None, "record 0, sample: is not a JSON object"),
         ({"sample": '{"task": "dancing", "id": "a", "video": "v.mp4"}'}, None, "task 'dancing' is not one of"),
         ("text", None, "is not a JSON object"),
     ],
@@ -110,6 +138,27 @@ def test_what_goes_out_comes_back(tmp_path: Path, style: Any, think: bool) -> No
     assert len(kept) > 20
 
 
+@pytest.mark.parametrize("style", ["trl", "swift"])
+def test_the_rate_of_a_folder_of_frames_is_not_lost_without_a_word(tmp_path: Path, style: Any) -> None:
+    record = {"id": "f", "task": "captioning", "video": {"path": "frames", "fps": 3}, "caption": "c"}
+    with pytest.raises(SampleError, match="f: asks about frames at an fps of their own"):
+        write_message(parse_line(json.dumps(record), "x", tmp_path), style)
+
+
+@pytest.mark.parametrize("style", ["trl", "swift"])
+def test_what_goes_out_finds_its_video_from_anywhere(
+    tmp_path: Path, style: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = {"id": "f", "task": "captioning", "video": "clips/v.mp4", "caption": "c"}
+    message = write_message(parse_line(json.dumps(record), "x", Path("proj")), style)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/m.jsonl").write_text(json.dumps(message))
+    (back,) = read_messages(tmp_path / "other/m.jsonl")
+    assert isinstance(back, Sample)
+    assert str(back.video.path) == message["videos"][0] == str(tmp_path / "proj/clips/v.mp4")
+
+
 def test_trl_and_the_processor_take_what_goes_out(full_world: Path) -> None:
     from datasets import Dataset
     from trl import is_conversational
@@ -126,6 +175,8 @@ def test_trl_and_the_processor_take_what_goes_out(full_world: Path) -> None:
 
 
 def test_files_of_other_kinds_are_told(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text(json.dumps([llava("When?", "2 to 3")]), encoding="utf-8-sig")
+    assert len(list(read_messages(tmp_path / "b.json"))) == 1
     (tmp_path / "m.json").write_text("[{]")
     with pytest.raises(SampleError, match=r"m\.json: is not JSON"):
         list(read_messages(tmp_path / "m.json"))

@@ -84,6 +84,17 @@ def test_a_curriculum_may_go_by_any_number() -> None:
         make_schedule(mixture, 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size"))
 
 
+def test_a_curriculum_keeps_to_the_weights() -> None:
+    """Both sources hold the same durations, so that the easiest share is the same share of either."""
+    mixture = Mixture([Part(samples("a", 100), 0.1), Part(samples("b", 100), 3.0)])
+    by = CurriculumSettings(by="meta.duration_s", share=0.5)
+    turns = make_schedule(mixture, 8000, seed=0, think_share=0, curriculum=by)[:4000]
+    drawn = Counter(mixture.samples[turn.sample].id[0] for turn in turns)
+    assert drawn["a"] / len(turns) == pytest.approx(0.1 / 3.1, rel=0.2)
+    durations = [mixture.samples[turn.sample].meta["duration_s"] for turn in turns]
+    assert max(durations[:500]) <= 8 < 90 < max(durations)
+
+
 @given(batch_size=st.integers(1, 4), num_processes=st.integers(1, 3), num_turns=st.integers(1, 40))
 def test_reading_ahead_follows_the_batches_that_a_process_is_dealt(
     batch_size: int, num_processes: int, num_turns: int

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from tests import official
 
 from timesight.data import SOURCES, read, read_jsonl
 from timesight.data.jsonl import write_jsonl
@@ -120,6 +122,41 @@ def test_a_damaged_file_is_named_with_the_place(
     split = {"nextgqa": "val", "dream1k": "test"}.get(source, "train")
     with pytest.raises(SampleError, match=message):
         read(source, folder / source, split=split)
+
+
+def test_files_may_begin_with_a_mark_and_hold_any_character(tmp_path: Path) -> None:
+    (tmp_path / "Charades_v1_train.csv").write_text("id,length\nA,30\n", encoding="utf-8-sig")
+    (tmp_path / "charades_sta_train.txt").write_text("A 0.0 6.9##caf\u2028e\n", encoding="utf-8-sig")
+    (sample,) = read("charades_sta", tmp_path)
+    assert sample.meta == {"duration_s": 30.0}
+    assert sample.model_dump()["query"] == "caf\u2028e"
+
+
+def test_short_rows_are_told(tmp_path: Path) -> None:
+    (tmp_path / "Charades_v1_train.csv").write_text("id,length\nA\n")
+    (tmp_path / "charades_sta_train.txt").write_text("A 0.0 6.9##a\n")
+    with pytest.raises(SampleError, match=r"Charades_v1_train\.csv line 2: is too short, length is missing"):
+        read("charades_sta", tmp_path)
+
+
+@pytest.mark.parametrize("ground", [None, {}, {"location": None}, {"location": {"3": None}}])
+def test_nextgqa_keeps_questions_without_evidence(tmp_path: Path, ground: object) -> None:
+    official.nextgqa(tmp_path, ["v"])
+    (tmp_path / "gsub_val.json").write_text(json.dumps({"v": ground}))
+    assert read("nextgqa", tmp_path, split="val")[0].problems == ("no span",)
+    (tmp_path / "gsub_val.json").write_text('{"v": []}')
+    with pytest.raises(SampleError, match=r"val\.csv line 2: v is a list where a dict belongs"):
+        read("nextgqa", tmp_path, split="val")
+
+
+def test_files_of_one_name_in_two_folders_are_two_samples(tmp_path: Path) -> None:
+    (tmp_path / "train_100.txt").write_text("a/1.mp4 0\nb/1.mp4 1\n")
+    for folder in "ba":
+        (tmp_path / "videos" / folder).mkdir(parents=True)
+        (tmp_path / "videos" / folder / "1.mp4").touch()
+    samples = read("vidtab_quality", tmp_path, tmp_path / "videos")
+    assert [sample.id for sample in samples] == ["vidtab_quality/1", "vidtab_quality/1#1"]
+    assert [sample.video.path.parent.name for sample in samples] == ["a", "b"]
 
 
 @pytest.mark.parametrize("content", ["[]", "5", '{"v": []}', '{"v": {"timestamps": [[0, 1]], "sentences": []}}'])
