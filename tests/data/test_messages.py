@@ -81,6 +81,10 @@ def test_a_question_without_an_answer_is_told_beside_those_with_one(tmp_path: Pa
     answered, told = convert(tmp_path, record)
     assert isinstance(answered, Sample)
     assert "record 0: turn 2 has no answer" in str(told)
+    record["conversations"][1:] = [{"from": "gpt", "value": "b"}, *llava("When?", "2 to 3")["conversations"]]
+    told, answered = convert(tmp_path, record, task="temporal_grounding")
+    assert "cannot be read as temporal_grounding: 'b'" in str(told)
+    assert isinstance(answered, Sample)
     system = [{"from": "system", "value": "You are helpful."}, {"from": "human", "value": "Describe it."}]
     (told,) = convert(tmp_path, llava("", "", conversations=system))
     assert "a question and its answer" in str(told)

@@ -60,3 +60,9 @@ def test_names_that_several_have_are_noted(tmp_path: Path) -> None:
     assert videos.path("a") == tmp_path / "clevrer/a.mp4"
     assert videos.path("a", within="star") == tmp_path / "star/a.mp4"
     assert videos.ambiguous == ["a"]
+
+
+def test_what_is_not_found_is_a_path_to_nothing(tmp_path: Path) -> None:
+    videos = Videos(tmp_path)
+    names = [videos.path("a"), videos.path("a.2"), videos.path("a.avi"), videos.path("frames", extension="")]
+    assert [path.name for path in names] == ["a.mp4", "a.2.mp4", "a.avi", "frames"]

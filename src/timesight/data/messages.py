@@ -44,8 +44,8 @@ def read_messages(file: Path, task: str | None = None) -> Iterator[Sample | Samp
         try:
             if isinstance(record, SampleError):
                 raise record
-            for sample in _samples(where, record, file, task):
-                yield sample.model_copy(update={"id": ids.of(sample.id)})
+            for found in _samples(where, record, file, task):
+                yield found if isinstance(found, SampleError) else found.model_copy(update={"id": ids.of(found.id)})
         except SampleError as error:
             yield error
 
@@ -102,8 +102,11 @@ def _records(file: Path) -> Iterator[tuple[str, Any]]:
                 yield where, SampleError(f"{where}: {error}")
 
 
-def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[Sample]:
-    """The samples of a conversation; SampleError comes after those that are there."""
+def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[Sample | SampleError]:
+    """The samples of a conversation, and the error of each question that gives none.
+
+    Raises SampleError where it goes on in no way that is understood.
+    """
     if not isinstance(record, dict):
         raise SampleError(f"{where}: is not a JSON object")
     if isinstance(record.get("sample"), str):  # our own export
@@ -117,16 +120,19 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
         (asker, question), (answerer, answer) = turns[number : number + 2]
         if (asker, answerer) != ("user", "assistant"):
             raise SampleError(f"{where}: turn {number} is not a question with its answer")
-        kind, fields = _understood(where, question, answer, task)
         ident = f"{file.stem}/{name}" + (f"#{number // 2}" if len(turns) > 2 else "")
-        yield make_sample(where, kind, id=ident, video=video, **fields)
+        try:
+            kind, fields = _understood(where, question, answer, task)
+            yield make_sample(where, kind, id=ident, video=video, **fields)
+        except SampleError as error:
+            yield error
     if len(turns) % 2:
         raise SampleError(f"{where}: turn {len(turns) - 1} has no answer")
 
 
 def _messages(where: str, record: dict[str, Any]) -> list[Message]:
     """The messages of ``record`` in whatever form they are written, system messages left out."""
-    turns = record.get("conversations", record.get("messages"))
+    turns = record.get("conversations") or record.get("messages")
     messages: list[Message] = []
     for turn in turns if isinstance(turns, list) else ():
         role = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None

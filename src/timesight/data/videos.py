@@ -51,11 +51,12 @@ class Videos:
                 for key in {name, video_id(name)}:
                     index[key].append(Path(place, name))
 
-    def path(self, name: str, within: str = "") -> Path:
+    def path(self, name: str, within: str = "", extension: str = ".mp4") -> Path:
         """The file or folder of the video ``name``, with or without its extension and the folders above it.
 
         A video comes before a folder, and that before any other file, which must have just this name. Of several,
-        one in a folder ``within`` if there is one, or else the first in order. If there is none, a path to nothing.
+        one in a folder ``within`` if there is one, or else the first in order. If there is none, a path to nothing,
+        with ``extension`` where ``name`` has none.
         """
         found = self._found(name)
         if self.root is not None and not found:
@@ -69,7 +70,9 @@ class Videos:
         best = [path for rank, path in found if rank == found[0][0]]
         if len({path.parent for path in best}) > 1:
             self.ambiguous.append(name)
-        return best[0] if best else (self.root or Path()) / (name if video_id(name) != name else f"{name}.mp4")
+        if best:
+            return best[0]
+        return (self.root or Path()) / (f"{name}{extension}" if video_id(name) == name else name)
 
     def _found(self, name: str) -> list[tuple[int, Path]]:
         """All that ``name`` may stand for, each with a rank, the best first."""

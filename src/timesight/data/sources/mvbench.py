@@ -96,8 +96,7 @@ def _window(record: Any) -> tuple[dict[str, Any], list[str]]:
 
 def _path(videos: Videos, record: object, where: str, name: str) -> Path:
     video = field(where, record, "video", str)
-    path = videos.path(video, within=FOLDERS[name])
-    return path.with_suffix("") if name == "episodic_reasoning" and path.suffix == ".mp4" else path
+    return videos.path(video, within=FOLDERS[name], extension="" if name == "episodic_reasoning" else ".mp4")
 
 
 SOURCE = Source(task="multiple_choice", splits={"test": "test"}, files="{task}.json for twenty tasks", read=read)

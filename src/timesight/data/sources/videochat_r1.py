@@ -14,7 +14,7 @@ from pathlib import Path
 from timesight.data.records import UniqueIds, make_sample
 from timesight.data.sources.activitynet_captions import grounding_samples
 from timesight.data.sources.files import Source, field, official_file, read_records
-from timesight.data.videos import Videos, video_id
+from timesight.data.videos import Videos
 from timesight.errors import InputError
 from timesight.types import Sample
 
@@ -70,12 +70,11 @@ def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
     ids = UniqueIds()
     for where, record in read_records(file):
         name, boxes = Path(field(where, record, "path", str)).name, field(where, record, "gt", list)
-        path = videos.path(name)
         yield make_sample(
             where,
             "object_tracking",
             id=ids.of(f"{NAME}/{name}"),
-            video={"path": path.with_name(video_id(path.name)), "fps": 10},
+            video={"path": videos.path(name, extension=""), "fps": 10},
             object=field(where, record, "object"),
             times_s=range(len(boxes)),
             boxes=boxes,
