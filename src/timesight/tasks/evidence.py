@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from timesight.geometry import temporal_iou
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import MAX_SPANS, find_span, parse_spans, shortest
 from timesight.types import Span
 
+Floats = NDArray[np.float64]
 Pairs = Sequence[tuple[float, float]]  # the source's own [start_s, end_s], possibly odd
 MOST_S = 1e9  # replies are read up to here
 SECONDS_DIGITS = 3  # replies state seconds to the millisecond, so rewards ask for no more
@@ -60,16 +61,28 @@ def whole_videos(durations_s: Sequence[float | None]) -> list[Span] | None:
 def best_constant_span(truths: Sequence[Sequence[Span]], videos: Sequence[Span]) -> list[Span]:
     """The same share ``[a, b]`` of every video, chosen with the truth in hand: what knowing nothing can earn."""
     shares = np.linspace(0.0, 1.0, 21)
-    candidates = [(a, b) for a in shares for b in shares if a < b]
-
-    def answers(share: tuple[float, float]) -> list[Span]:
-        return [Span(float(share[0] * video.end_s), float(share[1] * video.end_s)) for video in videos]
+    known = [n for n, spans in enumerate(truths) if spans]  # N of them; the others earn nothing anyway
+    most = max((len(truths[n]) for n in known), default=0)  # T
+    padded = [[*truths[n], *[truths[n][0]] * (most - len(truths[n]))] for n in known]
+    pairs = np.array([[(span.start_s, span.end_s) for span in spans] for spans in padded])  # (N, T, 2)
+    starts, ends = pairs.reshape(len(known), most, 2).T
+    durations_s = np.array([videos[n].end_s for n in known])
 
     def score(share: tuple[float, float]) -> float:
-        pairs = zip(answers(share), truths, strict=True)
-        return sum(max((temporal_iou(span, true) for true in spans), default=0.0) for span, spans in pairs)
+        first, last = (part * durations_s for part in share)
+        return float(sum(_ious(first, last, starts, ends).max(0, initial=0.0).tolist()))
 
-    return answers(max(candidates, key=score))
+    first, last = max(((a, b) for a in shares for b in shares if a < b), key=score)
+    return [Span(float(first * video.end_s), float(last * video.end_s)) for video in videos]
+
+
+def _ious(first: Floats, last: Floats, starts: Floats, ends: Floats) -> Floats:
+    """``temporal_iou`` of the spans ``first`` to ``last`` (N,) with ``starts`` to ``ends`` (T, N)."""
+    shared_s = np.minimum(last, ends) - np.maximum(first, starts)
+    with np.errstate(invalid="ignore"):  # two spans that are the same point
+        overlap = shared_s / (np.maximum(last, ends) - np.minimum(first, starts))
+    same: Floats = ((first == starts) & (last == ends)).astype(np.float64)
+    return np.where(shared_s > 0.0, overlap, same)
 
 
 def spans_of_reply(reply: str) -> tuple[Span, ...]:
