@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
-from openai import APIConnectionError, APIError, AuthenticationError, NotFoundError, OpenAI, PermissionDeniedError
+from openai import (
+    APIConnectionError,
+    APIError,
+    AuthenticationError,
+    BaseModel,
+    NotFoundError,
+    OpenAI,
+    PermissionDeniedError,
+)
 from openai.types.chat import ChatCompletionContentPartParam
 from PIL import Image
 
@@ -25,6 +33,7 @@ JPEG_QUALITY = 90  # higher costs bytes and shows nothing new at this size
 # A frame of this size costs a model some 200 to 400 tokens and a request 10 to 40 kB: 32 of them fit into contexts
 # of 16,000 tokens, and stay below the number of pictures and megabytes that hosted models take in one request.
 BUDGET = FrameBudget(fps=1.0, max_frames=32, max_pixels=360 * 420)
+NO_REPLY = "not a reply of this protocol"
 MAX_REASON_CHARS = 300  # some servers answer with a web page, or with the whole request
 FOR_ALL = (APIConnectionError, AuthenticationError, PermissionDeniedError, NotFoundError)  # would not change
 
@@ -86,14 +95,18 @@ class Endpoint:
             raise self._error(_reason(error)) from None
         except APIError as error:
             return self._error(_reason(error))
-        except Exception as error:  # whatever a server may call a completion
-            return self._error(f"not a reply of this protocol: {error!r}")
+        except Exception:  # whatever a server may call a completion
+            return self._error(f"{NO_REPLY}: what came cannot be read as JSON")
 
     def _read(self, completion: Any) -> Answered | ModelError:
-        choice, usage = completion.choices[0], completion.usage
-        text, end = choice.message.content, choice.finish_reason
+        choices = getattr(completion, "choices", None)
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message, usage = getattr(choice, "message", None), getattr(completion, "usage", None)
+        if not hasattr(message, "content"):
+            return self._error(f"{NO_REPLY}: {_shown(completion)}")
+        text, end = getattr(message, "content", None), getattr(choice, "finish_reason", None)
         if end == "content_filter" or not isinstance(text, str):
-            refusal = getattr(choice.message, "refusal", None)
+            refusal = getattr(message, "refusal", None)
             return self._error(f"no reply, finish_reason {end}" + (f": {refusal}" if refusal else ""))
         used = [getattr(usage, count, None) for count in ("prompt_tokens", "completion_tokens")]
         prompt_tokens, new_tokens = (count if isinstance(count, int) else None for count in used)
@@ -130,6 +143,11 @@ def _pictures(frames: Frames) -> list[ChatCompletionContentPartParam]:
             {"type": "image_url", "image_url": {"url": url}},
         ]
     return parts
+
+
+def _shown(completion: Any) -> str:
+    """What came, in the server's own words."""
+    return str(completion.to_json(indent=None, warnings=False) if isinstance(completion, BaseModel) else completion)
 
 
 def _reason(error: APIError) -> str:
