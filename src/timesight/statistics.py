@@ -1,6 +1,6 @@
-"""Intervals that respect that questions on one video are not independent.
+"""Intervals and p-values that respect that questions on one video are not independent.
 
-Shapes: N items, V videos (clusters), R resamples.
+Shapes: N items, M metrics, V videos (clusters), R resamples, K exchanges.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 NUM_RESAMPLES = 2000
+NUM_EXCHANGES = 10_000
+EXCHANGES_AT_ONCE = 500  # bounds the memory that the signs of thousands of videos take
+ROUNDING = 1e-12  # of figures between 0 and 1; exchanges as far from 0 as the data themselves count
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,41 +42,85 @@ def cluster_bootstrap(
     of two systems on the same items pass the paired differences. With fewer than two clusters no interval exists:
     ``low`` and ``high`` are NaN.
     """
-    items = np.asarray(values, dtype=np.float64)  # (N,)
-    if items.ndim != 1 or len(items) != len(clusters):
-        raise ValueError(f"{items.shape} values for {len(clusters)} clusters")
-    if not len(items):
+    column = np.asarray(values, dtype=np.float64)[:, None]  # (N, 1)
+    if not len(column):
         return Interval(float("nan"), float("nan"), float("nan"))
+    sums, counts = _by_cluster(column, clusters, weights)
+    means = resampled_means(column, clusters, weights=weights, seed=seed, num_resamples=num_resamples)
+    return Interval(float(sums.sum() / counts.sum()), *interval_95(means[:, 0]))
+
+
+def resampled_means(
+    values: ArrayLike,
+    clusters: Sequence[Hashable],
+    *,
+    weights: ArrayLike | None = None,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Floats:
+    """Weighted means (R, M) of ``values`` (N, M), each over as many clusters drawn at random as there are.
+
+    One seed draws the same clusters for any values, so that two systems can be compared draw by draw. NaN with
+    fewer than two clusters, which say nothing about others.
+    """
+    sums, counts = _by_cluster(values, clusters, weights)
+    if len(counts) < 2:
+        return np.full((num_resamples, sums.shape[1]), np.nan)
+    draws = np.random.default_rng(seed).integers(len(counts), size=(num_resamples, len(counts)))  # (R, V)
+    drawn = np.stack([column[draws].sum(1) for column in sums.T], axis=1)  # (R, M)
+    means: Floats = drawn / counts[draws].sum(1)[:, None]
+    return means
+
+
+def interval_95(draws: Floats) -> tuple[float, float]:
+    """The middle 95% of ``draws`` (R,)."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def exchanged_means(
+    a: ArrayLike,
+    b: ArrayLike,
+    clusters: Sequence[Hashable],
+    *,
+    weights: ArrayLike | None = None,
+    seed: int = 0,
+    num_exchanges: int = NUM_EXCHANGES,
+) -> tuple[Floats, Floats]:
+    """Weighted means (K, M) of two systems' values ``a`` and ``b`` (N, M) once they have changed places at random.
+
+    Whole clusters at a time: were there no difference between the two, they could do so on any video.
+    """
+    of_a, counts = _by_cluster(a, clusters, weights)
+    of_b, _ = _by_cluster(b, clusters, weights)
+    draws = np.random.default_rng(seed)
+    half = (of_b - of_a) / 2  # (V, M)
+    sizes = [min(EXCHANGES_AT_ONCE, num_exchanges - done) for done in range(0, num_exchanges, EXCHANGES_AT_ONCE)]
+    signs = (draws.integers(2, size=(size, len(half)), dtype=np.int8) * 2 - 1 for size in sizes)
+    moved: Floats = np.concatenate([some @ half for some in signs])  # (K, M)
+    middle, total = (of_a + of_b).sum(0) / 2, counts.sum()
+    return (middle - moved) / total, (middle + moved) / total
+
+
+def exchange_p_value(difference: float, exchanged: Floats) -> float:
+    """Two-sided p-value of ``difference``: the share of ``exchanged`` (K,) ones that are at least as far from 0.
+
+    The data as they are count as one of them, so the smallest value is 1 / (K + 1).
+    """
+    as_far = np.count_nonzero(np.abs(exchanged) >= abs(difference) - ROUNDING)
+    return float((1 + as_far) / (len(exchanged) + 1))
+
+
+def _by_cluster(
+    values: ArrayLike, clusters: Sequence[Hashable], weights: ArrayLike | None
+) -> tuple[Floats, Floats]:
+    """Weighted sums (V, M) of ``values`` (N, M) and the sums (V,) of the weights, by cluster."""
+    items = np.asarray(values, dtype=np.float64)
+    if items.ndim != 2 or len(items) != len(clusters):
+        raise ValueError(f"{items.shape} values for {len(clusters)} clusters")
     index_of = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
     index = np.array([index_of[name] for name in clusters])
     weight = np.ones(len(items)) if weights is None else np.asarray(weights, dtype=np.float64)  # (N,)
-    sums = np.bincount(index, weights=items * weight)  # (V,)
-    counts = np.bincount(index, weights=weight)  # (V,)
-    mean = float(sums.sum() / counts.sum())
-    if len(sums) < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    draws = np.random.default_rng(seed).integers(len(sums), size=(num_resamples, len(sums)))  # (R, V)
-    means = sums[draws].sum(1) / counts[draws].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(mean, float(low), float(high))
-
-
-def sign_flip_p_value(
-    differences: ArrayLike, clusters: Sequence[Hashable], *, seed: int = 0, num_flips: int = 10_000
-) -> float:
-    """Two-sided p-value of the mean of paired ``differences`` (N,) being other than 0.
-
-    A permutation test: were there no difference, the two systems could change places on any video. The share of
-    ``num_flips`` random exchanges, whole clusters at a time, whose mean is at least as far from 0; the data as they
-    are count as one of them, so the smallest value is 1 / (num_flips + 1).
-    """
-    items = np.asarray(differences, dtype=np.float64)
-    if items.ndim != 1 or len(items) != len(clusters):
-        raise ValueError(f"{items.shape} differences for {len(clusters)} clusters")
-    if not len(items):
-        return float("nan")
-    index_of = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
-    sums = np.bincount([index_of[name] for name in clusters], weights=items)  # (V,)
-    signs = np.random.default_rng(seed).integers(2, size=(num_flips, len(sums))) * 2 - 1  # (flips, V)
-    flipped = np.abs(signs @ sums)
-    return float((1 + np.count_nonzero(flipped >= abs(sums.sum()) * (1 - 1e-12))) / (num_flips + 1))
+    sums = np.stack([np.bincount(index, weights=column * weight) for column in items.T], axis=1)
+    counts = np.bincount(index, weights=weight)
+    return sums.astype(np.float64), counts.astype(np.float64)  # they are, but numpy's types say integers

@@ -15,9 +15,10 @@ from tests import official
 
 from timesight.cli.eval import command
 from timesight.errors import InputError
-from timesight.evaluation import find_suite
+from timesight.evaluation import Replies, Scoring, find_suite, score_replies
 from timesight.evaluation.compare import compare
 from timesight.evaluation.export import longvideobench_submission, table, videomme_submission
+from timesight.evaluation.suites import BASE, OURS, THINKING
 from timesight.statistics import cluster_bootstrap
 
 
@@ -26,6 +27,9 @@ def items(values: list[float], kinds: str = "") -> dict[str, dict[str, Any]]:
     return {
         f"i{n}": {
             "id": f"i{n}",
+            "task": "temporal_grounding",
+            "data": f"d{n}",
+            "weights": {"official": 1.0, "paper": 1.0},
             "video": f"v{n // 2}.mp4",
             "reply": f"reply {value}",
             "groups": {"kind": [kinds[n]]} if kinds else {},
@@ -45,7 +49,7 @@ def test_differences_are_paired_and_split_by_kind() -> None:
     changes = [y - x for x, y in zip(before, after, strict=True)]
     interval = cluster_bootstrap(changes, [n // 2 for n in range(40)])
     of = whole.metrics["mIoU"]
-    assert (of.difference, of.low, of.high) == (interval.mean, interval.low, interval.high)
+    assert (of.difference, of.low, of.high) == pytest.approx((interval.mean, interval.low, interval.high))
     assert of.b - of.a == pytest.approx(of.difference)
     assert of.p_value < 0.001
     assert (a.key, a.value) == ("kind", "a")
@@ -78,11 +82,84 @@ def test_only_what_both_have_is_compared() -> None:
         compare(items([0.1]), items([0.1]), metric="AO")
 
 
-def result(model: str, value: float, think: bool = False) -> dict[str, Any]:
+def test_an_item_counts_as_in_the_benchmarks_own_figure() -> None:
+    """Where weights turn the sign round, as in GOT-10k (frames) and MVBench (tasks), so they do here."""
+    weighed = [items(values) for values in ([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0])]
+    for run in weighed:
+        for n, item in enumerate(run.values()):
+            item["weights"]["official"] = 9.0 if n == 3 else 1.0
+    found = compare(*weighed).parts[0].metrics["mIoU"]
+    assert (found.a, found.b, found.difference) == pytest.approx((0.25, 0.75, 0.5))
+    videos, changes = ["a", "a", "b", "b"], [-1.0, -1.0, -1.0, 1.0]
+    interval = cluster_bootstrap(changes, videos, weights=[1, 1, 1, 9])
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert compare(*weighed, protocol="paper").parts[0].metrics["mIoU"].difference == pytest.approx(-0.25)
+
+
+def test_comparing_scored_runs_gives_their_own_figures(tmp_path: Path) -> None:
+    official.mvbench(tmp_path, ["aaaa", "bbbb", "cccc"])
+    (tmp_path / "episodic_reasoning.json").write_text(
+        json.dumps(json.loads((tmp_path / "episodic_reasoning.json").read_text())[:1])
+    )
+    samples = find_suite("mvbench").read(tmp_path, None)
+    scoring = Scoring(by=("task",), average_over="task")
+    runs = [
+        score_replies(
+            "m", samples, Replies({s.id: "B" if wanted in s.id else "A" for s in samples}), False, None, scoring
+        )
+        for wanted in ("action_sequence", "episodic_reasoning")
+    ]
+    found = compare(*({item["id"]: item for item in run.items} for run in runs))
+    own = [run.results["official"].metrics["accuracy"] for run in runs]
+    of = found.parts[0].metrics["accuracy"]
+    assert (of.a, of.b) == pytest.approx(own)
+    for part in found.parts[1:]:
+        mine = [run.results["official"].breakdowns[part.key][part.value].metrics["accuracy"] for run in runs]
+        assert (part.metrics["accuracy"].a, part.metrics["accuracy"].b) == pytest.approx(mine)
+
+
+def test_what_is_made_of_means_is_compared_too() -> None:
+    draws = np.random.default_rng(0)
+    runs = []
+    for _ in range(2):
+        run = items([0.0] * 40)
+        for item in run.values():
+            row = {"event_recall": draws.random(), "event_precision": draws.random() / 2}
+            item |= {"task": "captioning", "metrics": {"official": row}}
+        runs.append(run)
+    found = compare(*runs).parts[0].metrics
+    assert list(found) == ["event_recall", "event_precision", "event_f1"]
+    for at in ("a", "b"):
+        recall, precision, f1 = (getattr(of, at) for of in found.values())
+        assert f1 == pytest.approx(2 * recall * precision / (recall + precision))
+    assert found["event_f1"].low < found["event_f1"].difference < found["event_f1"].high
+    assert 0 < found["event_f1"].p_value <= 1
+    assert all(of.p_value == 1.0 for of in compare(runs[0], runs[0]).parts[0].metrics.values())
+
+
+def test_windows_of_one_file_are_one_video() -> None:
+    run = items([0.1, 0.2])
+    for n, item in enumerate(run.values()):
+        item["video"] = {"path": "v.mp4", "start_s": float(n), "end_s": n + 1.0}
+    assert compare(run, run).parts[0].num_videos == 1
+
+
+def test_other_data_under_the_same_ids_is_refused() -> None:
+    other = items([0.1, 0.2])
+    other["i1"]["data"] = "another question"
+    with pytest.raises(
+        InputError, match=r"^i1: question or truth differ between the two evaluations \(1 such ids\)"
+    ):
+        compare(items([0.1, 0.2]), other)
+
+
+def result(value: float) -> dict[str, Any]:
     return {
         "suite": "charades_sta",
-        "model": model,
-        "think": think,
+        "num_items": 12,
+        "num_unparsable": 1,
+        "num_quarantined": 0,
+        "video": {"fps": 2.0, "max_frames": 768, "max_pixels": 602112, "total_pixels": 19267584},
         "results": {
             "official": {
                 "metrics": {"mIoU": value, "R1@0.5": 0.5},
@@ -94,20 +171,35 @@ def result(model: str, value: float, think: bool = False) -> dict[str, Any]:
     }
 
 
-def test_one_table_holds_systems_baselines_and_the_papers_rows() -> None:
-    runs = [result("a_b", 0.5), result("c", 0.625, think=True)]
+def test_one_table_holds_systems_baselines_the_papers_rows_and_what_they_are_of() -> None:
+    runs = {"a_b": result(0.5), "c, thinking": result(0.625)}
     rows = list(csv.reader(io.StringIO(table(runs, "csv"))))
     assert rows == [
         ["protocol", "metric", "a_b", "c, thinking", "whole video", "paper: VideoChat-R1"],
         ["official", "mIoU", "50.0 [40.0, 60.0]", "62.5 [52.5, 72.5]", "27.0", "60.8"],
         ["official", "R1@0.5", "50.0", "50.0", "", ""],
+        ["", "items", "12", "12", "", ""],
+        ["", "unparsable", "1", "1", "", ""],
+        ["", "frames", *["2 fps, at most 768"] * 2, "", ""],
+        ["", "pixels", *["602112 a frame, 19267584 a video"] * 2, "", ""],
     ]
     assert table(runs, "markdown").splitlines()[1] == "|---|---|--:|--:|--:|--:|"
     assert "official & mIoU & 50.0 [40.0, 60.0] &" in table(runs, "latex")
     assert r"a\_b" in table(runs, "latex")
-    assert json.loads(table(runs, "json")) == runs
+    assert json.loads(table(runs, "json")) == [*runs.values()]
     with pytest.raises(InputError, match="one table is of one suite, not of charades_sta, mvbench"):
-        table([*runs, runs[0] | {"suite": "mvbench"}], "csv")
+        table(runs | {"d": result(0.5) | {"suite": "mvbench"}}, "csv")
+
+
+def test_the_papers_figures_on_a_part_stand_beside_ours() -> None:
+    figures = {"metrics": {"accuracy": 0.5}, "intervals": {"accuracy": [None, None]}, "baselines": {}}
+    part = {"num_items": 3, "metrics": {"accuracy": 0.6}, "intervals": {"accuracy": [0.5, 0.7]}}
+    run = {"suite": "videomme", "num_items": 9, "num_unparsable": 0, "paper": find_suite("videomme").paper_json()}
+    run |= {"results": {"official": figures | {"breakdowns": {"duration": {"short": part}}}}}
+    head, whole, short, *_ = list(csv.reader(io.StringIO(table({"m": run}, "csv"))))
+    assert head[2:] == ["m", *(f"paper: {name}" for name in (BASE, THINKING, OURS))]
+    assert whole == ["official", "accuracy", "50.0 [–, –]", "64.4", "62.1", ""]
+    assert short == ["official", "accuracy, duration short", "60.0 [50.0, 70.0]", "71.3", "74.2", "72.2"]
 
 
 def test_submissions_have_the_authors_form(tmp_path: Path) -> None:
@@ -122,11 +214,25 @@ def test_submissions_have_the_authors_form(tmp_path: Path) -> None:
         "question": "Question 1?",
         "options": ["A. One.", "B. Two.", "C. Three.", "D. Four."],
         "answer": "B",
-        "response": "B.",
+        "response": "B",
     }
     official.longvideobench(tmp_path / "l", ["aaaa"])
     samples = find_suite("longvideobench").read(tmp_path / "l", None)
     assert json.loads(longvideobench_submission(samples, {"longvideobench/aaaa_0": "C"})) == {"aaaa_0": "C"}
+
+
+def test_a_submission_says_what_was_answered_and_not_what_was_thought(tmp_path: Path) -> None:
+    official.videomme(tmp_path / "v", ["aaaa"])
+    said = "<think>A car, then Cars.</think> <answer>B</answer>"
+    replies = {"videomme/000-0": said, "videomme/000-1": "<think>A car</think> none", "videomme/999-0": "A"}
+    file = tmp_path / "r.jsonl"
+    file.write_text("".join(json.dumps({"id": id_, "reply": text}) + "\n" for id_, text in replies.items()))
+    done = invoke("submission", "videomme", "--annotations", tmp_path / "v", "--replies", file, "--think")
+    assert done.exit_code == 0, done.output
+    (video,) = json.loads(done.stdout)
+    assert [question["response"] for question in video["questions"]] == ["B", "<think>A car</think> none", ""]
+    assert "1 replies have an id that no item has, and are left out: videomme/999-0" in done.stderr
+    assert "1 of 3 items have no reply, and theirs is empty" in done.stderr
 
 
 def invoke(*args: object) -> Any:

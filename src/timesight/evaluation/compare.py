@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from timesight.errors import InputError
-from timesight.statistics import cluster_bootstrap, sign_flip_p_value
+from timesight.evaluation.figures import derived
+from timesight.statistics import Floats, exchange_p_value, exchanged_means, interval_95, resampled_means
+from timesight.tasks import TASKS
 
 Items = Mapping[str, Mapping[str, Any]]
 EVERYTHING = "all"
@@ -27,7 +31,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Part:
-    """Some items, ``key`` being ``value``; and the difference in each metric. Items count alike."""
+    """Some items, ``key`` being ``value``; and the difference in each metric, means as the benchmark takes them."""
 
     key: str
     value: str
@@ -65,14 +69,13 @@ class Comparison:
 def compare(
     a: Items, b: Items, *, protocol: str | None = None, metric: str | None = None, num_shown: int = 5
 ) -> Comparison:
-    """Compare the items (``read_items``) of two evaluations, by ``metric`` where single items are concerned.
+    """Compare two evaluations' items (``read_items``) on one task, by ``metric`` where single ones are concerned.
 
-    Without ``protocol`` and ``metric``, by the first of each. Raises InputError where the two have no item, no
-    protocol or no metric in common.
+    Without ``protocol`` and ``metric``, by the first of each. An item counts as much as it did in A's figures.
+    Raises InputError where the two have no item, no protocol or no metric in common, and where an id that both
+    have stands for different data.
     """
-    shared = [id_ for id_ in a if id_ in b]
-    if not shared:
-        raise InputError("the two evaluations have no item in common")
+    shared = _shared(a, b)
     protocol = _choose("protocol", protocol, a[shared[0]]["metrics"], b[shared[0]]["metrics"])
     scored = [id_ for id_ in shared if a[id_]["metrics"][protocol] and b[id_]["metrics"][protocol]]
     if not scored:
@@ -80,21 +83,10 @@ def compare(
     names = [name for name in a[scored[0]]["metrics"][protocol] if name in b[scored[0]]["metrics"][protocol]]
     metric = _choose("metric", metric, names, names)
 
-    def value(items: Items, id_: str, name: str) -> float:
-        return float(items[id_]["metrics"][protocol][name])
+    def value(items: Items, id_: str) -> float:
+        return float(items[id_]["metrics"][protocol][metric])
 
-    def part(key: str, text: str, ids: Sequence[str]) -> Part:
-        videos = [str(a[id_]["video"]) for id_ in ids]
-        metrics = {
-            name: _difference([value(a, id_, name) for id_ in ids], [value(b, id_, name) for id_ in ids], videos)
-            for name in names
-        }
-        return Part(key, text, len(ids), len(set(videos)), metrics)
-
-    changes = [
-        Change(id_, value(a, id_, metric), value(b, id_, metric), a[id_]["reply"], b[id_]["reply"])
-        for id_ in scored
-    ]
+    changes = [Change(id_, value(a, id_), value(b, id_), a[id_]["reply"], b[id_]["reply"]) for id_ in scored]
     ranked = sorted(changes, key=lambda change: (change.a - change.b, change.id))
     better = [change for change in ranked if change.b > change.a]
     worse = [change for change in reversed(ranked) if change.b < change.a]
@@ -105,7 +97,7 @@ def compare(
         only_b=len(b) - len(shared),
         num_better=len(better),
         num_worse=len(worse),
-        parts=[part(key, text, ids) for key, text, ids in _groups(a, scored)],
+        parts=[_part(key, text, ids, a, b, protocol, names) for key, text, ids in _groups(a, scored)],
         improved=better[:num_shown],
         hurt=worse[:num_shown],
     )
@@ -121,6 +113,19 @@ def compare_tasks(a: Items, b: Items, **how: Any) -> dict[str, Comparison]:
         return {id_: item for id_, item in items.items() if item["task"] == task}
 
     return {task: compare(of(a, task), of(b, task), **how) for task in tasks}
+
+
+def _shared(a: Items, b: Items) -> list[str]:
+    """The ids that both have. Raises InputError where there is none, and where one stands for different data."""
+    shared = [id_ for id_ in a if id_ in b]
+    if not shared:
+        raise InputError("the two evaluations have no item in common")
+    if other := [id_ for id_ in shared if a[id_]["data"] != b[id_]["data"]]:
+        raise InputError(
+            f"{other[0]}: question or truth differ between the two evaluations ({len(other)} such ids): "
+            "compare evaluations of the same data"
+        )
+    return shared
 
 
 def _choose(what: str, wanted: str | None, *known: Any) -> str:
@@ -147,14 +152,33 @@ def _groups(items: Items, ids: Sequence[str]) -> list[tuple[str, str, list[str]]
     ]
 
 
-def _difference(a: Sequence[float], b: Sequence[float], videos: Sequence[str]) -> Difference:
-    changes = [after - before for before, after in zip(a, b, strict=True)]
-    interval = cluster_bootstrap(changes, videos)
-    return Difference(
-        a=sum(a) / len(a),
-        b=sum(b) / len(b),
-        difference=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        p_value=sign_flip_p_value(changes, videos),
-    )
+def _part(key: str, text: str, ids: Sequence[str], a: Items, b: Items, protocol: str, names: Sequence[str]) -> Part:
+    """The paired differences over ``ids``, in ``names`` and in what the task's figures make of their means."""
+    videos = [_video(a[id_]) for id_ in ids]
+    weights = [a[id_]["weights"][protocol] for id_ in ids]
+    task = TASKS.get(a[ids[0]]["task"])
+    before, after = (
+        np.array([[items[id_]["metrics"][protocol][name] for name in names] for id_ in ids]) for items in (a, b)
+    )  # (N, M)
+
+    def changes(of_a: Floats, of_b: Floats) -> dict[str, Floats]:
+        was, now = (derived(task, (), names, means, protocol) for means in (of_a, of_b))
+        return {name: now[name] - was[name] for name in was}
+
+    mean_a, mean_b = (np.average(values, axis=0, weights=weights)[None] for values in (before, after))  # (1, M)
+    drawn = changes(*(resampled_means(values, videos, weights=weights) for values in (before, after)))
+    exchanged = changes(*exchanged_means(before, after, videos, weights=weights))
+    was, now = (derived(task, (), names, means, protocol) for means in (mean_a, mean_b))
+    metrics = {}
+    for name in was:
+        value_a, value_b = was[name].item(), now[name].item()
+        low, high = interval_95(drawn[name])
+        p_value = exchange_p_value(value_b - value_a, exchanged[name])
+        metrics[name] = Difference(value_a, value_b, value_b - value_a, low, high, p_value)
+    return Part(key, text, len(ids), len(set(videos)), metrics)
+
+
+def _video(item: Mapping[str, Any]) -> str:
+    """The file, whatever part of it was shown."""
+    video = item["video"]
+    return str(video["path"] if isinstance(video, dict) else video)

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from timesight.evaluation.items import Row, group_values
-from timesight.statistics import cluster_bootstrap
+from timesight.statistics import Floats, interval_95, resampled_means
 from timesight.tasks import Task
 from timesight.types import Sample
 
@@ -24,9 +26,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """The figures of one protocol: over all items, of each baseline, and by key and value of a breakdown."""
+    """The figures of one protocol: over all items, of each baseline, and by key and value of a breakdown.
+
+    ``weights`` are what each item counts in a mean, 0 for one that is not scored.
+    """
 
     overall: Figures
+    weights: list[float]
     baselines: dict[str, dict[str, float]]
     breakdowns: dict[str, dict[str, Figures]]
 
@@ -76,46 +82,106 @@ def protocol_result(
     scoring: Scoring,
     baselines: Mapping[str, Sequence[Row]],
 ) -> ProtocolResult:
-    """All figures of one protocol; an interval is of the same weighted mean as its metric."""
+    """All figures of one protocol; an interval is of the same weighted mean as its metric.
+
+    An item counts as much in a part as in the whole.
+    """
     parts: dict[str, dict[str, list[int]]] = {key: {} for key in scoring.by}
     for index, sample in enumerate(samples):
         for key in scoring.by:
             for value in group_values(sample, key):
                 parts[key].setdefault(value, []).append(index)
+    weights = _weights(task, samples, rows, protocol, scoring.average_over)
 
-    def figures(mine: Sequence[Row], indices: Sequence[int], equal: str | None) -> Figures:
-        return _figures(task, [samples[n] for n in indices], [mine[n] for n in indices], protocol, equal)
+    def figures(indices: Sequence[int]) -> Figures:
+        return _figures(
+            task, [samples[n] for n in indices], [rows[n] for n in indices], [weights[n] for n in indices], protocol
+        )
 
-    everything = range(len(samples))
     return ProtocolResult(
-        overall=figures(rows, everything, scoring.average_over),
+        overall=figures(range(len(samples))),
+        weights=weights,
         baselines={
-            name: figures(mine, everything, scoring.average_over).metrics for name, mine in baselines.items()
+            name: _summary(
+                task, samples, mine, _weights(task, samples, mine, protocol, scoring.average_over), protocol
+            )
+            for name, mine in baselines.items()
         },
         breakdowns={
-            key: {value: figures(rows, indices, None) for value, indices in sorted(values.items())}
+            key: {value: figures(indices) for value, indices in sorted(values.items())}
             for key, values in parts.items()
             if len(values) > 1
         },
     )
 
 
+def derived(
+    task: Task[Any, Any] | None, samples: Sequence[Sample], names: Sequence[str], means: Floats, protocol: str
+) -> dict[str, Floats]:
+    """The benchmark's figures of each row of ``means`` (K, M): the means themselves, and what is made of them.
+
+    F1 is made of means, so its interval is too: of the F1 of each draw. ``samples`` are any of those averaged.
+    """
+
+    def figures(row: Sequence[float]) -> dict[str, float]:
+        known = [dict(zip(names, row, strict=True))]
+        return known[0] if task is None else task.summary(samples[:1], known, protocol, [1.0])
+
+    more = [name for name in figures(means[0].tolist()) if name not in names]
+    found: dict[str, Floats] = {name: means[:, n] for n, name in enumerate(names)}
+    if more:
+        rows = [figures(row) for row in means.tolist()]
+        found |= {name: np.array([row[name] for row in rows]) for name in more}
+    return found
+
+
 def _figures(
-    task: Task[Any, Any], samples: Sequence[Sample], rows: Sequence[Row], protocol: str, equal: str | None
+    task: Task[Any, Any],
+    samples: Sequence[Sample],
+    rows: Sequence[Row],
+    weights: Sequence[float],
+    protocol: str,
 ) -> Figures:
-    scored = [(sample, row) for sample, row in zip(samples, rows, strict=True) if row is not None]
-    judged, known = [sample for sample, _ in scored], [row for _, row in scored]
-    weights = task.weights(judged, protocol)
-    if equal is not None:
-        sizes = Counter(str(sample.meta.get(equal, "")) for sample in judged)
-        weights = [1 / sizes[str(sample.meta.get(equal, ""))] for sample in judged]
-    videos = [str(sample.video.path) for sample in judged]
-    intervals = {
-        name: cluster_bootstrap([row[name] for row in known], videos, weights=weights)
-        for name in (known[0] if known else ())
-    }
+    scored = [n for n, row in enumerate(rows) if row is not None]
+    known = [row for row in rows if row is not None]
+    if not known:
+        return Figures(0, {}, {})
+    names = list(known[0])
+    means = resampled_means(
+        [[row[name] for name in names] for row in known],
+        [str(samples[n].video.path) for n in scored],
+        weights=[weights[n] for n in scored],
+    )
     return Figures(
         num_items=len(known),
-        metrics=task.summary(judged, known, protocol, weights),
-        intervals={name: (interval.low, interval.high) for name, interval in intervals.items()},
+        metrics=_summary(task, samples, rows, weights, protocol),
+        intervals={
+            name: interval_95(draws) for name, draws in derived(task, samples, names, means, protocol).items()
+        },
     )
+
+
+def _summary(
+    task: Task[Any, Any],
+    samples: Sequence[Sample],
+    rows: Sequence[Row],
+    weights: Sequence[float],
+    protocol: str,
+) -> dict[str, float]:
+    """The means of what is scored."""
+    scored = [n for n, row in enumerate(rows) if row is not None]
+    known = [row for row in rows if row is not None]
+    return task.summary([samples[n] for n in scored], known, protocol, [weights[n] for n in scored])
+
+
+def _weights(
+    task: Task[Any, Any], samples: Sequence[Sample], rows: Sequence[Row], protocol: str, equal: str | None
+) -> list[float]:
+    """What each item counts: by the task, or such that all values of the key ``equal`` count alike; 0 unscored."""
+    judged = [sample for sample, row in zip(samples, rows, strict=True) if row is not None]
+    if equal is None:
+        counted = iter(task.weights(judged, protocol))
+    else:
+        sizes = Counter(str(sample.meta.get(equal, "")) for sample in judged)
+        counted = iter([1 / sizes[str(sample.meta.get(equal, ""))] for sample in judged])
+    return [0.0 if row is None else next(counted) for row in rows]

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from timesight.data.disk import text_lines
 from timesight.errors import InputError
+from timesight.evaluation.folder import ITEMS_FILE, json_object, write_text
 from timesight.tasks import Graded
 from timesight.types import Sample, Span
 
-ITEMS_FILE = "items.jsonl"
+KEYS = {"id", "task", "video", "question", "truth", "reply", "parsed", "groups", "metrics", "weights", "data"}
 Row = dict[str, float] | None  # an item's metrics; None: not judged, or left out by the benchmark
 
 
 def item_record(
-    item: Graded[Any, Any], duration_s: float | None, metrics: Mapping[str, Row], by: Sequence[str]
+    item: Graded[Any, Any],
+    duration_s: float | None,
+    metrics: Mapping[str, Row],
+    weights: Mapping[str, float],
+    by: Sequence[str],
 ) -> dict[str, Any]:
-    """One item as it is kept."""
+    """One item as it is kept; ``metrics`` and ``weights``, what it counts in their means, by protocol."""
     sample = item.sample
     return {
         "id": sample.id,
@@ -37,6 +44,8 @@ def item_record(
         "spans": {"truth": _pairs(getattr(sample, "spans", ())), "answer": _answered_spans(item.answer)},
         "groups": {key: group_values(sample, key) for key in by},
         "metrics": dict(metrics),
+        "weights": dict(weights),
+        "data": _digest(sample),
     }
 
 
@@ -48,19 +57,31 @@ def group_values(sample: Sample, key: str) -> list[str]:
 
 def write_items(folder: Path, items: Iterable[Mapping[str, Any]]) -> None:
     """Write ``items.jsonl``."""
-    lines = "".join(json.dumps(item) + "\n" for item in items)
-    (folder / ITEMS_FILE).write_text(lines, encoding="utf-8")
+    write_text(folder / ITEMS_FILE, "".join(json.dumps(item) + "\n" for item in items))
 
 
 def read_items(folder: Path) -> dict[str, dict[str, Any]]:
-    """The items of an evaluation by id. Raises InputError where there is none."""
+    """The items of an evaluation by id. Raises InputError where there is none, and for a line that is no item."""
     file = folder / ITEMS_FILE
     if not file.is_file():
         raise InputError(
             f"{folder}: holds no finished evaluation (no {ITEMS_FILE}); give the --out of timesight eval"
         )
-    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {record["id"]: record for record in records}
+    items = {}
+    for number, line in text_lines(file):
+        item = json_object(line) or {}
+        if not item.keys() >= KEYS:
+            raise InputError(
+                f"{file} line {number}: is no whole item of this version; run the same timesight eval again"
+            )
+        items[item["id"]] = item
+    return items
+
+
+def _digest(sample: Sample) -> str:
+    """What tells question and truth from any other's, wherever the video lies and however it was asked."""
+    told = json.dumps(sample.model_dump(exclude={"video", "segments", "meta", "subtitles"}), default=str)
+    return sha256(told.encode()).hexdigest()[:16]
 
 
 def _set(sample: Sample) -> set[str]:

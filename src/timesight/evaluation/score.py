@@ -101,6 +101,12 @@ def score_answers(
     samples = [item.sample for item in graded]
     durations_s = [_duration_s(sample) for sample in samples]
     rows: dict[str, list[Row]] = {name: task.item_metrics(graded, name, judge) for name in protocols}
+    results = {
+        name: protocol_result(
+            task, samples, mine, name, scoring, task.baseline_rows(samples, durations_s, name, judge)
+        )
+        for name, mine in rows.items()
+    }
     return EvalResult(
         suite=suite,
         num_items=len(samples),
@@ -109,14 +115,15 @@ def score_answers(
         num_truncated=0,
         num_unscored=rows[protocols[0]].count(None),
         quarantined={},
-        results={
-            name: protocol_result(
-                task, samples, mine, name, scoring, task.baseline_rows(samples, durations_s, name, judge)
-            )
-            for name, mine in rows.items()
-        },
+        results=results,
         items=[
-            item_record(item, duration_s, {name: mine[n] for name, mine in rows.items()}, scoring.by)
+            item_record(
+                item,
+                duration_s,
+                {name: mine[n] for name, mine in rows.items()},
+                {name: result.weights[n] for name, result in results.items()},
+                scoring.by,
+            )
             for n, (item, duration_s) in enumerate(zip(graded, durations_s, strict=True))
         ],
     )
