@@ -20,8 +20,9 @@ from timesight.data import read_jsonl
 from timesight.data.jsonl import write_jsonl
 from timesight.errors import InputError, ModelError
 from timesight.evaluation import kept_replies, read_replies
+from timesight.evaluation.folder import claim_folder
 from timesight.evaluation.plan import plan_run
-from timesight.evaluation.runner import claim_folder, collect_replies
+from timesight.evaluation.runner import collect_replies
 from timesight.infer.answer import Asking
 from timesight.policy.answerers import PolicyAnswerer
 from timesight.policy.answering import Answered, Prompt

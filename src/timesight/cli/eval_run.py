@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from timesight.cli.eval_items import items_of, limited, scoring_of
 from timesight.cli.eval_show import show_plan, show_results, show_suites
 from timesight.cli.options import (
     clue_options,
@@ -20,10 +21,10 @@ from timesight.cli.options import (
     task_settings,
     tasks_option,
 )
-from timesight.errors import InputError
+from timesight.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from timesight.evaluation import Replies, Scoring, Suite
+    from timesight.evaluation import Replies
     from timesight.infer.answer import Asking
     from timesight.infer.clue import ClueSettings
     from timesight.policy.answering import Answerer
@@ -119,17 +120,19 @@ class Request:
         return clue_settings(vars(self)) if self.clue else None
 
     def identity(self, budget: FrameBudget) -> dict[str, Any]:
-        """What replies depend on: a folder holds those of one identity."""
-        names = ("model", "think", "temperature", "seed", "max_new_tokens", "split", "subtitles")
+        """What replies depend on beside the questions: a folder holds those of one identity."""
+        from timesight.evaluation.questions import weight_files
+
+        names = ("model", "model_url", "think", "temperature", "seed", "max_new_tokens", "split", "subtitles")
         settings = {name: getattr(self, name) for name in names}
         settings["clue"] = self.looking.model_dump() if self.looking else None
+        settings["weights"] = {} if self.model_url else weight_files(self.model)
         return {"suite": Path(self.suite).stem, **settings, "video": budget.model_dump()}
 
 
 def run(request: Request) -> None:
     """Ask, score, keep, show."""
-    from timesight.cli.console import quiet_libraries
-    from timesight.evaluation import protocols_of, require_judge, score_tasks
+    from timesight.evaluation import protocols_of, require_folder, require_judge, score_tasks
     from timesight.judge import open_judge
     from timesight.tasks import TASKS
     from timesight.tasks.own import own_tasks
@@ -140,43 +143,52 @@ def run(request: Request) -> None:
             request.suite, request.annotations, request.videos, request.split, request.subtitles
         )
         items = limited(items, request.limit, request.seed)
+        if request.out is not None and not request.dry_run:
+            require_folder(request.out)
         judge = open_judge(judge_settings(request.judge, request.judge_url), WorldJudge(), request.out)
         tasks = {item.task for item in items}
         for task in tasks:
             protocols_of(TASKS[task], request.protocols or None)  # said now, not when all has been asked
         if not request.dry_run:
             require_judge(tasks, judge)
-        # What needs torch is loaded only now, so that a wrong name or path is told at once.
-        from timesight.evaluation.runner import processes
-        from timesight.infer.answer import Asking
-        from timesight.infer.clue import ClueAnswerer
-        from timesight.policy.answerers import open_answerer
-
-        quiet_libraries()
-        processes()  # before the model: each process has a card of its own
-        answerer: Answerer = open_answerer(request.model, request.model_url)
-        budget = budget_of(answerer, request)
-        asking = Asking(
-            budget,
-            request.think,
-            request.temperature,
-            request.batch_size,
-            request.max_new_tokens,
-            request.seed,
-            evidence=request.clue,
-        )
-        if request.clue:
-            require_evidence(tasks)
-            answerer = ClueAnswerer(answerer, budget, request.looking)
+        answerer, asking = opened(request, tasks)
         if request.dry_run:
             show_plan(answerer, items, asking, request.workers, request.as_json)
             return
-        identity = request.identity(budget)
+        identity = request.identity(asking.budget)
         replies = ask(answerer, items, asking, request, identity)
         if replies is not None:
+            require_replies(replies, len(items))
             scoring = scoring_of(suite, request.protocols)
             results = score_tasks(identity["suite"], items, replies, request.think, judge, scoring)
             show_results(results, suite, identity, request.out, request.as_json)
+
+
+def opened(request: Request, tasks: set[str]) -> tuple[Answerer, Asking]:
+    """Who is asked, and how. Torch is loaded only here, so that a wrong name or path is told at once before."""
+    from timesight.cli.console import quiet_libraries
+    from timesight.evaluation.runner import processes
+    from timesight.infer.answer import Asking
+    from timesight.infer.clue import ClueAnswerer
+    from timesight.policy.answerers import open_answerer
+
+    quiet_libraries()
+    processes()  # before the model: each process has a card of its own
+    answerer: Answerer = open_answerer(request.model, request.model_url)
+    budget = budget_of(answerer, request)
+    asking = Asking(
+        budget,
+        request.think,
+        request.temperature,
+        request.batch_size,
+        request.max_new_tokens,
+        request.seed,
+        evidence=request.clue,
+    )
+    if request.clue:
+        require_evidence(tasks)
+        answerer = ClueAnswerer(answerer, budget, request.looking)
+    return answerer, asking
 
 
 def ask(
@@ -186,7 +198,8 @@ def ask(
     from tempfile import TemporaryDirectory
 
     from timesight.cli.console import progress
-    from timesight.evaluation.runner import claim_folder, collect_replies, processes
+    from timesight.evaluation.folder import claim_folder
+    from timesight.evaluation.runner import collect_replies, processes
     from timesight.video import ReadingSettings
 
     is_main = processes().is_main_process
@@ -199,35 +212,12 @@ def ask(
     return replies if is_main else None
 
 
-def scoring_of(suite: Suite | None, protocols: tuple[str, ...]) -> Scoring:
-    """What is reported of ``suite``, or of a file of samples."""
-    from timesight.evaluation import Scoring
-
-    return Scoring(protocols or None, *((suite.by, suite.average_over) if suite else ()))
-
-
-def items_of(
-    name: str,
-    annotations: Path | None,
-    videos: Path | None = None,
-    split: str | None = None,
-    subtitles: bool = False,
-) -> tuple[Suite | None, list[Sample]]:
-    """What is asked: the items of the suite called ``name``, or the samples of the file of that name."""
-    from timesight.data import read_jsonl
-    from timesight.evaluation import SUITES, find_suite
-
-    if name in SUITES or not (Path(name).suffix or Path(name).exists()):
-        suite = find_suite(name)
-        if annotations is None:
-            raise InputError(
-                f"{name}: say where its official files are (--annotations DIR), and its videos (--videos)"
-            )
-        return suite, suite.read(annotations, videos, split, subtitles=subtitles)
-    given = {"annotations": annotations, "videos": videos, "split": split, "subtitles": subtitles}
-    if wrong := [flag for flag, value in given.items() if value]:
-        raise InputError(f"--{wrong[0]} goes with a suite; {name} is a file of samples")
-    return None, read_jsonl(Path(name))
+def require_replies(replies: Replies, num_items: int) -> None:
+    """Raise ModelError where no item got a reply: there is nothing to score."""
+    if not replies.replies:
+        reasons = list(dict.fromkeys(replies.quarantined.values()))
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        raise ModelError(f"none of {num_items} items got a reply: {reasons[0]}{more}")
 
 
 def require_evidence(tasks: set[str]) -> None:
@@ -235,17 +225,6 @@ def require_evidence(tasks: set[str]) -> None:
     with_spans = ("temporal_grounding", "multiple_choice", "grounded_qa", "open_qa")
     if without := sorted(task for task in tasks if task not in with_spans):
         raise InputError(f"--clue: replies of {without[0]} name no evidence; it is for {', '.join(with_spans)}")
-
-
-def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Sample]:
-    """The items on ``num_videos`` videos, drawn by ``seed``."""
-    from random import Random
-
-    videos = list(dict.fromkeys(item.video.path for item in items))
-    if num_videos is None or num_videos >= len(videos):
-        return items
-    chosen = set(Random(seed).sample(videos, num_videos))
-    return [item for item in items if item.video.path in chosen]
 
 
 def budget_of(answerer: Answerer, request: Request) -> FrameBudget:

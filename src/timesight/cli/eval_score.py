@@ -12,7 +12,6 @@ from timesight.errors import InputError
 
 if TYPE_CHECKING:
     from timesight.evaluation import EvalResult
-    from timesight.types import Sample
 
 
 annotations_option = click.option(
@@ -60,24 +59,25 @@ def score(
 
     A missing reply is wrong. One with an id that no item has is warned of and left out.
     """
-    from timesight.cli.eval_run import items_of, scoring_of
+    from timesight.cli.eval_items import given_replies, items_of, scoring_of
     from timesight.cli.eval_show import show_results
-    from timesight.evaluation import Replies, read_replies, score_tasks
+    from timesight.evaluation import Replies, require_folder, require_unclaimed, score_tasks
     from timesight.judge import open_judge
     from timesight.world import WorldJudge
 
+    if out is not None:
+        require_unclaimed(out)
+        require_folder(out)
     if suite == "got10k" and file.is_dir():
         results = _tracks(annotations, split, file, protocols)
         declared = None
     else:
         declared, items = items_of(suite, annotations, split=split)
-        replies = read_replies(file, warn=_warn)
-        _warn_of_unknown(replies, items, file)
+        _require_folder_of_boxes(suite, protocols, file)
+        replies = given_replies(file, items, "count as wrong")
         scoring = scoring_of(declared, protocols)
         judging = open_judge(judge_settings(judge, judge_url), WorldJudge(), out)
         results = score_tasks(Path(suite).stem, items, Replies(replies), think, judging, scoring)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
     show_results(results, declared, {"model": name, "think": think}, out, as_json)
 
 
@@ -93,7 +93,7 @@ def score(
 def baselines(suite: str, annotations: Path | None, split: str | None, as_json: bool) -> None:
     """Score the answers that need no model: the whole video, the first box again, the longest option, guessing."""
     from timesight.cli.console import OUT, print_json
-    from timesight.cli.eval_run import items_of, scoring_of
+    from timesight.cli.eval_items import items_of, scoring_of
     from timesight.cli.eval_show import baseline_table
     from timesight.evaluation import Replies, score_tasks
     from timesight.tasks import TASKS
@@ -136,14 +136,10 @@ def _tracks(
     return {task.name: score_answers("got10k", task, graded, [OFFICIAL])}
 
 
-def _warn_of_unknown(replies: dict[str, str], items: list[Sample], file: Path) -> None:
-    known = {item.id for item in items}
-    if unknown := [id_ for id_ in replies if id_ not in known]:
-        shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-        _warn(f"{file}: {len(unknown)} replies have an id that no item has, and are left out: {shown}")
-    if absent := known - replies.keys():
-        _warn(f"{file}: {len(absent)} of {len(known)} items have no reply, and count as wrong")
-
-
-def _warn(text: str) -> None:
-    click.echo(f"Warning: {text}", err=True)
+def _require_folder_of_boxes(suite: str, protocols: tuple[str, ...], file: Path) -> None:
+    """Raise InputError for replies on a few frames where GOT-10k's own protocol, on every frame, is asked for."""
+    if suite == "got10k" and "official" in protocols:
+        raise InputError(
+            f"{file}: --protocol official scores a box in every frame: give the folder of predictions as the "
+            "toolkit writes it, or score replies by official_on_n_frames or paper"
+        )

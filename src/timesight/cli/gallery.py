@@ -10,6 +10,7 @@ from typing import Any
 
 from timesight.cli.thumbnails import write_thumbnails
 from timesight.errors import VideoError
+from timesight.evaluation.folder import write_text
 from timesight.types import Video
 from timesight.video import FrameBudget, read
 
@@ -38,17 +39,17 @@ def write_gallery(out: Path, items: Sequence[dict[str, Any]], seed: int) -> None
         except VideoError:
             continue
         entries.append({"id": item["id"], "why": why, "thumbnails": names})
-    (out / "gallery.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+    write_text(out / "gallery.json", json.dumps(entries, indent=1))
 
 
 def worst_items(items: Sequence[dict[str, Any]], most: int | None = None) -> list[dict[str, Any]]:
     """Scored items with a reply that parses, one a video, those with the lowest first metric first."""
     by_video = {json.dumps(item["video"]): item for item in reversed(items)}
-    scored = [item for item in by_video.values() if item["parsed"] and first_metric(item) is not None]
-    return sorted(scored, key=lambda item: (first_metric(item), item["id"]))[:most]
+    scored = [(found, item) for item in by_video.values() if item["parsed"] and (found := first_metric(item))]
+    return [item for _, item in sorted(scored, key=lambda pair: (pair[0][1], pair[1]["id"]))[:most]]
 
 
-def first_metric(item: dict[str, Any]) -> float | None:
-    """An item's first metric under the first protocol; None where it has none."""
+def first_metric(item: dict[str, Any]) -> tuple[str, float] | None:
+    """The name and value of an item's first metric under the first protocol; None where it has none."""
     row = next(iter(item["metrics"].values()))
-    return None if not row else float(next(iter(row.values())))
+    return next(((name, float(value)) for name, value in row.items()), None) if row else None

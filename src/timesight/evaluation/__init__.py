@@ -1,12 +1,14 @@
 """Evaluation: from a benchmark's files to figures one can trust.
 
 ``suites`` declares the benchmarks, ``runner`` asks and ``replies`` keeps what comes back, ``score`` turns it into
-results (``figures`` of each protocol) and ``items`` keeps them item by item. ``compare`` sets two runs beside each
+results (``figures`` of each protocol) and ``items`` keeps them item by item. ``questions`` and ``folder`` see to it
+that what a folder holds is of one model and the same questions. ``compare`` sets two runs beside each
 other, ``export`` writes tables and what leaderboards take, ``plan`` says beforehand what a run will cost. Only
-``runner`` and ``plan`` need torch.
+``runner``, ``questions`` and ``plan`` need torch.
 """
 
 from timesight.evaluation.figures import Scoring
+from timesight.evaluation.folder import require_folder, require_unclaimed
 from timesight.evaluation.items import read_items, write_items
 from timesight.evaluation.replies import Replies, kept_replies, read_replies
 from timesight.evaluation.score import (
@@ -32,7 +34,9 @@ __all__ = [
     "protocols_of",
     "read_items",
     "read_replies",
+    "require_folder",
     "require_judge",
+    "require_unclaimed",
     "score_answers",
     "score_replies",
     "score_tasks",

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from timesight.errors import InputError, SampleError
+from timesight.evaluation.folder import json_object, write_text
 from timesight.policy.answering import Answered
 
 WHOLE = "replies.jsonl"
@@ -47,10 +48,10 @@ class ReplyLog:
     ) -> None:
         self._out.close()
 
-    def write(self, records: Iterable[tuple[str, Answered]]) -> None:
-        """Keep replies by sample id."""
-        for id_, answered in records:
-            record: dict[str, Any] = {"id": id_, "reply": answered.text}
+    def write(self, records: Iterable[tuple[str, str, Answered]]) -> None:
+        """Keep replies: the sample's id, the digest of the question, what came back."""
+        for id_, digest, answered in records:
+            record: dict[str, Any] = {"id": id_, "question": digest, "reply": answered.text}
             if answered.truncated:
                 record["truncated"] = True
             if answered.passes:
@@ -68,15 +69,17 @@ def kept_replies(folder: Path) -> Replies:
     )
 
 
+def kept_questions(folder: Path) -> dict[str, str | None]:
+    """The digest of the question to which each kept reply is one, by sample id; None where none was noted."""
+    return {record["id"]: record.get("question") for record in _records(folder)}
+
+
 def join_parts(folder: Path, ids: Sequence[str]) -> Replies:
     """Put all replies of a run into ``replies.jsonl``, those to ``ids`` first and in their order."""
     kept = kept_replies(folder)
     order = [*(id_ for id_ in ids if id_ in kept.replies), *sorted(kept.replies.keys() - set(ids))]
     records = {record["id"]: record for record in _records(folder)}
-    lines = [json.dumps(records[id_]) for id_ in order]
-    unfinished = folder / f"{WHOLE}.part"
-    unfinished.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    unfinished.replace(folder / WHOLE)
+    write_text(folder / WHOLE, "".join(json.dumps(records[id_]) + "\n" for id_ in order))
     for part in folder.glob(PARTS):
         part.unlink()
     return kept
@@ -87,17 +90,14 @@ def _records(folder: Path) -> list[dict[str, Any]]:
         record
         for file in (folder / WHOLE, *sorted(folder.glob(PARTS)))
         if file.is_file()
-        for line in file.read_text(encoding="utf-8").splitlines()
+        for line in file.read_bytes().split(b"\n")
         if (record := _whole_record(line)) is not None
     ]
 
 
-def _whole_record(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return record if isinstance(record, dict) and {"id", "reply"} <= record.keys() else None
+def _whole_record(line: str | bytes) -> dict[str, Any] | None:
+    record = json_object(line) or {}
+    return record if all(isinstance(record.get(key), str) for key in ("id", "reply")) else None
 
 
 def read_replies(file: Path, warn: Callable[[str], None] = lambda text: None) -> dict[str, str]:
@@ -117,7 +117,7 @@ def read_replies(file: Path, warn: Callable[[str], None] = lambda text: None) ->
         if not line.strip():
             continue
         record = _whole_record(line)
-        if record is None or not isinstance(record["id"], str) or not isinstance(record["reply"], str):
+        if record is None:
             raise SampleError(f'{file} line {number}: is not {{"id": TEXT, "reply": TEXT}}')
         if record["id"] in replies:
             twice[record["id"]] = None

@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from timesight.errors import InputError
+from timesight.evaluation.questions import question_digest, require_same_questions
 from timesight.evaluation.replies import Replies, ReplyLog, join_parts, kept_replies
 from timesight.infer.answer import Asking, answer_batches
 from timesight.policy.answering import Answered, Answerer
 from timesight.types import Sample
 from timesight.video import ReadingSettings
 
-SETTINGS_FILE = "eval.json"
 LONGEST_WAIT = timedelta(days=7)  # for a process whose share takes longer than the others'
 
 
 def processes() -> PartialState:
     """This process among those that ``accelerate launch`` has started; alone where it has not."""
     return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
-
-
-def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Note in ``folder`` what its replies are of. Raises InputError where it holds those of something else."""
-    file = folder / SETTINGS_FILE
-    if file.is_file():
-        known = json.loads(file.read_text(encoding="utf-8"))
-        was, now = _flat(known), _flat(json.loads(json.dumps(settings)))
-        if changed := [name for name in now if was.get(name) != now[name]]:
-            name = changed[0]
-            raise InputError(
-                f"{folder} holds replies with {name} {was.get(name)!r}, not {now[name]!r}: choose another folder"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Settings within settings by names such as ``video.fps``."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {f"{above}{name}": value}
-    return flat
 
 
 def collect_replies(
@@ -64,19 +37,22 @@ def collect_replies(
 
     Replies that ``folder`` already holds are not asked for again, so an interrupted evaluation goes on where it
     was. Among several processes each asks about its share of the videos, and all return everything. ``on_items`` is
-    called with the number of items done since the last call.
+    called with the number of items done since the last call. Raises InputError where ``folder`` holds a reply to
+    another question under the id of one of these.
     """
     state = processes()
     mine = _share(samples, state.process_index, state.num_processes)
     kept = kept_replies(folder)
     done = kept.replies.keys()
+    digests = {sample.id: question_digest(sample, asking) for sample in samples}
+    require_same_questions(folder, digests)
     on_items(sum(sample.id in done for sample in mine))
     state.wait_for_everyone()  # nobody adds before all have read
     quarantined: dict[str, str] = {}
     with ReplyLog(folder, state.process_index) as log:
         for batch in answer_batches(answerer, mine, asking, done=done, reading=reading):
             fresh = [(sample.id, outcome) for sample, outcome in batch if sample.id not in done]
-            log.write([(id_, outcome) for id_, outcome in fresh if isinstance(outcome, Answered)])
+            log.write([(id_, digests[id_], outcome) for id_, outcome in fresh if isinstance(outcome, Answered)])
             quarantined |= {id_: str(outcome) for id_, outcome in fresh if not isinstance(outcome, Answered)}
             on_items(len(fresh))
     everybodys: list[tuple[str, str]] = gather_object(list(quarantined.items()))

@@ -1,0 +1,74 @@
+"""What ``timesight eval`` and its relatives are about: items of a suite or a file, and replies made elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from timesight.errors import InputError
+
+if TYPE_CHECKING:
+    from timesight.evaluation import Scoring, Suite
+    from timesight.types import Sample
+
+
+def items_of(
+    name: str,
+    annotations: Path | None,
+    videos: Path | None = None,
+    split: str | None = None,
+    subtitles: bool = False,
+) -> tuple[Suite | None, list[Sample]]:
+    """What is asked: the items of the suite called ``name``, or the samples of the file of that name."""
+    from timesight.data import read_jsonl
+    from timesight.evaluation import SUITES, find_suite
+
+    if name in SUITES or not (Path(name).suffix or Path(name).exists()):
+        suite = find_suite(name)
+        if annotations is None:
+            raise InputError(
+                f"{name}: say where its official files are (--annotations DIR), and its videos (--videos)"
+            )
+        return suite, suite.read(annotations, videos, split, subtitles=subtitles)
+    given = {"annotations": annotations, "videos": videos, "split": split, "subtitles": subtitles}
+    if wrong := [flag for flag, value in given.items() if value]:
+        raise InputError(f"--{wrong[0]} goes with a suite; {name} is a file of samples")
+    return None, read_jsonl(Path(name))
+
+
+def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Sample]:
+    """The items on ``num_videos`` videos, drawn by ``seed``."""
+    from random import Random
+
+    videos = list(dict.fromkeys(item.video.path for item in items))
+    if num_videos is None or num_videos >= len(videos):
+        return items
+    chosen = set(Random(seed).sample(videos, num_videos))
+    return [item for item in items if item.video.path in chosen]
+
+
+def scoring_of(suite: Suite | None, protocols: tuple[str, ...]) -> Scoring:
+    """What is reported of ``suite``, or of a file of samples."""
+    from timesight.evaluation import Scoring
+
+    return Scoring(protocols or None, *((suite.by, suite.average_over) if suite else ()))
+
+
+def given_replies(file: Path, items: list[Sample], without: str) -> dict[str, str]:
+    """The replies in ``file``; warns of those to no item, and of items that have none, which are ``without``."""
+    from timesight.evaluation import read_replies
+
+    replies = read_replies(file, warn=_warn)
+    known = {item.id for item in items}
+    if unknown := [id_ for id_ in replies if id_ not in known]:
+        shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
+        _warn(f"{file}: {len(unknown)} replies have an id that no item has, and are left out: {shown}")
+    if absent := known - replies.keys():
+        _warn(f"{file}: {len(absent)} of {len(known)} items have no reply, and {without}")
+    return replies
+
+
+def _warn(text: str) -> None:
+    click.echo(f"Warning: {text}", err=True)
