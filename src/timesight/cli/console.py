@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,20 @@ def quiet_libraries() -> None:
 
 def print_json(content: dict[str, Any]) -> None:
     """One JSON object on one line of standard output."""
-    click.echo(json.dumps(content))
+    click.echo(json_text(content))
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """``content`` as JSON. Numbers that JSON has no word for, such as the interval of one video, become null."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager
@@ -98,6 +112,6 @@ def metric_table(title: str, columns: dict[str, dict[str, str]]) -> Table:
     return table
 
 
-def percent(value: float) -> str:
-    """A fraction as a percentage with one decimal."""
-    return f"{100 * value:.1f}"
+def percent(value: float, sign: str = "") -> str:
+    """A fraction as a percentage with one decimal, with ``sign`` ``+`` for a difference; a dash for NaN."""
+    return f"{100 * value:{sign}.1f}" if math.isfinite(value) else "–"

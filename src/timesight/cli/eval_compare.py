@@ -61,8 +61,8 @@ def _show(task: str, comparison: Comparison) -> None:
             name,
             percent(found.a),
             percent(found.b),
-            f"{100 * found.difference:+.1f}",
-            f"{100 * found.low:+.1f} to {100 * found.high:+.1f}",
+            percent(found.difference, "+"),
+            f"{percent(found.low, '+')} to {percent(found.high, '+')}",
             f"{found.p_value:.4f}" if found.p_value >= 0.0001 else "< 0.0001",
         )
     OUT.print(table)
@@ -78,8 +78,7 @@ def _change_lines(title: str, changes: list[Change]) -> list[str]:
     lines = [f"\n{title}"] if changes else []
     for change in changes:
         lines.append(f"  {change.id}  {100 * change.a:.1f} → {100 * change.b:.1f}")
-        lines += [
-            f"    {name}: {' '.join(reply.split())[:200]}"
-            for name, reply in (("A", change.reply_a), ("B", change.reply_b))
-        ]
+        for name, reply in (("A", change.reply_a), ("B", change.reply_b)):
+            shown = " ".join(reply.split())[:200].encode("utf-8", "backslashreplace").decode()  # half a pair
+            lines.append(f"    {name}: {shown}")
     return lines

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
-
-from timesight.errors import InputError
 
 
 @click.command(
@@ -26,16 +23,9 @@ from timesight.errors import InputError
 def export(runs: tuple[Path, ...], kind: str) -> None:
     """Print the figures of RUNS, the --out folders of evaluations of one suite, as one table in per cent."""
     from timesight.evaluation.export import table
+    from timesight.report.runs import read_results
 
-    contents = []
-    for run in runs:
-        file = run / "result.json"
-        if not file.is_file():
-            raise InputError(
-                f"{run}: holds no finished evaluation (no result.json); give the --out of timesight eval"
-            )
-        contents.append(json.loads(file.read_text(encoding="utf-8")))
-    click.echo(table(contents, kind), nl=False)
+    click.echo(table(read_results(runs), kind), nl=False)
 
 
 @click.command(
@@ -46,13 +36,16 @@ def export(runs: tuple[Path, ...], kind: str) -> None:
 @click.argument("suite", type=click.Choice(["videomme", "longvideobench"]))
 @click.option("--annotations", required=True, type=click.Path(path_type=Path), help="The suite's official files.")
 @click.option("--replies", required=True, type=click.Path(path_type=Path), help="JSONL of id and reply.")
-def submission(suite: str, annotations: Path, replies: Path) -> None:
-    """Print the replies to SUITE in the form that its authors' script reads."""
-    from timesight.evaluation import find_suite, read_replies
+@click.option("--think", is_flag=True, help="The replies were asked for in think mode.")
+def submission(suite: str, annotations: Path, replies: Path, think: bool) -> None:
+    """Print the replies to SUITE in the form that its authors' script reads: the letter that each answers.
+
+    A reply that names no option stands there as it is.
+    """
+    from timesight.cli.eval_items import given_replies
+    from timesight.evaluation import find_suite
     from timesight.evaluation.export import SUBMISSIONS
 
     samples = find_suite(suite).read(annotations, None)
-    given = read_replies(replies)
-    if absent := [sample.id for sample in samples if sample.id not in given]:
-        click.echo(f"Warning: {len(absent)} of {len(samples)} items have no reply; theirs is empty", err=True)
-    click.echo(SUBMISSIONS[suite](samples, given))
+    given = given_replies(replies, samples, "theirs is empty")
+    click.echo(SUBMISSIONS[suite](samples, given, think))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,19 @@ def show_results(
     as_json: bool,
 ) -> None:
     """Print figures, or all of them as one JSON object; keep them in ``out``."""
-    from timesight.cli.console import OUT, print_json
+    from timesight.cli.console import OUT, json_text, print_json
     from timesight.cli.gallery import write_gallery
     from timesight.evaluation import joined_json, write_items
+    from timesight.evaluation.folder import write_text
 
     content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
     if suite is not None:
-        content["paper"] = {"protocol": suite.paper_protocol, "rows": suite.paper}
+        content["paper"] = suite.paper_json()
     if out is not None:
         items = [item for result in results.values() for item in result.items]
         write_items(out, items)
         write_gallery(out, items, int(about.get("seed", 0)))
-        (out / "result.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_text(out / "result.json", json_text(content, indent=1))
     if as_json:
         print_json(content)
         return
@@ -59,21 +59,24 @@ def result_tables(result: EvalResult, task: str, model: str, suite: Suite | None
 
     for protocol, figures in result.results.items():
         names = list(figures.metrics)
+        paper = suite if suite is not None and protocol == suite.paper_protocol else None
         table = figure_table(f"{result.suite}: {task}, {protocol} protocol", " ".join(names), slim=True)
         table.add_row(f"[bold]{model}[/bold]", *_cells(figures.metrics, names))
         for bound, label in enumerate(("95% from", "to")):
             bounds = {name: pair[bound] for name, pair in figures.intervals.items()}
             table.add_row(f"[dim]  {label}[/dim]", *(f"[dim]{cell}[/dim]" for cell in _cells(bounds, names)))
-        others = dict(figures.baselines)
-        if suite is not None and protocol == suite.paper_protocol:
-            others |= {f"paper: {name}": dict(row) for name, row in suite.paper.items()}
+        others: dict[str, Mapping[str, float]] = dict(figures.baselines)
+        others |= {f"paper: {name}": row for name, row in (paper.paper if paper else {}).items()}
         for name, metrics in others.items():
             table.add_row(name, *_cells(metrics, names))
         yield table
         for key, parts in figures.breakdowns.items():
             table = figure_table(f"by {key}, {protocol} protocol", " ".join(["items", *names]), slim=True)
+            printed = paper.paper_parts.get(key, {}) if paper else {}
             for value, part in parts.items():
                 table.add_row(value, str(part.num_items), *_cells(part.metrics, names))
+                for name, metrics in printed.get(value, {}).items():
+                    table.add_row(f"  paper: {name}", "", *_cells(metrics, names))
             yield table
 
 

@@ -9,55 +9,100 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from timesight.errors import InputError
+from timesight.tasks import TASKS
 from timesight.tasks.parsing import letter
 from timesight.types import Sample
 
-Content = Mapping[str, Any]  # a result.json
+Content = Mapping[str, Any]  # a result.json, or a part of one
+NO_PAPER: Mapping[str, Any] = {"protocol": None, "rows": {}, "parts": {}}
 
 
-def table(contents: Sequence[Content], kind: str) -> str:
-    """The results as ``markdown``, ``latex``, ``csv`` or ``json``; baselines and the paper's rows come last.
+def table(systems: Mapping[str, Content], kind: str) -> str:
+    """The results by system as ``markdown``, ``latex``, ``csv`` or ``json``.
 
-    Raises InputError for results of different suites.
+    Baselines and the paper's columns come last; below the figures stands what they were computed from. Raises
+    InputError for results of different suites.
     """
-    if len({content["suite"] for content in contents}) > 1:
-        names = ", ".join(sorted({content["suite"] for content in contents}))
-        raise InputError(f"one table is of one suite, not of {names}")
+    suites = sorted({content["suite"] for content in systems.values()})
+    if len(suites) > 1:
+        raise InputError(f"one table is of one suite, not of {', '.join(suites)}")
     if kind == "json":
-        return json.dumps(list(contents), indent=1)
-    return _FORMATS[kind](_rows(contents))
+        return json.dumps(list(systems.values()), indent=1)
+    return _FORMATS[kind](_rows(systems))
 
 
-def _rows(contents: Sequence[Content]) -> list[list[str]]:
-    """Protocol, metric, and a cell a system: the head first."""
-    head, *_ = contents
-    paper = head.get("paper", {"protocol": None, "rows": {}})
-    blind = {name: None for figures in head["results"].values() for name in figures["baselines"]}
-    systems = [_system(content) for content in contents]
-    rows = [["protocol", "metric", *systems, *blind, *(f"paper: {name}" for name in paper["rows"])]]
+def _rows(systems: Mapping[str, Content]) -> list[list[str]]:
+    """Protocol, metric, and a cell a system, a baseline and a model of the paper: the head first."""
+    head, *_ = systems.values()
+    paper = {**NO_PAPER, **head.get("paper", {})}
+    models = list(dict.fromkeys([*paper["rows"], *(name for *_, said in _parts(paper) for name in said)]))
+    blind = list(dict.fromkeys(name for figures in head["results"].values() for name in figures["baselines"]))
+    rows = [["protocol", "metric", *systems, *blind, *(f"paper: {name}" for name in models)]]
     for protocol, figures in head["results"].items():
+        own = [content["results"].get(protocol, {}) for content in systems.values()]
+        printed = paper if protocol == paper["protocol"] else NO_PAPER
         for metric in figures["metrics"]:
-            own = [_cell(content, protocol, metric) for content in contents]
-            without = [_percent(figures["baselines"].get(name, {}).get(metric)) for name in blind]
-            own_protocol = protocol == paper["protocol"]
-            printed = [_percent(row.get(metric)) if own_protocol else "" for row in paper["rows"].values()]
-            rows.append([protocol, metric, *own, *without, *printed])
-    return rows
+            without = [figures["baselines"].get(name, {}) for name in blind]
+            plain = [*without, *(printed["rows"].get(model, {}) for model in models)]
+            rows.append([protocol, metric, *_cells(own, plain, metric)])
+        for key, value, said in _parts(printed):
+            parts = [mine.get("breakdowns", {}).get(key, {}).get(value, {}) for mine in own]
+            plain = [*({} for _ in blind), *(said.get(model, {}) for model in models)]
+            rows += [
+                [protocol, f"{metric}, {key} {value}", *_cells(parts, plain, metric)]
+                for metric in figures["metrics"]
+                if any(metric in row for row in said.values())
+            ]
+    return rows + [[*row, *[""] * (len(rows[0]) - len(row))] for row in _basis(systems)]
 
 
-def _system(content: Content) -> str:
-    return str(content["model"]) + (", thinking" if content.get("think") else "")
+def _parts(paper: Content) -> Iterator[tuple[str, str, Mapping[str, Mapping[str, float]]]]:
+    """Key, value and the paper's rows of each part that it gives figures on."""
+    for key, values in paper["parts"].items():
+        for value, rows in values.items():
+            yield key, value, rows
 
 
-def _cell(content: Content, protocol: str, metric: str) -> str:
-    figures = content["results"].get(protocol, {"metrics": {}, "intervals": {}})
-    cell = _percent(figures["metrics"].get(metric))
-    bounds = figures["intervals"].get(metric)
-    return f"{cell} [{', '.join(map(_percent, bounds))}]" if cell and bounds else cell
+def _basis(systems: Mapping[str, Content]) -> list[list[str]]:
+    """What the figures were computed from: items, replies, frames and pixels."""
+    counts = {"items": "num_items", "unparsable": "num_unparsable", "cut off by the limit": "num_truncated"}
+    counts |= {"unscored": "num_unscored", "left out without a reply": "num_quarantined"}
+    rows = [
+        ["", name, *(str(content.get(key, "")) for content in systems.values())] for name, key in counts.items()
+    ]
+    videos = [content.get("video") for content in systems.values()]
+    rows += [
+        [
+            "",
+            "frames",
+            *(f"{video['fps']:g} fps, at most {video['max_frames']}" if video else "" for video in videos),
+        ],
+        [
+            "",
+            "pixels",
+            *(
+                f"{video['max_pixels']} a frame, {video['total_pixels']} a video" if video else ""
+                for video in videos
+            ),
+        ],
+    ]
+    always = ("items", "unparsable")
+    return [row for row in rows if row[1] in always or set(row[2:]) - {"", "0"}]
+
+
+def _cells(own: Sequence[Content], plain: Sequence[Mapping[str, float]], metric: str) -> list[str]:
+    """``metric`` of the systems, with its interval, and of those that have none."""
+    return [*(_cell(figures, metric) for figures in own), *(_percent(row.get(metric)) for row in plain)]
+
+
+def _cell(figures: Content, metric: str) -> str:
+    cell = _percent(figures.get("metrics", {}).get(metric))
+    bounds = figures.get("intervals", {}).get(metric)
+    return f"{cell} [{', '.join(_percent(bound) or '–' for bound in bounds)}]" if cell and bounds else cell
 
 
 def _percent(value: float | None) -> str:
@@ -102,8 +147,8 @@ _FORMATS: dict[str, Callable[[Sequence[Sequence[str]]], str]] = {
 KINDS = (*_FORMATS, "json")
 
 
-def videomme_submission(samples: Sequence[Sample], replies: Mapping[str, str]) -> str:
-    """Video-MME's results file: a list, an object a video with its questions and the raw responses to them."""
+def videomme_submission(samples: Sequence[Sample], replies: Mapping[str, str], think: bool = False) -> str:
+    """Video-MME's results file: a list, an object a video with its questions and the responses to them."""
     videos: dict[str, dict[str, Any]] = {}
     for sample in samples:
         item: Any = sample
@@ -117,18 +162,28 @@ def videomme_submission(samples: Sequence[Sample], replies: Mapping[str, str]) -
                 "question": item.question,
                 "options": [f"{letter(n)}. {option}" for n, option in enumerate(item.options)],
                 "answer": letter(item.answer),
-                "response": replies.get(item.id, ""),
+                "response": _response(sample, replies, think),
             }
         )
     return json.dumps([{"video_id": id_, **video} for id_, video in videos.items()], indent=1)
 
 
-def longvideobench_submission(samples: Sequence[Sample], replies: Mapping[str, str]) -> str:
-    """The file that is sent in for LongVideoBench: the raw reply by the question's id."""
-    return json.dumps({s.id.partition("/")[2]: replies.get(s.id, "") for s in samples}, indent=1)
+def longvideobench_submission(samples: Sequence[Sample], replies: Mapping[str, str], think: bool = False) -> str:
+    """The file that is sent in for LongVideoBench: the response by the question's id."""
+    return json.dumps({s.id.partition("/")[2]: _response(s, replies, think) for s in samples}, indent=1)
 
 
-SUBMISSIONS: dict[str, Callable[[Sequence[Sample], Mapping[str, str]], str]] = {
+def _response(sample: Sample, replies: Mapping[str, str], think: bool) -> str:
+    """The letter that a reply answers: authors' scripts take the first capital, be it of a thought.
+
+    The reply itself where it names none, so that it is seen to.
+    """
+    reply = replies.get(sample.id, "")
+    answer = TASKS[sample.task].grade(sample, reply, think).answer
+    return reply if answer is None else letter(answer)
+
+
+SUBMISSIONS: dict[str, Callable[[Sequence[Sample], Mapping[str, str], bool], str]] = {
     "videomme": videomme_submission,
     "longvideobench": longvideobench_submission,
 }

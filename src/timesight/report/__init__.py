@@ -1,14 +1,11 @@
 """A run directory as a page. Reads files only, so runs made elsewhere or long ago still plot.
 
 ``training`` is the page of a training run or demo, ``evaluation`` that of one evaluation or several side by side;
-``pages`` and ``plots`` are what both are made of.
+``runs`` reads what evaluations leave, ``pages`` and ``plots`` are what both are made of.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from timesight.report.evaluation import evaluation_report
-from timesight.report.training import training_report
 
 
 def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
@@ -16,6 +13,10 @@ def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
 
     Raises InputError where there is nothing to report, and for evaluations of another suite.
     """
+    # What draws is loaded only where something is drawn.
+    from timesight.report.evaluation import evaluation_report
+    from timesight.report.training import training_report
+
     if (run_dir / "items.jsonl").is_file() or beside:
         return evaluation_report([run_dir, *beside])
     return training_report(run_dir)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from timesight.errors import InputError
-from timesight.report.pages import data_uri, read_json, read_lines, write_page
+from timesight.report.pages import data_uris, read_json, write_page
 from timesight.report.plots import SERIES, histogram, scatter
+from timesight.report.runs import read_items, read_results
 
 MOST_RUNS = len(SERIES)
 Items = Mapping[str, Mapping[str, Any]]
@@ -20,14 +21,19 @@ Items = Mapping[str, Mapping[str, Any]]
 def evaluation_report(folders: Sequence[Path]) -> Path:
     """Write the page into the first of ``folders`` and return its path.
 
-    Raises InputError for a folder without an evaluation, for different suites, and for more runs than colours.
+    Raises InputError for a folder without an evaluation, for different suites or data, for one folder given twice,
+    and for more runs than colours.
     """
     if len(folders) > MOST_RUNS:
         raise InputError(f"a page shows up to {MOST_RUNS} evaluations side by side, not {len(folders)}")
-    runs = [_read(folder) for folder in folders]
+    runs: list[dict[str, Any]] = [
+        {"name": name, "result": result, "items": read_items(folder)}
+        for (name, result), folder in zip(read_results(folders).items(), folders, strict=True)
+    ]
     suites = {run["result"]["suite"] for run in runs}
     if len(suites) > 1:
         raise InputError(f"evaluations side by side must be of one suite, not of {', '.join(sorted(suites))}")
+    _require_same_data(runs)
     first = runs[0]
     return write_page(
         folders[0],
@@ -42,16 +48,16 @@ def evaluation_report(folders: Sequence[Path]) -> Path:
     )
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    result = read_json(folder / "result.json")
-    if result is None or not (folder / "items.jsonl").is_file():
-        raise InputError(f"{folder}: holds no finished evaluation; give the --out of timesight eval")
-    name = Path(str(result.get("model", folder))).name + (", thinking" if result.get("think") else "")
-    return {
-        "name": name,
-        "result": result,
-        "items": {item["id"]: item for item in read_lines(folder / "items.jsonl")},
-    }
+def _require_same_data(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InputError where an id stands for another question or truth in one run than in the first."""
+    first = runs[0]["items"]
+    for run in runs[1:]:
+        for id_, item in run["items"].items():
+            if id_ in first and item.get("data") != first[id_].get("data"):
+                raise InputError(
+                    f"{run['name']}: question or truth of {id_} are not those of {runs[0]['name']}: "
+                    "put evaluations of the same data side by side"
+                )
 
 
 def _table(protocol: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -74,6 +80,8 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A block for each breakdown under the first protocol: for each value the first metric of each run."""
     protocol, figures = next(iter(runs[0]["result"]["results"].items()))
     metric = next(iter(figures["metrics"]), None)
+    paper = runs[0]["result"].get("paper", {})
+    printed = paper.get("parts", {}) if paper.get("protocol") == protocol else {}
     blocks = []
     for key, values in figures.get("breakdowns", {}).items():
         rows = []
@@ -84,24 +92,32 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             ]
             shares = [mine.get("metrics", {}).get(metric) for mine in found]
             rows.append({"value": value, "num_items": part["num_items"], "shares": shares})
-        blocks.append({"key": key, "metric": metric, "rows": rows})
+        said = [
+            (value, name, row[metric])
+            for value, mine in printed.get(key, {}).items()
+            for name, row in mine.items()
+            if metric in row
+        ]
+        blocks.append({"key": key, "metric": metric, "rows": rows, "paper": said})
     return blocks
 
 
 def _span_charts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """How long predicted spans are beside the true ones, and where in the video they lie."""
-    lengths: dict[str, list[tuple[float, float]]] = {}
-    middles: dict[str, list[float]] = {}
+    lengths: dict[str, list[tuple[float, float]]] = {
+        run["name"]: [] for run in runs
+    }  # empty ones keep their colour
+    middles: dict[str, list[float]] = {"truth": [], **{run["name"]: [] for run in runs}}
     for run in runs:
         for item in run["items"].values():
             truth, answer, duration_s = item["spans"]["truth"], item["spans"]["answer"], item["duration_s"]
             if not truth or not duration_s:
                 continue
-            middles.setdefault("truth", []).append(_middle(truth[0], duration_s))
+            middles["truth"].append(_middle(truth[0], duration_s))
             if answer:
-                lengths.setdefault(run["name"], []).append((_length(truth), _length(answer)))
-                middles.setdefault(run["name"], []).append(_middle(answer[0], duration_s))
-    if not lengths:
+                lengths[run["name"]].append((_length(truth), _length(answer)))
+                middles[run["name"]].append(_middle(answer[0], duration_s))
+    if not any(lengths.values()):
         return []
     return [
         scatter("Length of evidence, seconds", "true", "predicted", lengths),
@@ -131,7 +147,7 @@ def _gallery(folder: Path, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, 
             for run, mine in zip(runs, given, strict=True)
             if mine is not None
         ]
-        images = [data_uri(folder / name) for name in entry["thumbnails"]]
+        images = data_uris(folder, entry["thumbnails"])
         shown.append({**item, "why": entry["why"], "lanes": lanes, "images": images})
     return shown
 

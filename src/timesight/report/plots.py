@@ -74,7 +74,7 @@ def histogram(title: str, series: Mapping[str, Sequence[float]], num_bins: int =
     with _chart(title, "") as (axes, out):
         edges = [n / num_bins for n in range(num_bins + 1)]
         for index, (name, values) in enumerate(series.items()):
-            weights = [1 / len(values)] * len(values)
+            weights = [1 / len(values) for _ in values]
             color = MUTED if index == 0 else SERIES[index - 1]
             kind, alpha = ("stepfilled", 0.25) if index == 0 else ("step", 1.0)
             axes.hist(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from timesight.errors import InputError
-from timesight.report.pages import data_uri, read_json, read_lines, read_text, write_page
+from timesight.report.pages import data_uris, read_json, read_lines, read_text, write_page
 from timesight.report.plots import curve
 
 # Title of the chart, and the metrics it shows where the run has them.
@@ -73,5 +73,5 @@ def _timelines(run_dir: Path) -> list[dict[str, Any]]:
     """Items to show, their thumbnails inlined so that the page needs no other file."""
     items: list[dict[str, Any]] = read_json(run_dir / "timelines.json") or []
     for item in items:
-        item["images"] = [data_uri(run_dir / name) for name in item["thumbnails"]]
+        item["images"] = data_uris(run_dir, item["thumbnails"])
     return items
