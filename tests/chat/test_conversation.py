@@ -143,7 +143,10 @@ def test_choosing_gives_the_option_and_a_whole_prompt_stays_as_it_is(video: Path
         (Question("  "), "the question is empty"),
         (Question("Which?", "grounded_qa", ("one",)), "two options"),
         (Question("it", "object_tracking"), "first box"),
-        (Question("it", "object_tracking", box=Box(0, 0, 1, 1), start_s=2, end_s=1), "first box"),
+        (Question("it", "object_tracking", box=Box(0, 0, 1, 1), start_s=2, end_s=1), "an end after it"),
+        (Question("it", "object_tracking", box=Box(0, 0, 1, 1), end_s=math.inf), "an end after it"),
+        (Question("it", "object_tracking", box=Box(0, 0, 1, 1), start_s=math.nan, end_s=1), "an end after it"),
+        (Question("it", "object_tracking", box=Box(-5, 0, 1, 1), end_s=1), "leaves the frame"),
         (Question("what?", "captioning"), "cannot be asked"),
     ],
 )
@@ -157,6 +160,41 @@ def test_errors_of_videos_and_models_reach_who_asks(video: Path, tmp_path: Path)
         finish(Session(Scripted("m"), Video(path=tmp_path / "no.mp4")).ask(Question("what?")))
     with pytest.raises(ModelError, match="too long"):
         finish(Session(Scripted("m", "!too long"), Video(path=video)).ask(Question("what?")))
+
+
+def test_what_a_policy_cannot_take_is_one_line(video: Path) -> None:
+    answerer = PolicyAnswerer(load_policy())
+    session = Session(answerer, Video(path=video))
+    with pytest.raises(ModelError, match=r"the text holds <\|image_pad\|>, a mark of the model's own"):
+        finish(session.ask(Question("<|image_pad|> what?")))
+    with pytest.raises(ModelError, match=r"the prompt is too long: \d+ tokens, .* takes 32768"):
+        finish(session.ask(Question("word " * 40_000)))
+    assert session.turns == []
+
+
+def test_a_batch_answers_what_can_be_put(video: Path) -> None:
+    answerer = PolicyAnswerer(load_policy())
+    frames = FrameReader(answerer.default_budget, answerer.factor).read(Wanted(Video(path=video)))
+    texts = ("<|im_end|>", "the first shape is visible", "word " * 40_000)
+    prompts = [Prompt([VideoPart(Video(path=video)), TextPart(text)], [frames]) for text in texts]
+    marked, answered, long = answerer.answer(prompts, temperature=0, max_new_tokens=2)
+    assert isinstance(answered, Answered)
+    assert "a mark of the model's own" in str(marked)
+    assert "too long" in str(long)
+    assert len(answerer.answer(prompts[:1], temperature=0, max_new_tokens=2)) == 1
+
+
+def test_hardly_any_temperature_is_none_and_failures_are_told(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answerer = PolicyAnswerer(load_policy())
+
+    def said(temperature: float) -> str:
+        settings = ChatSettings(temperature=temperature, max_new_tokens=8)
+        return finish(Session(answerer, Video(path=video), settings).ask(Question("what?")))[1].text
+
+    assert said(1e-300) == said(0.0)
+    monkeypatch.setattr("timesight.policy.answerers.collate", lambda *_: 1 / 0)
+    with pytest.raises(ModelError, match=r"gives no reply \(division by zero\)"):
+        said(0.0)
 
 
 spans = st.lists(
@@ -220,6 +258,16 @@ def test_the_conversation_fits_80_columns(video: Path, monkeypatch: pytest.Monke
     assert text.count("looked at") == 3
     assert draw_timeline([Span(1.0, 2.0), Span(2.4, 2.8)], 3.0, 56) in text
     assert "1.0 to 2.0 s, 2.4 to 2.8 s; saw 6 frames" in text
+
+
+def test_tracking_in_the_terminal_shows_times_and_boxes(video: Path) -> None:
+    out = io.StringIO()
+    model = Scripted("m", "<answer>[[0.1, 0.1, 0.2, 0.2], [0.2, 0.1, 0.3, 0.2]]</answer>")
+    console = Console(file=out, width=80, force_terminal=False)
+    talk = Conversation(Session(model, Video(path=video)), console, 3.0, num_boxes=2)
+    talk.show(parse_question("/track 0.1 0.1 0.2 0.2 1 2 red circle", 2))
+    assert "1.0 s 0.10 0.10 0.20 0.20\n     1.5 s 0.20 0.10 0.30 0.20" in out.getvalue()
+    assert "no span named" not in out.getvalue()
 
 
 def test_open_questions_are_scored() -> None:

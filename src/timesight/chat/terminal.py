@@ -61,9 +61,12 @@ class Conversation:
                 reply: Reply = end.value
                 break
             if isinstance(piece, Seen):
-                self._show_look(piece.look)
+                self._show_look(piece.look, question)
             else:
                 self.console.print(Text(piece), end="", soft_wrap=True)
+        for time_s, box in zip(reply.times_s, reply.boxes, strict=False):
+            edges = " ".join(f"{edge:.2f}" for edge in (box.x0, box.y0, box.x1, box.y1))
+            self.console.print(Text(f"{time_s:8.1f} s {edges}", "cyan"))
         if isinstance(reply.answer, str):
             self.console.print(Text(f"{'answer':>10} {reply.answer}", "bold"))
         if reply.note and self.clue:
@@ -92,16 +95,19 @@ class Conversation:
             return False
         return True
 
-    def _show_look(self, seen: Pass) -> None:
-        width = max(10, min(60, self.console.width - MARGIN))
+    def _show_look(self, seen: Pass, question: Question) -> None:
+        looked = f"saw {seen.num_frames} frames of {seen.size_px[0]} × {seen.size_px[1]} px, {seen.seconds:.1f} s"
         self.console.print()
-        looked = f"saw {seen.num_frames} frames of {seen.size_px[0]} × {seen.size_px[1]} px"
+        if question.task == "object_tracking":  # its evidence are boxes, which come with the reply
+            self.console.print(Text(f"{'':>10} {looked}", "dim"))
+            return
+        width = max(10, min(60, self.console.width - MARGIN))
         for label, spans in (("looked at", seen.segments), ("evidence", seen.spans)):
             line = Text(f"{label:>10} ", "dim")
             line.append(draw_timeline(spans, self.duration_s, width), "cyan" if label == "evidence" else "dim")
             self.console.print(line)
         evidence = write_spans(seen.spans) or "no span named"
-        self.console.print(Text(f"{'':>10} {evidence}; {looked}, {seen.seconds:.1f} s", "dim"))
+        self.console.print(Text(f"{'':>10} {evidence}; {looked}", "dim"))
 
 
 def parse_question(line: str, num_boxes: int = 8) -> Question:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,10 +85,14 @@ class Question:
         return {"question": self.text, "options": self.options, "answer": 0, "spans": ()}
 
     def _where(self) -> dict[str, Any]:
-        if self.box is None or self.end_s is None or self.end_s <= self.start_s or self.num_boxes < 1:
+        if self.box is None or self.end_s is None:
             raise InputError("tracking needs the object's first box, and from when to when to follow it")
-        step_s = (self.end_s - self.start_s) / self.num_boxes
         box = (self.box.x0, self.box.y0, self.box.x1, self.box.y1)
+        if not all(0 <= edge <= 1 for edge in box):
+            raise InputError("the object's first box leaves the frame: give it as fractions of the frame, 0 to 1")
+        if not 0 <= self.start_s < self.end_s < math.inf or self.num_boxes < 1:
+            raise InputError("tracking needs a start of 0 s or more, and an end after it")
+        step_s = (self.end_s - self.start_s) / self.num_boxes
         return {
             "object": self.text,
             "times_s": [self.start_s + n * step_s for n in range(self.num_boxes)],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import chain
 
-from timesight.errors import ModelError
+from timesight.errors import ModelError, TimesightError
 from timesight.policy.answering import Answered, Answerer, Prompt
 from timesight.policy.encode import EncodedPrompt, collate, encode_prompt
 from timesight.policy.endpoint import Endpoint
@@ -14,7 +15,10 @@ from timesight.policy.load import is_policy, load_policy
 from timesight.policy.packing import whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.sharing import encode_prompts, lay_out
+from timesight.types import TextPart
 from timesight.video import FrameBudget
+
+COLDEST = 1e-3  # temperatures below count as 0: scores divided by less than this have no finite exponent
 
 
 class PolicyAnswerer:
@@ -27,6 +31,9 @@ class PolicyAnswerer:
         self.policy = policy
         self.name = policy.name
         self._share = share and whole_prompt_reason(policy) is None
+        self._most_tokens: int = policy.model.config.get_text_config().max_position_embeddings
+        added = policy.processor.tokenizer.added_tokens_decoder.values()
+        self._marks = [token.content for token in added if token.content.startswith("<|")]
 
     @property
     def factor(self) -> int:
@@ -41,28 +48,65 @@ class PolicyAnswerer:
     def answer(
         self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
     ) -> list[Answered | ModelError]:
-        """The reply to each prompt, all in one batch."""
-        if not self._share:
-            groups = [encoded for prompt in prompts for encoded in encode_prompts(self.policy, [prompt])]
-        else:
-            groups = encode_prompts(self.policy, prompts)
-        encoded = [prompt for group in groups for prompt in group]
-        sampled = self._sample(groups, temperature, max_new_tokens)
-        return [
-            Answered(text, truncated, len(prompt), len(ids))
-            for text, truncated, prompt, ids in zip(
-                sampled.texts, sampled.truncated, encoded, sampled.ids, strict=True
-            )
-        ]
+        """The reply to each prompt, all in one batch, or why it cannot be put to the model."""
+        marked = [self._marked(prompt) for prompt in prompts]
+        groups = self._encode([prompt for prompt, error in zip(prompts, marked, strict=True) if error is None])
+        fitting = [kept for group in groups if (kept := [one for one in group if self._too_long(one) is None])]
+        answers = self._answers(fitting, temperature, max_new_tokens)
+        encoded = chain.from_iterable(groups)
+        return [error or self._too_long(next(encoded)) or next(answers) for error in marked]
 
     def stream(self, prompt: Prompt, *, temperature: float, max_new_tokens: int) -> Generator[str, None, Answered]:
-        """The reply to ``prompt``, token by token."""
-        encoded = encode_prompt(self.policy, prompt.parts, prompt.frames, prompt.earlier)
-        batch = collate(self.policy, [encoded])
-        sampled = yield from stream_reply(
-            self.policy, batch, temperature=temperature, max_new_tokens=max_new_tokens
-        )
+        """The reply to ``prompt``, token by token. Raises ModelError where there is none, for whatever reason."""
+        try:
+            if (error := self._marked(prompt)) is not None:
+                raise error
+            encoded = encode_prompt(self.policy, prompt.parts, prompt.frames, prompt.earlier)
+            if (error := self._too_long(encoded)) is not None:
+                raise error
+            batch = collate(self.policy, [encoded])
+            sampled = yield from stream_reply(
+                self.policy, batch, temperature=_steady(temperature), max_new_tokens=max_new_tokens
+            )
+        except TimesightError:
+            raise
+        except Exception as error:  # such as memory that has run out
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(f"{self.name}: gives no reply ({reason})") from error
         return Answered(sampled.texts[0], sampled.truncated[0], len(encoded), len(sampled.ids[0]))
+
+    def _marked(self, prompt: Prompt) -> ModelError | None:
+        """What is wrong with a text that holds a mark of the model's own, such as that of a video's place."""
+        parts = chain.from_iterable(message.parts for message in prompt.messages())
+        text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
+        found = next((mark for mark in self._marks if mark in text), None)
+        if found is None:
+            return None
+        return ModelError(f"the text holds {found}, a mark of the model's own: leave it out")
+
+    def _too_long(self, encoded: EncodedPrompt) -> ModelError | None:
+        if len(encoded) <= self._most_tokens:
+            return None
+        return ModelError(
+            f"the prompt is too long: {len(encoded)} tokens, {self.name} takes {self._most_tokens}; "
+            "shorten the text, or show fewer or smaller frames"
+        )
+
+    def _encode(self, prompts: Sequence[Prompt]) -> list[list[EncodedPrompt]]:
+        """Prompts in groups that share what they begin with."""
+        if self._share:
+            return encode_prompts(self.policy, prompts)
+        return [group for prompt in prompts for group in encode_prompts(self.policy, [prompt])]
+
+    def _answers(
+        self, groups: Sequence[list[EncodedPrompt]], temperature: float, max_new_tokens: int
+    ) -> Iterator[Answered]:
+        if not groups:
+            return
+        sampled = self._sample(groups, _steady(temperature), max_new_tokens)
+        rows = zip(sampled.texts, sampled.truncated, chain.from_iterable(groups), sampled.ids, strict=True)
+        for text, truncated, prompt, ids in rows:
+            yield Answered(text, truncated, len(prompt), len(ids))
 
     def _sample(self, groups: Sequence[list[EncodedPrompt]], temperature: float, max_new_tokens: int) -> Sampled:
         if any(len(group) > 1 for group in groups):
@@ -70,6 +114,10 @@ class PolicyAnswerer:
             return generate_answers(self.policy, questions, temperature=temperature, max_new_tokens=max_new_tokens)
         prompts = collate(self.policy, [prompt for group in groups for prompt in group])
         return generate(self.policy, prompts, temperature=temperature, max_new_tokens=max_new_tokens)
+
+
+def _steady(temperature: float) -> float:
+    return temperature if temperature >= COLDEST else 0.0
 
 
 def open_answerer(model: str, url: str | None = None) -> Answerer:
