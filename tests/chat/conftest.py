@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,3 +84,11 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+def send(running: Running, path: str, content: bytes, length: int) -> socket.socket:
+    """A request that is left open, with ``content`` as the first of ``length`` bytes."""
+    sent = socket.create_connection(("127.0.0.1", running.port), timeout=30)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{running.port}\r\nAuthorization: Bearer {PASSWORD}\r\n"
+    sent.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + content)
+    return sent

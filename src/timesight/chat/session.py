@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.ask import Question, exchange, read_reply
@@ -12,9 +13,10 @@ from timesight.infer.clue import ClueAnswerer, ClueSettings, Seen
 from timesight.policy.answering import Answerer, Exchange
 from timesight.types import Reply, Span, Video
 from timesight.video import FrameBudget, FrameReader
-from timesight.video.pool import VideoPool
+from timesight.video.pool import Pending, VideoPool
 
-HELD_BYTES = 256 << 20  # of frames: one video's, so that the next question does not decode it again
+T = TypeVar("T")
+HELD_BYTES = 64 << 20  # of frames: about one video's, so that the next question does not decode it again
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,22 @@ class Session:
         self._settings = settings or ChatSettings()
         self._answerer = answerer
         self._budget = self._settings.budget or answerer.default_budget
-        self._pool = pool
-        self._reader = FrameReader(self._budget, answerer.factor, memory_bytes=HELD_BYTES, pool=pool)
+        self._reads = None if pool is None else _Reads(pool)
+        self._reader = FrameReader(self._budget, answerer.factor, memory_bytes=HELD_BYTES, pool=self._reads)
         self._said: list[Exchange] = []
 
     def recall(self, said: Sequence[Exchange]) -> None:
         """Take ``said`` for what was said so far: a conversation that was held elsewhere."""
         self._said = list(said)
+
+    def read(self, question: Question) -> None:
+        """Read the frames that ``question`` is put with; asking it then begins at once. Raises as ``ask`` does."""
+        question.put(self.video, self._settings.think, self._reader)
+
+    def stop_reading(self) -> None:
+        """Call off what a pool of processes is reading: whoever waits for it gets CancelledError."""
+        if self._reads is not None:
+            self._reads.close()
 
     def ask(self, question: Question, *, clue: bool = False) -> Generator[str | Seen, None, Reply]:
         """The reply in pieces, after each look what was seen in it, and at the end the whole.
@@ -72,7 +83,7 @@ class Session:
         sample, prompt = question.put(self.video, settings.think, self._reader, earlier)
         again = clue and sample.task != "object_tracking"  # boxes name no time to look at again
         passes = settings.clue if again else settings.clue.model_copy(update={"max_passes": 1})
-        looking = ClueAnswerer(self._answerer, self._budget, passes, self._pool)
+        looking = ClueAnswerer(self._answerer, self._budget, passes, self._reads)
         answered = yield from looking.stream(
             prompt, temperature=settings.temperature, max_new_tokens=settings.max_new_tokens
         )
@@ -80,6 +91,23 @@ class Session:
         self._said.append(exchange(prompt, answered.text))
         self.turns.append(Turn(question, reply))
         return reply
+
+
+class _Reads(VideoPool):
+    """A pool that others use too, as one conversation sees it: closing it ends this conversation's reads only."""
+
+    def __init__(self, pool: VideoPool) -> None:
+        self._shared = pool
+        self._under_way: list[Pending[Any]] = []
+
+    def submit(self, path: Path, work: Callable[..., T], *args: Any) -> Pending[T]:
+        pending = self._shared.submit(path, work, *args)
+        self._under_way = [*(one for one in self._under_way if not one.done()), pending]
+        return pending
+
+    def close(self) -> None:
+        for pending in self._under_way:
+            pending.future.cancel()  # type: ignore[no-untyped-call]
 
 
 def as_record(reply: Reply) -> dict[str, Any]:

@@ -7,122 +7,98 @@ A question without a form of its own is put as an open question, so that its rep
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 import json
-import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from timesight.chat.session import ChatSettings, Session, as_record
 from timesight.chat.web.desk import Desk, Done
 from timesight.chat.web.guard import error_body
+from timesight.chat.web.protocol import ChatRequest, decoded, earlier, read_request
 from timesight.chat.web.settings import RefusedError
 from timesight.chat.web.videos import VideoStore
 from timesight.errors import TimesightError
 from timesight.infer.ask import Question
-from timesight.policy.answering import Answerer, Exchange
+from timesight.policy.answering import Answerer
 from timesight.types import Reply
-from timesight.video.pool import VideoPool
 
-DATA_VIDEO = re.compile(r"data:video/[\w.+-]{1,40};base64,", re.ASCII)
-CHUNK = 1 << 20  # characters decoded at once
-
-
-class VideoAddress(BaseModel):
-    """``data:video/mp4;base64,…``; nothing is fetched from anywhere."""
-
-    url: str
-
-
-class ContentPart(BaseModel):
-    """A piece of a message."""
-
-    type: Literal["text", "video_url"]
-    text: str = ""
-    video_url: VideoAddress | None = None
-
-
-class ChatMessage(BaseModel):
-    """One side's words."""
-
-    role: Literal["user", "assistant", "system"]
-    content: str | list[ContentPart]
-
-    @property
-    def text(self) -> str:
-        """What is said, videos left out."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content if part.type == "text").strip()
-
-    @property
-    def videos(self) -> list[str]:
-        """The addresses of its videos."""
-        parts = self.content if isinstance(self.content, list) else []
-        return [part.video_url.url for part in parts if part.video_url is not None]
-
-
-class ChatRequest(BaseModel):
-    """What a client asks for. ``task``, ``options`` and ``clue`` are ours; fields that are not here are ignored."""
-
-    model: str
-    messages: list[ChatMessage] = Field(min_length=1, max_length=64)
-    stream: bool = False
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    n: Literal[1] = 1
-    task: Literal["open_qa", "temporal_grounding", "grounded_qa"] = "open_qa"
-    options: tuple[str, ...] = ()
-    clue: bool = False
+T = TypeVar("T")
+MAX_BODIES = 8  # requests that are received at once, each in memory
 
 
 @dataclass(frozen=True)
 class Completions:
-    """The two routes, for ``models`` by name."""
+    """The routes, for ``models`` by name."""
 
     models: Mapping[str, Answerer]
     store: VideoStore
     desk: Desk
-    pool: VideoPool
     settings: ChatSettings
+    _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BODIES))
 
     def router(self) -> APIRouter:
         """The routes."""
         router = APIRouter(prefix="/v1")
         router.add_api_route("/models", self.list_models, methods=["GET"])
+        router.add_api_route("/models/{name:path}", self.show_model, methods=["GET"])
         router.add_api_route("/chat/completions", self.complete, methods=["POST"], response_model=None)
+        router.add_api_route("/{path:path}", _nothing_here, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
         return router
 
     def list_models(self) -> dict[str, Any]:
         """Which models there are."""
-        named = [{"id": name, "object": "model", "created": 0, "owned_by": "timesight"} for name in self.models]
-        return {"object": "list", "data": named}
+        return {"object": "list", "data": [self.show_model(name) for name in self.models]}
+
+    def show_model(self, name: str) -> dict[str, Any]:
+        """One of them. Raises RefusedError where there is none of this name."""
+        self._require_model(name)
+        return {"id": name, "object": "model", "created": 0, "owned_by": "timesight"}
 
     async def complete(self, request: Request) -> Response:
-        """A reply to the last message."""
+        """A reply to the last message; none is written for a client that has left."""
         self.desk.require_room()  # before the video is read
-        asked = _read_request(await request.body())
-        if asked.model not in self.models:
-            raise RefusedError(404, f"no model {asked.model}; there is {', '.join(self.models)}")
         owner = secrets.token_hex(8)
-        token = await self._keep_video(asked, owner)
-        pieces = self._pieces(asked, token, owner)
+        try:
+            asked, token = await self._receive(request, owner)
+            return await _while_there(request, self._respond(self._pieces(asked, token, owner), asked))
+        except BaseException:
+            self.store.forget(owner)
+            raise
+
+    async def _receive(self, request: Request, owner: str) -> tuple[ChatRequest, str]:
+        """The request, and its video as ``owner``'s. Only so many at once: each is held in memory until then."""
+        if self._bodies.locked():
+            raise RefusedError(503, f"{MAX_BODIES} requests are being received already; try again in a minute")
+        async with self._bodies:
+            body = b"".join([chunk async for chunk in request.stream()])
+            asked = await asyncio.to_thread(read_request, body)
+            del body
+            self._require_model(asked.model)
+            asked.require_short()
+            token = await _while_there(request, self._keep_video(asked, owner))
+            asked.drop_videos()
+            return asked, token
+
+    def _require_model(self, name: str) -> None:
+        if name not in self.models:
+            raise RefusedError(404, f"no model {name}; there is {', '.join(self.models)}")
+
+    async def _respond(self, pieces: AsyncGenerator[str | Reply, None], asked: ChatRequest) -> Response:
         if asked.stream:
             # The first piece is waited for, so that what is wrong has a status of its own.
             first = await anext(pieces)
             return StreamingResponse(
-                _events(asked.model, first, pieces),
+                _events(asked, first, pieces),
                 media_type="text/event-stream",
                 headers={"cache-control": "no-store"},
             )
@@ -136,7 +112,7 @@ class Completions:
         addresses = [url for message in asked.messages for url in message.videos]
         if len(addresses) != 1:
             raise RefusedError(400, f"{len(addresses)} videos in the conversation: send one, as a video_url part")
-        return await self.store.receive(_decoded(addresses[0]), "video", owner)
+        return await self.store.receive(decoded(addresses[0]), "video", owner)
 
     async def _pieces(self, asked: ChatRequest, token: str, owner: str) -> AsyncGenerator[str | Reply, None]:
         """The text as it is written, then the reply. The video goes with the last of it."""
@@ -146,13 +122,13 @@ class Completions:
             most = asked.max_completion_tokens or asked.max_tokens or self.settings.max_new_tokens
             settings = replace(
                 self.settings,
-                temperature=asked.temperature,
+                temperature=asked.temperature or 0.0,
                 max_new_tokens=min(most, self.settings.max_new_tokens),
             )
-            session = Session(self.models[asked.model], stored.video, settings, self.pool)
-            session.recall(_earlier(asked.messages))
+            session = Session(self.models[asked.model], stored.video, settings, self.store.pool(stored))
+            session.recall(earlier(asked.messages))
             question = Question(asked.messages[-1].text, asked.task, asked.options)
-            async with aclosing(self.desk.run(session.ask(question, clue=asked.clue))) as pieces:
+            async with aclosing(self.desk.ask(session, question, clue=asked.clue)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Done):
                         if asked.clue:  # only now is it known that this look was the last one
@@ -166,43 +142,35 @@ class Completions:
             self.store.forget(owner)
 
 
-def _read_request(body: bytes) -> ChatRequest:
+async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` comes to; a client that leaves ends it. Raises ClientDisconnect then."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
-        return ChatRequest.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise RefusedError(400, f"{where}: {first['msg']}" if where else str(first["msg"])) from None
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _decoded(address: str) -> AsyncIterator[bytes]:
-    """The bytes of a ``data:`` address, piece by piece."""
-    match = DATA_VIDEO.match(address)
-    if match is None:
-        raise RefusedError(
-            400, "video_url must be a data:video/…;base64,… address; nothing is fetched from elsewhere"
-        )
-    for first in range(match.end(), len(address), CHUNK):
-        try:
-            yield base64.b64decode(address[first : first + CHUNK], validate=True)
-        except binascii.Error:
-            raise RefusedError(400, "video_url is not base64") from None
+async def _left(request: Request) -> None:
+    """Wait until the client has left. Its request must have been received."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
-def _earlier(messages: list[ChatMessage]) -> list[Exchange]:
-    """What was said before the last message, in pairs of question and reply."""
-    said = [message for message in messages[:-1] if message.role != "system"]
-    roles = [message.role for message in said] + [messages[-1].role]
-    if roles != ["user", "assistant"] * (len(said) // 2) + ["user"]:
-        raise RefusedError(400, "messages must go from user to assistant in turns and end with user")
-    return [Exchange(q.text, reply.text) for q, reply in zip(said[::2], said[1::2], strict=True)]
+def _nothing_here(path: str) -> None:
+    raise RefusedError(404, f"nothing at /v1/{path}; there is /v1/models and /v1/chat/completions")
 
 
 async def _events(
-    model: str, first: str | Reply, rest: AsyncGenerator[str | Reply, None]
+    asked: ChatRequest, first: str | Reply, rest: AsyncGenerator[str | Reply, None]
 ) -> AsyncGenerator[str, None]:
     """Server-sent events: pieces, then what the reply shows and why it ended."""
-    about = _about(model, "chat.completion.chunk")
+    about = _about(asked.model, "chat.completion.chunk")
 
     def event(delta: Mapping[str, Any], end: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": end}
@@ -214,6 +182,8 @@ async def _events(
         while piece is not None:
             if isinstance(piece, Reply):
                 yield event({"timesight": as_record(piece)}, _end(piece))
+                if asked.stream_options is not None and asked.stream_options.include_usage:
+                    yield f"data: {json.dumps({**about, 'choices': [], 'usage': _usage(piece)})}\n\n"
             else:
                 yield event({"content": piece})
             piece = await anext(rest, None)
@@ -225,11 +195,17 @@ def _completion(model: str, reply: Reply) -> dict[str, Any]:
     return {
         **_about(model, "chat.completion"),
         "choices": [{"index": 0, "message": message, "finish_reason": _end(reply)}],
-        "usage": {
-            "prompt_tokens": sum(seen.prompt_tokens for seen in reply.passes),
-            "completion_tokens": sum(seen.new_tokens for seen in reply.passes),
-            "total_tokens": sum(seen.prompt_tokens + seen.new_tokens for seen in reply.passes),
-        },
+        "usage": _usage(reply),
+    }
+
+
+def _usage(reply: Reply) -> dict[str, int]:
+    prompt_tokens = sum(seen.prompt_tokens for seen in reply.passes)
+    new_tokens = sum(seen.new_tokens for seen in reply.passes)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": new_tokens,
+        "total_tokens": prompt_tokens + new_tokens,
     }
 
 

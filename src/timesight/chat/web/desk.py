@@ -7,19 +7,25 @@ long reply does not keep the others from going on.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from timesight.chat.session import Session
 from timesight.chat.web.settings import RefusedError
-from timesight.errors import ModelError
+from timesight.errors import ModelError, TimesightError
+from timesight.infer.ask import Question
+from timesight.infer.clue import Seen
 from timesight.policy.answering import Answered, Answerer, Prompt, stream_answer
+from timesight.types import Reply
 from timesight.video import FrameBudget
 
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -35,9 +41,10 @@ class Desk:
     """Runs generators in threads, ``max_active`` at once, and refuses more than ``max_waiting`` beyond these."""
 
     def __init__(self, max_active: int, max_waiting: int) -> None:
+        self._most = max_active + max_waiting
         self._places = asyncio.Semaphore(max_active)
-        self._max_waiting = max_waiting
         self._threads = ThreadPoolExecutor(max_active, thread_name_prefix="reply")
+        self._reading = ThreadPoolExecutor(self._most, thread_name_prefix="reading")
         self._stops: set[threading.Event] = set()
         self.num_waiting = 0
 
@@ -46,23 +53,53 @@ class Desk:
         """Replies under way."""
         return len(self._stops)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a question has to wait for its turn."""
+        return self._places.locked()
+
     def require_room(self) -> None:
         """Raise RefusedError where a question could not even wait."""
-        if self._places.locked() and self.num_waiting >= self._max_waiting:
-            raise RefusedError(503, f"{self.num_waiting} questions are waiting already; try again in a minute")
+        if self.num_active + self.num_waiting >= self._most:
+            raise RefusedError(
+                503, f"it is full: {self.num_waiting} questions are waiting already; try again in a minute"
+            )
 
-    async def run(self, work: Generator[T, None, R]) -> AsyncGenerator[T | Done[R], None]:
+    async def ask(
+        self, session: Session, question: Question, *, clue: bool
+    ) -> AsyncGenerator[str | Seen | Done[Reply], None]:
+        """``session.ask``, its video read before it takes a place. Leaving early ends the reading too.
+
+        Raises as ``run`` does.
+        """
+        work = session.ask(question, clue=clue)
+        try:
+            async with aclosing(self.run(work, lambda: session.read(question))) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            session.stop_reading()
+
+    async def run(
+        self, work: Generator[T, None, R], before: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[T | Done[R], None]:
         """What ``work`` yields, then ``Done`` with what it returns. Leaving early ends it at the next token.
 
-        Raises RefusedError where there is no room, and what ``work`` raises.
+        ``before`` is done while it waits for its turn. Raises RefusedError where there is no room, and what
+        ``before`` and ``work`` raise; what was not raised for users is logged.
         """
         self.require_room()
+        loop = asyncio.get_running_loop()
         self.num_waiting += 1
         try:
+            await loop.run_in_executor(self._reading, before)
             await self._places.acquire()
+        except TimesightError:
+            raise
+        except Exception as error:
+            raise _unforeseen(error) from None
         finally:
             self.num_waiting -= 1
-        loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[T | Done[R] | BaseException] = asyncio.Queue()
         stop = threading.Event()
         self._stops.add(stop)
@@ -91,7 +128,8 @@ class Desk:
         """End all replies at their next token."""
         for stop in self._stops:
             stop.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._reading, self._threads):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _go_through(work: Generator[Any, None, Any], stop: threading.Event, put: Any) -> None:
@@ -101,10 +139,19 @@ def _go_through(work: Generator[Any, None, Any], stop: threading.Event, put: Any
                 put(next(work))
         except StopIteration as end:
             put(Done(end.value))
-        except BaseException as error:
+        except TimesightError as error:
             put(error)
+        except Exception as error:
+            if not stop.is_set():  # else nobody waits for it, and its reading may have been called off
+                put(_unforeseen(error))
         else:
             put(ModelError("the reply was stopped"))
+
+
+def _unforeseen(error: Exception) -> RefusedError:
+    """What is said of an error that is no user's: its reason is for the log."""
+    LOG.error("a reply failed", exc_info=error)
+    return RefusedError(500, "the reply failed; whoever runs this site finds the reason in its log")
 
 
 class TakingTurns:

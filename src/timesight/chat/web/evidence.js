@@ -2,12 +2,13 @@
 // only says what is shown, and may call play(start, end).
 const HELD_S = 0.3; // how long a box stays before its first and after its last time
 const LANE_PX = 16;
+const LEAST_SIDE = 0.01; // of a drawn box, as a share of the picture's
 
 export default {
   template: `
     <div>
       <div class="ev-stage">
-        <video ref="video" :src="address" controls muted playsinline preload="auto"
+        <video ref="video" :src="address" :controls="!drawing" muted playsinline preload="auto"
           @loadedmetadata="loaded" @seeking="sought" @seeked="isOwnSeek = false" @error="$emit('unplayable')"></video>
         <div class="ev-frame" :class="{drawing}" :style="frame" ref="frame"
           @pointerdown.prevent="begin" @pointermove="grow" @pointerup="finish">
@@ -133,10 +134,18 @@ export default {
       const [x, y] = this.point(event), [x0, y0] = this.drawn.from;
       this.drawn.box = [Math.min(x0, x), Math.min(y0, y), Math.max(x0, x), Math.max(y0, y)];
     },
-    finish() {
+    finish() { // what is hardly larger than a point was a click: it plays or stops the video
       if (!this.drawn?.open) return;
-      this.drawn.open = false;
-      this.$emit("drawn", { box: this.drawn.box, time: this.$refs.video.currentTime });
+      const [x0, y0, x1, y1] = this.drawn.box, video = this.$refs.video;
+      const isBox = x1 - x0 >= LEAST_SIDE && y1 - y0 >= LEAST_SIDE;
+      if (isBox) this.drawn.open = false;
+      else this.drawn = null;
+      this.$emit("drawn", isBox ? { box: this.drawn.box, time: video.currentTime } : null);
+      if (isBox || !video.paused) video.pause();
+      else video.play().catch(() => {});
+    },
+    dropBox() {
+      this.drawn = null;
     },
     share(time) {
       return this.duration ? 100 * Math.min(Math.max(time / this.duration, 0), 1) + "%" : "0%";

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +25,8 @@ from timesight.chat.web.settings import LOOPBACK, MB, RefusedError, SiteSettings
 
 COOKIE_S = 12 * 3600
 WRONG_PASSWORD_S = 0.3  # before a wrong password is told
+REQUEST_S = 120.0  # in which a request must have come; uploads have a limit of their own
+UPLOAD_PATH = "/upload"
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws://{host} wss://{host}; object-src 'none'; "
@@ -42,7 +45,7 @@ class Guard:
         self.app = app  # under this name: NiceGUI looks for its server behind it
         self._settings = settings
         self._key = secrets.token_bytes(32)
-        self._max_body = settings.max_upload_bytes * 4 // 3 + MB  # a video as base64 in JSON is the largest
+        self._wrong_password = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -61,12 +64,16 @@ class Guard:
             await _refuse(scope, receive, send, error)
 
     def _check_origin(self, headers: MutableMapping[str, str]) -> None:
-        host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name, site = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc
+        except ValueError:
+            raise RefusedError(400, "Host or Origin is no address") from None
+        if "@" in host:  # a user's name before it, which the check of the name would pass over
+            raise RefusedError(400, "Host is no address")
         if self._settings.is_local and name not in LOOPBACK:
             raise RefusedError(403, "unknown host name")  # a page elsewhere whose name was made to point here
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and site != host:
             raise RefusedError(403, "request from another site")
 
     async def _check_password(self, scope: Scope, headers: MutableMapping[str, str]) -> bool:
@@ -82,7 +89,8 @@ class Guard:
         if is_bearer or is_basic:
             return is_basic
         if entry.scheme:
-            await asyncio.sleep(WRONG_PASSWORD_S)
+            async with self._wrong_password:  # one after another, so that many at once are not faster
+                await asyncio.sleep(WRONG_PASSWORD_S)
         raise RefusedError(401, "user and password needed")
 
     def _knows_cookie(self, cookie: str) -> bool:
@@ -97,7 +105,10 @@ class Guard:
         self, scope: Scope, receive: Receive, send: Send, headers: MutableMapping[str, str], is_new: bool
     ) -> None:
         stated = headers.get("content-length", "0")
-        body = _Body(receive, self._max_body, is_whole=scope["method"] in ("GET", "HEAD"))
+        is_upload = scope["path"] == UPLOAD_PATH
+        most = self._settings.max_upload_bytes if is_upload else self._settings.max_request_bytes
+        limit_s = self._settings.receive_limit_s if is_upload else REQUEST_S
+        body = _Body(receive, most, limit_s, is_whole=scope["method"] in ("GET", "HEAD"))
         started = False
 
         async def send_marked(message: Message) -> None:
@@ -108,10 +119,12 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
-        if not stated.isdigit() or int(stated) > self._max_body:
-            raise RefusedError(413, "too large")
+        if not stated.isdigit() or int(stated) > most:
+            raise _too_large(most)
         try:
             await self.app(scope, body.receive, send_marked)
+        except ClientDisconnect:  # nobody is left to be told
+            return
         except RefusedError:
             if started:  # too late to say so: the connection ends
                 return
@@ -135,21 +148,31 @@ class Guard:
 
 
 class _Body:
-    """What a request sends, up to a bound; chunked ones do not say their length before."""
+    """What a request sends, up to a bound in size and time; chunked ones do not say their length before."""
 
-    def __init__(self, receive: Receive, max_bytes: int, is_whole: bool) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, limit_s: float, is_whole: bool) -> None:
         self._receive = receive
-        self._left = max_bytes
+        self._max_bytes = self._left = max_bytes
+        self._limit_s = limit_s
+        self._end = asyncio.get_running_loop().time() + limit_s
         self.is_whole = is_whole
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout_at(None if self.is_whole else self._end):
+                message = await self._receive()
+        except TimeoutError:
+            raise RefusedError(408, f"it was not received within {self._limit_s:g} s") from None
         if message["type"] == "http.request":
             self.is_whole = self.is_whole or not message.get("more_body")
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                raise RefusedError(413, "too large")
+                raise _too_large(self._max_bytes)
         return message
+
+
+def _too_large(max_bytes: int) -> RefusedError:
+    return RefusedError(413, f"this is too large: at most {max_bytes / MB:g} MB are taken")
 
 
 class _Entry(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a model was shown, as a strip of small pictures."""
+"""What a model was shown, as a sheet of small pictures."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from timesight.video import Frames
 
 HEIGHT_PX = 72
-MOST = 8
+COLUMNS, ROWS = 4, 2
+GAP_PX = 2
+BACKGROUND = "#eeeeee"  # the cell's own
 QUALITY = 80
 
 
-def strip(frames: Sequence[Frames]) -> str:
-    """A JPEG as a ``data:`` address: at most ``MOST`` of ``frames``, evenly spread, side by side at one height.
+def contact_sheet(frames: Sequence[Frames]) -> str:
+    """A JPEG as a ``data:`` address: some of ``frames``, evenly spread, in rows of pictures of one height.
 
     Pixels are shown as the model got them, enlarged without smoothing.
     """
     shown = [pixels for mine in frames for pixels in mine.pixels]
-    chosen = [shown[n] for n in np.linspace(0, len(shown) - 1, min(MOST, len(shown))).round().astype(int)]
-    pictures = []
-    for pixels in chosen:
-        height, width = pixels.shape[:2]
-        size = (max(1, round(width * HEIGHT_PX / height)), HEIGHT_PX)
-        enlarged = height < HEIGHT_PX
-        how = Image.Resampling.NEAREST if enlarged else Image.Resampling.BICUBIC
-        pictures.append(Image.fromarray(pixels).resize(size, how))
-    sheet = Image.new("RGB", (sum(picture.width + 2 for picture in pictures), HEIGHT_PX))
-    left = 0
-    for picture in pictures:
-        sheet.paste(picture, (left, 0))
-        left += picture.width + 2
+    places = np.linspace(0, len(shown) - 1, min(COLUMNS * ROWS, len(shown))).round().astype(int)
+    pictures = [_small(shown[place]) for place in places]
+    width, height = max(picture.width for picture in pictures) + GAP_PX, HEIGHT_PX + GAP_PX
+    num_rows = -(-len(pictures) // COLUMNS)
+    sheet = Image.new("RGB", (width * min(COLUMNS, len(pictures)), height * num_rows), BACKGROUND)
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, COLUMNS)
+        sheet.paste(picture, (width * column, height * row))
     file = io.BytesIO()
     sheet.save(file, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _small(pixels: NDArray[np.uint8]) -> Image.Image:
+    height, width = pixels.shape[:2]
+    how = Image.Resampling.NEAREST if height < HEIGHT_PX else Image.Resampling.BICUBIC
+    return Image.fromarray(pixels).resize((max(1, round(width * HEIGHT_PX / height)), HEIGHT_PX), how)

@@ -18,16 +18,15 @@ from nicegui import Client, ui
 from timesight.chat.session import ChatSettings
 from timesight.chat.web.completions import Completions, refused
 from timesight.chat.web.desk import Desk, TakingTurns
-from timesight.chat.web.guard import Guard
+from timesight.chat.web.guard import UPLOAD_PATH, Guard
 from timesight.chat.web.page import HardItem, Page
+from timesight.chat.web.readers import Readers
 from timesight.chat.web.settings import RefusedError, SiteSettings
 from timesight.chat.web.videos import VideoStore
 from timesight.errors import InputError
 from timesight.policy.answering import Answerer
-from timesight.video.pool import VideoPool
 
 BACKLOG = 128  # connections
-READERS = 2  # processes that read videos, for all visitors
 MEDIA_HEADERS = {"cache-control": "private, no-store", "content-security-policy": "default-src 'none'; sandbox"}
 
 
@@ -37,14 +36,14 @@ class Site:
 
     settings: SiteSettings
     store: VideoStore
-    pool: VideoPool
+    readers: Readers
     desk: Desk
     app: Guard
 
     def close(self) -> None:
         """End replies and processes; remove uploads."""
         self.desk.close()
-        self.pool.close()
+        self.readers.close()
         self.store.close()
 
 
@@ -52,8 +51,8 @@ def make_site(
     settings: SiteSettings, models: Mapping[str, Answerer], chat: ChatSettings, hard: Sequence[HardItem] = ()
 ) -> Site:
     """A site for ``models`` by name; ``hard`` are items of an evaluation to look at. Examples join its store."""
-    pool = VideoPool(READERS, settings.read_limit_s, settings.read_memory_bytes)
-    store = VideoStore(settings, pool)
+    readers = Readers(settings)
+    store = VideoStore(settings, readers)
     desk = Desk(settings.max_active, settings.max_waiting)
     shared = {name: TakingTurns(model) for name, model in models.items()}
 
@@ -65,9 +64,9 @@ def make_site(
 
     api = FastAPI(lifespan=sweeping, docs_url=None, redoc_url=None, openapi_url=None)
     api.add_exception_handler(RefusedError, refused)
-    api.include_router(Completions(shared, store, desk, pool, chat).router())
+    api.include_router(Completions(shared, store, desk, chat).router())
     _add_video_routes(api, store)
-    Page(shared, store, desk, pool, chat, hard).add()
+    Page(shared, store, desk, chat, settings.max_upload_bytes, hard).add()
     ui.run_with(
         api,
         title="timesight",
@@ -75,11 +74,11 @@ def make_site(
         show_welcome_message=False,
         binding_refresh_interval=None,
     )
-    return Site(settings, store, pool, desk, Guard(api, settings))
+    return Site(settings, store, readers, desk, Guard(api, settings))
 
 
 def _add_video_routes(api: FastAPI, store: VideoStore) -> None:
-    @api.put("/upload")
+    @api.put(UPLOAD_PATH)
     async def upload(request: Request) -> dict[str, str]:
         visitor = request.headers.get("x-visitor", "")
         if visitor not in Client.instances:

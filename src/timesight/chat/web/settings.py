@@ -8,6 +8,8 @@ from timesight.errors import InputError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MB = 1 << 20
+MAX_QUESTION_CHARS = 2000
+MAX_HISTORY_CHARS = 16_000  # of what was said before
 
 
 class RefusedError(InputError):
@@ -26,8 +28,9 @@ class SiteSettings:
     """Who may come in, and how much one visitor may ask for.
 
     ``max_active`` replies are written at once and ``max_waiting`` questions wait for their turn. An upload has at
-    most ``max_upload_bytes``, ``max_duration_s`` of video and ``max_frame_px`` pixels a frame; it goes when its
-    visitor leaves, or after ``keep_uploads_s``. Raises InputError where a site would be open to everybody.
+    most ``max_upload_bytes``, ``max_duration_s`` of video, ``max_frame_px`` pixels a frame and ``max_video_px`` in
+    all frames, and comes within ``receive_limit_s``; it goes when its visitor leaves, or after ``keep_uploads_s``.
+    All of them together have ``max_kept_bytes``. Raises InputError where a site would be open to everybody.
     """
 
     host: str = "127.0.0.1"
@@ -37,7 +40,10 @@ class SiteSettings:
     max_upload_bytes: int = 200 * MB
     max_duration_s: float = 3600.0
     max_frame_px: int = 4096 * 2304
+    max_video_px: int = 300 * 10**9  # an hour of Full HD has 220
     max_uploads: int = 8  # a visitor
+    max_kept_bytes: int = 4096 * MB
+    receive_limit_s: float = 600.0
     keep_uploads_s: float = 3600.0
     max_active: int = 2
     max_waiting: int = 16
@@ -52,6 +58,11 @@ class SiteSettings:
             raise InputError(
                 f"--host {self.host} lets other machines in: set a password (TIMESIGHT_PASSWORD or --password-file)"
             )
+
+    @property
+    def max_request_bytes(self) -> int:
+        """Of what other programs send, which is kept in memory: a video as base64 in JSON is the largest."""
+        return min(50 * MB, self.max_upload_bytes * 4 // 3 + MB)
 
     @property
     def is_local(self) -> bool:

@@ -17,46 +17,76 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+from timesight.chat.web.readers import Readers
 from timesight.chat.web.settings import MB, RefusedError, SiteSettings
 from timesight.errors import VideoError
 from timesight.types import Video
-from timesight.video import FrameBudget, probe, read
+from timesight.video import FrameBudget, VideoInfo, probe, read
 from timesight.video.pool import VideoPool
 
 GLANCE = FrameBudget(min_frames=4, max_frames=4, min_pixels=784, max_pixels=112 * 112)
+GLANCE_S = 2.0  # from the start: what comes later costs more to get at
 MAX_NAME = 80  # characters
 FOLDER = "timesight-uploads-"
 SWEEP_S = 30.0
 YOUNG_S = 60.0  # a folder that is not locked yet may be about to be
 
 
+class Extent(NamedTuple):
+    """How long a video is, and how much there is to decode."""
+
+    duration_s: float
+    video_px: int  # in all its frames
+
+
 @dataclass(frozen=True)
 class StoredVideo:
-    """A video that can be asked about; ``owner`` is the visitor who uploaded it, None for an example."""
+    """A video that can be asked about; ``owner`` is the visitor who uploaded it, None for an example.
+
+    One that is not ``listed`` can be chosen by its token only.
+    """
 
     video: Video
     name: str
-    duration_s: float
+    extent: Extent
     owner: str | None = None
+    num_bytes: int = 0
+    listed: bool = True
     added: float = field(default_factory=time.monotonic)
+
+    @property
+    def duration_s(self) -> float:
+        """Its length in seconds."""
+        return self.extent.duration_s
+
+
+@dataclass(eq=False)
+class _Arriving:
+    """An upload that is not whole yet."""
+
+    path: Path
+    owner: str
+    num_bytes: int = 0
 
 
 class VideoStore:
     """Videos by token. Close it when done: uploads go."""
 
-    def __init__(self, settings: SiteSettings, pool: VideoPool) -> None:
+    def __init__(self, settings: SiteSettings, readers: Readers) -> None:
         self._settings = settings
-        self._pool = pool
+        self._readers = readers
         remove_orphans()
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # for this user only
         self._lock = os.open(self.folder, os.O_RDONLY)
         fcntl.flock(self._lock, fcntl.LOCK_SH)  # says that a server lives here
         self._by_token: dict[str, StoredVideo] = {}
+        self._arriving: list[_Arriving] = []
 
-    def add_example(self, video: Video, name: str) -> str:
-        """A video that every visitor sees. Raises VideoError."""
-        return self._add(StoredVideo(video, name, probe(video).duration_s))
+    def add_example(self, video: Video, name: str, *, listed: bool = True) -> str:
+        """A video that every visitor may see. Raises VideoError."""
+        return self._add(StoredVideo(video, name, _extent(probe(video)), listed=listed))
 
     def get(self, token: str) -> StoredVideo | None:
         """The video of ``token``, whoever asks: tokens are secrets."""
@@ -64,27 +94,27 @@ class VideoStore:
 
     def names(self, visitor: str) -> dict[str, str]:
         """What ``visitor`` can choose from, by token."""
-        return {token: v.name for token, v in self._by_token.items() if v.owner in (None, visitor)}
+        return {
+            t: video.name for t, video in self._by_token.items() if video.listed and video.owner in (None, visitor)
+        }
+
+    def pool(self, stored: StoredVideo) -> VideoPool:
+        """The processes that read ``stored``."""
+        return self._readers.of(stored.extent.video_px)
 
     async def receive(self, chunks: AsyncIterator[bytes], name: str, owner: str) -> str:
         """Keep an upload that is a video within the limits. Raises RefusedError, and then nothing is left of it."""
-        if sum(video.owner == owner for video in self._by_token.values()) >= self._settings.max_uploads:
-            raise RefusedError(
-                429, f"you have {self._settings.max_uploads} uploads already; reload the page to drop them"
-            )
-        path = self.folder / secrets.token_hex(16)
+        arriving = self._begin(owner)
         try:
-            await self._write(chunks, path)
-            settings = self._settings
-            looking = self._pool.submit(path, inspect, path, settings.max_duration_s, settings.max_frame_px)
-            try:
-                duration_s = await asyncio.to_thread(looking.result)
-            except VideoError as error:
-                raise RefusedError(415, f"this is not a video that can be read: {error.reason}") from None
-            return self._add(StoredVideo(Video(path=path), _plain(name), duration_s, owner))
+            await self._write(chunks, arriving)
+            extent = await self._inspected(arriving.path)
+            video = Video(path=arriving.path)
+            return self._add(StoredVideo(video, _plain(name), extent, owner, arriving.num_bytes))
         except BaseException:
-            path.unlink(missing_ok=True)
+            arriving.path.unlink(missing_ok=True)
             raise
+        finally:
+            self._arriving.remove(arriving)
 
     def forget(self, owner: str) -> None:
         """Remove what ``owner`` has uploaded."""
@@ -104,14 +134,40 @@ class VideoStore:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
-    async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> None:
-        left = self._settings.max_upload_bytes
-        with path.open("xb") as file:
+    def _begin(self, owner: str) -> _Arriving:
+        """A place for an upload, taken before the first of it has come."""
+        most = self._settings.max_uploads
+        if sum(upload.owner == owner for upload in self._uploads()) >= most:
+            raise RefusedError(429, f"you have {most} uploads already; reload the page to drop them")
+        arriving = _Arriving(self.folder / secrets.token_hex(16), owner)
+        self._arriving.append(arriving)
+        return arriving
+
+    async def _write(self, chunks: AsyncIterator[bytes], arriving: _Arriving) -> None:
+        settings = self._settings
+        with arriving.path.open("xb") as file:
             async for chunk in chunks:
-                left -= len(chunk)
-                if left < 0:
-                    raise RefusedError(413, f"the file is larger than {self._settings.max_upload_bytes / MB:g} MB")
+                arriving.num_bytes += len(chunk)
+                if arriving.num_bytes > settings.max_upload_bytes:
+                    raise RefusedError(413, f"the file is larger than {settings.max_upload_bytes / MB:g} MB")
+                if sum(upload.num_bytes for upload in self._uploads()) > settings.max_kept_bytes:
+                    raise RefusedError(507, "there is no room for more uploads now; try again in some minutes")
                 file.write(chunk)
+
+    def _uploads(self) -> list[StoredVideo | _Arriving]:
+        """All that is kept, and what is on its way."""
+        return [*self._by_token.values(), *self._arriving]
+
+    async def _inspected(self, path: Path) -> Extent:
+        settings = self._settings
+        limits = settings.max_duration_s, settings.max_frame_px, settings.max_video_px
+        looking = self._readers.quick.submit(path, inspect, path, *limits)
+        try:
+            return await asyncio.to_thread(looking.result)
+        except VideoError as error:
+            raise RefusedError(415, f"this is not a video that can be read: {error.reason}") from None
+        finally:
+            looking.future.cancel()  # type: ignore[no-untyped-call]  # where nobody waits for it any more
 
     def _add(self, video: StoredVideo) -> str:
         token = secrets.token_urlsafe(24)
@@ -138,18 +194,27 @@ def remove_orphans() -> None:
                 os.close(held)
 
 
-def inspect(path: Path, max_duration_s: float, max_frame_px: int) -> float:
-    """The duration of the upload at ``path``, in seconds; runs in a process of its own.
+def inspect(path: Path, max_duration_s: float, max_frame_px: int, max_video_px: int) -> Extent:
+    """What the upload at ``path`` is; runs in a process of its own.
 
-    What a file is, is known by decoding some of it. Raises VideoError for one that is none, or past the limits.
+    That it is a video is known by decoding some of it. Raises VideoError for one that is none, or past the limits.
     """
     info = probe(Video(path=path))
+    extent = _extent(info)
     if info.width_px * info.height_px > max_frame_px:
         raise VideoError(path, f"frames of {info.width_px} × {info.height_px} px are too large")
     if not info.duration_s <= max_duration_s:
         raise VideoError(path, f"{info.duration_s:.0f} s are too long, {max_duration_s:.0f} s are taken")
-    read(Video(path=path), GLANCE)
-    return info.duration_s
+    if extent.video_px > max_video_px:
+        raise VideoError(
+            path, f"{info.num_frames} frames of {info.width_px} × {info.height_px} px are too many: make it smaller"
+        )
+    read(Video(path=path, end_s=min(GLANCE_S, info.duration_s)), GLANCE)
+    return extent
+
+
+def _extent(info: VideoInfo) -> Extent:
+    return Extent(info.duration_s, info.width_px * info.height_px * info.num_frames)
 
 
 def _plain(name: str) -> str:

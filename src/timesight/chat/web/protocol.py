@@ -1,0 +1,126 @@
+"""What an OpenAI client sends: the fields that are read, and what is wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from timesight.chat.web.settings import MAX_HISTORY_CHARS, MAX_QUESTION_CHARS, RefusedError
+from timesight.policy.answering import Exchange
+
+DATA_VIDEO = re.compile(r"data:video/[\w.+-]{1,40};base64,", re.ASCII)
+CHUNK = 1 << 20  # characters decoded at once
+
+
+class VideoAddress(BaseModel):
+    """``data:video/mp4;base64,…``; nothing is fetched from anywhere."""
+
+    url: str
+
+
+class ContentPart(BaseModel):
+    """A piece of a message."""
+
+    type: Literal["text", "video_url"]
+    text: str = ""
+    video_url: VideoAddress | None = None
+
+
+class ChatMessage(BaseModel):
+    """One side's words."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str | list[ContentPart]
+
+    @property
+    def text(self) -> str:
+        """What is said, videos left out."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if part.type == "text").strip()
+
+    @property
+    def videos(self) -> list[str]:
+        """The addresses of its videos."""
+        parts = self.content if isinstance(self.content, list) else []
+        return [part.video_url.url for part in parts if part.video_url is not None]
+
+
+class StreamOptions(BaseModel):
+    """What a stream says at its end."""
+
+    include_usage: bool | None = None
+
+
+class ChatRequest(BaseModel):
+    """What a client asks for. ``task``, ``options`` and ``clue`` are ours; fields that are not here are ignored."""
+
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1, max_length=64)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(default=0.0, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    n: Literal[1] | None = 1
+    task: Literal["open_qa", "temporal_grounding", "grounded_qa"] = "open_qa"
+    options: tuple[str, ...] = ()
+    clue: bool = False
+
+    def require_short(self) -> None:
+        """Raise RefusedError for more text than is put to a model."""
+        *before, last = self.messages
+        num_asked = len(last.text) + sum(map(len, self.options))
+        num_said = sum(len(message.text) for message in before)
+        for what, num, most in (
+            ("the question and its options", num_asked, MAX_QUESTION_CHARS),
+            ("the messages before it", num_said, MAX_HISTORY_CHARS),
+        ):
+            if num > most:
+                raise RefusedError(400, f"{what} have {num} characters: at most {most} are taken")
+
+    def drop_videos(self) -> None:
+        """Forget the videos: they are large, and kept elsewhere by now."""
+        for message in self.messages:
+            message.content = message.text
+
+
+def read_request(body: bytes) -> ChatRequest:
+    """The request in ``body``. Raises RefusedError for what is wrong with it."""
+    try:
+        return ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        # Of the forms that a field may have, the one that was got furthest with is the one that was meant.
+        deepest = max(error.errors(include_input=False, include_url=False), key=lambda found: len(found["loc"]))
+        steps = [str(step) for step in deepest["loc"]]
+        where = ".".join(step for step in steps if step != "str" and "[" not in step)
+        raise RefusedError(400, f"{where}: {deepest['msg']}" if where else str(deepest["msg"])) from None
+
+
+async def decoded(address: str) -> AsyncIterator[bytes]:
+    """The bytes of a ``data:`` address, piece by piece. Raises RefusedError for any other address."""
+    match = DATA_VIDEO.match(address)
+    if match is None:
+        raise RefusedError(
+            400, "video_url must be a data:video/…;base64,… address; nothing is fetched from elsewhere"
+        )
+    for first in range(match.end(), len(address), CHUNK):
+        try:
+            yield base64.b64decode(address[first : first + CHUNK], validate=True)
+        except ValueError:
+            raise RefusedError(400, "video_url is not base64") from None
+        await asyncio.sleep(0)  # others have their turn
+
+
+def earlier(messages: list[ChatMessage]) -> list[Exchange]:
+    """What was said before the last message, in pairs of question and reply. Raises RefusedError out of order."""
+    said = [message for message in messages[:-1] if message.role in ("user", "assistant")]
+    roles = [message.role for message in said] + [messages[-1].role]
+    if roles != ["user", "assistant"] * (len(said) // 2) + ["user"]:
+        raise RefusedError(400, "messages must go from user to assistant in turns and end with user")
+    return [Exchange(q.text, reply.text) for q, reply in zip(said[::2], said[1::2], strict=True)]

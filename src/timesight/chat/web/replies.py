@@ -1,0 +1,102 @@
+"""The conversation as it is shown: what was asked, and a cell for every model's reply that grows while it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from string import ascii_uppercase
+
+from nicegui import ui
+
+from timesight.chat.timeline import write_spans
+from timesight.chat.web.pictures import contact_sheet
+from timesight.chat.web.player import Lane, within
+from timesight.infer.ask import Question
+from timesight.infer.clue import Seen
+from timesight.types import Reply, Span
+
+REDRAW_S = 0.1  # a growing reply is sent whole, so not for every token
+
+
+def say(text: str, classes: str) -> None:
+    """A bubble of plain text."""
+    ui.label(text).classes(f"ts-text rounded px-3 py-2 {classes}")
+
+
+def show_turn(question: Question, lanes: Sequence[Lane], status: str) -> list[ReplyCell]:
+    """A question with room for the replies of ``lanes``, in view."""
+    options = [f"{letter} {option}" for letter, option in zip(ascii_uppercase, question.options, strict=False)]
+    with ui.column().classes("ts-turn w-full gap-2") as turn:
+        say("\n".join([question.text, *options]), "self-end bg-blue-1")
+        with ui.element("div").classes("ts-replies"):
+            cells = [ReplyCell(lane, turn, status) for lane in lanes]
+    cells[0].reveal()
+    return cells
+
+
+class ReplyCell:
+    """One model's reply: its looks beside each other as far as there is room, then what it comes to."""
+
+    def __init__(self, lane: Lane, turn: ui.element, status: str) -> None:
+        self._turn = turn
+        self._label: ui.label | None = None
+        self._text = ""
+        self._drawn_at = 0.0
+        self._num_looks = 0
+        with ui.column().classes("min-w-0 bg-grey-2 rounded p-2 gap-1") as self._cell:
+            ui.label(lane.name).classes("text-caption").style(f"color: {lane.color}")
+            self._status = ui.label(status).classes("text-caption text-grey-7")
+            self._looks = ui.element("div").classes("ts-looks")
+
+    def add(self, piece: str, *, now: bool = False) -> None:
+        """More of the text."""
+        self._status.set_visibility(False)
+        self._text += piece
+        if self._label is None:
+            with self._looks, ui.column().classes("ts-look gap-1") as self._look:
+                self._label = ui.label("").classes("ts-text ts-reply")
+        if now or time.monotonic() - self._drawn_at > REDRAW_S:
+            self._label.text = self._text
+            self._drawn_at = time.monotonic()
+
+    def end_look(self, seen: Seen) -> None:
+        """A look is over: show what was seen in it."""
+        self.add("", now=True)
+        look, self._label, self._text = seen.look, None, ""
+        self._num_looks += 1
+        with self._look:
+            width, height = look.size_px
+            shown = f"{look.num_frames} frames of {width} × {height} px from {write_spans(look.segments)}"
+            cost = f"{look.prompt_tokens} tokens, {look.seconds:.1f} s"
+            ui.label(f"look {self._num_looks}: {shown}; {cost}").classes("text-caption text-grey-7")
+            picture = ui.element("img").classes("ts-sheet")
+            picture.props["src"] = contact_sheet(seen.frames)
+            picture.props["alt"] = f"frames of look {self._num_looks}"
+        self.reveal()
+
+    def end(self, reply: Reply, duration_s: float, play: Callable[[Span], None]) -> None:
+        """The reply is over: show its answer, and its evidence to play."""
+        shown = within(reply.spans, duration_s)
+        if reply.boxes:
+            shown = within([Span(reply.times_s[0], reply.times_s[-1])], duration_s)
+        with self._cell:
+            if isinstance(reply.answer, str):
+                ui.label(reply.answer).classes("ts-text text-weight-bold")
+            if reply.note:
+                ui.label(reply.note).classes("ts-text text-caption text-grey-7")
+            elif not shown:
+                ui.label("no span named").classes("text-caption text-grey-7")
+            with ui.row().classes("gap-1"):
+                for span in shown:
+                    button = ui.button(write_spans([span]), on_click=lambda span=span: play(span))
+                    button.props("dense no-caps size=sm outline icon=play_arrow")
+        self.reveal()
+
+    def fail(self, reason: str) -> None:
+        """There is no more of it."""
+        self.add(reason, now=True)
+        self.reveal()
+
+    def reveal(self) -> None:
+        """Scroll as little as brings the turn into view."""
+        self._turn.run_method("scrollIntoView", {"block": "nearest", "behavior": "smooth"})
