@@ -82,7 +82,7 @@ def test_a_site_that_is_ended_leaves_nothing(tmp_path: Path, end_signal: signal.
         assert httpx.get(address, timeout=60).status_code == 401
         page = httpx.get(address, auth=("timesight", "open sesame"))
         assert page.status_code == 200
-        assert "example: " in page.text
+        assert "example 1: " in page.text
         listed = httpx.get(f"{address}v1/models", headers={"Authorization": "Bearer open sesame"})
         assert [model["id"] for model in listed.json()["data"]] == ["tiny"]
         serving.send_signal(end_signal)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timesight.cli.options import clue_options, clue_settings, json_option
+from timesight.errors import TimesightError
 
 if TYPE_CHECKING:
     from timesight.chat.session import Session
@@ -37,7 +38,7 @@ def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
     """Ask about VIDEO, turn by turn; spans are drawn on a timeline.
 
     With --json each reply is one JSON object on a line of its own, and questions are read from standard input,
-    unless --once has the only one.
+    unless --once has the only one. A line that gets no reply gives an object with the error, and the exit code is 2.
     """
     from timesight.chat.terminal import Conversation, parse_question
     from timesight.cli.console import OUT, quiet_libraries
@@ -50,10 +51,11 @@ def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
     asked = None if once is None else parse_question(once, num_boxes)
     quiet_libraries()
     session = _open(source, **flags)
+    if as_json and asked:
+        _print_reply(session, asked, flags["clue"])
+        return
     if as_json:
-        lines = (line.strip() for line in sys.stdin if line.strip())
-        for question in [asked] if asked else (parse_question(line, num_boxes) for line in lines):
-            _print_reply(session, question, flags["clue"])
+        _answer_lines(session, flags["clue"], num_boxes)
         return
     conversation = Conversation(session, OUT, info.duration_s, flags["clue"], num_boxes)
     if asked:
@@ -74,6 +76,21 @@ def _open(video: Any, **flags: Any) -> Session:
         remembered=0 if flags["model"] == TINY else REMEMBERED,
     )
     return Session(open_answerer(flags["model"], flags["model_url"]), video, settings)
+
+
+def _answer_lines(session: Session, clue: bool, num_boxes: int) -> None:
+    """A reply, or what went wrong, for every line of standard input. Exits with 2 where anything went wrong."""
+    from timesight.chat.terminal import parse_question
+    from timesight.cli.console import print_json
+
+    exit_code = 0
+    for line in filter(None, map(str.strip, sys.stdin)):
+        try:
+            _print_reply(session, parse_question(line, num_boxes), clue)
+        except TimesightError as error:
+            print_json({"error": str(error)})
+            exit_code = 2
+    sys.exit(exit_code)
 
 
 def _print_reply(session: Session, question: Question, clue: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -82,8 +84,7 @@ def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | N
         if flags["examples"]:
             _add_examples(site.store, Path(folder))
         hard += _with_videos(items, site.store)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        click.echo(f"http://{host}:{listening.getsockname()[1]}/  (OpenAI-compatible: /v1; Ctrl-C ends it)")
+        click.echo(_invitation(settings.host, listening.getsockname()[1]))
         serve(site, listening)
 
 
@@ -108,6 +109,17 @@ def _settings(flags: dict[str, Any]) -> SiteSettings:
     )
 
 
+def _invitation(host: str, port: int) -> str:
+    """The address to open, first."""
+    try:
+        is_any = ipaddress.ip_address(host).is_unspecified
+    except ValueError:  # a name
+        is_any = False
+    reached = f"port {port} of all addresses of this machine; " if is_any else ""
+    name = socket.gethostname() if is_any else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/  ({reached}OpenAI-compatible: /v1; Ctrl-C ends it)"
+
+
 def _add_examples(store: VideoStore, folder: Path) -> None:
     """Three videos of the made world, and three with details for looking again."""
     from timesight.types import Video
@@ -125,39 +137,46 @@ def _add_examples(store: VideoStore, folder: Path) -> None:
         path = folder / f"{number}.mp4"
         write_video(scene, path)
         shapes = " and ".join(shape.name for shape in scene.shapes)
-        store.add_example(Video(path=path), f"example: {shapes}{', with stripes and flashes' if details else ''}")
+        what = f"{shapes}, with stripes and flashes" if details else shapes
+        store.add_example(Video(path=path), f"example {number + 1}: {what}")
 
 
 def _hardest(folder: Path) -> list[dict[str, Any]]:
-    """The items of an evaluation with the lowest scores, one a video."""
-    from timesight.cli.gallery import worst_items
+    """The items of an evaluation with the lowest scores, one a video; none that could not be better."""
+    from timesight.cli.gallery import first_metric, worst_items
     from timesight.evaluation import read_items
 
-    return worst_items(list(read_items(folder).values()), NUM_HARD)
+    worst = worst_items(list(read_items(folder).values()), NUM_HARD)
+    return [item for item in worst if (found := first_metric(item)) and found[1] < 1]
 
 
 def _with_videos(items: list[dict[str, Any]], store: VideoStore) -> list[HardItem]:
-    """``items`` whose videos are there and are files that a browser can be given."""
+    """``items`` whose videos are there and are files that a browser can be given; says how many are not."""
+    hard, reasons = [], []
+    for item in items:
+        try:
+            hard.append(_hard_item(item, store))
+        except VideoError as error:
+            reasons.append(str(error))
+    if reasons:
+        click.echo(f"{len(reasons)} of {len(items)} gallery videos cannot be read: {reasons[0]}", err=True)
+    return hard
+
+
+def _hard_item(item: dict[str, Any], store: VideoStore) -> HardItem:
     from timesight.chat.web.page import HardItem
     from timesight.cli.gallery import first_metric
     from timesight.types import Span, Video
 
-    hard = []
-    for item in items:
-        video = Video.model_validate(item["video"])
-        try:
-            if video.path.is_dir():
-                continue
-            token = store.add_example(video, item["id"])
-        except VideoError:
-            continue
-        true_spans, reply_spans = (
-            tuple(Span(*pair) for pair in item["spans"][of] if pair[0] <= pair[1]) for of in ("truth", "answer")
-        )
-        figure = f"{next(iter(item['metrics']))}: {first_metric(item):.2f}"
-        hard.append(
-            HardItem(
-                token, item["task"], item["question"], item["truth"], item["reply"], figure, true_spans, reply_spans
-            )
-        )
-    return hard
+    video = Video.model_validate(item["video"])
+    if video.path.is_dir():
+        raise VideoError(video.path, "is a folder of frames, which a browser cannot play")
+    token = store.add_example(video, item["id"], listed=False)
+    true_spans, reply_spans = (
+        tuple(Span(*pair) for pair in item["spans"][of] if pair[0] <= pair[1]) for of in ("truth", "answer")
+    )
+    found = first_metric(item)
+    figure = "" if found is None else f"{found[0]}: {found[1]:.2f}"
+    return HardItem(
+        token, item["task"], item["question"], item["truth"], item["reply"], figure, true_spans, reply_spans
+    )
