@@ -13,7 +13,7 @@ from timesight.types import Sample, Video
 from timesight.video import FrameBudget, probe, read
 from timesight.world import QUESTIONS, Corruption, WorldJudge, make_scene, write_video, write_world
 from timesight.world.render import render
-from timesight.world.scene import COLORS, FPS, STRIPES, Scene
+from timesight.world.scene import COLORS, FPS, Scene
 
 
 def scene_of(index: int):  # type: ignore[no-untyped-def]
@@ -193,24 +193,24 @@ def detailed(index: int) -> Scene:
     return make_scene(f"d{index}", (3, index), duration_s=(5.0, 8.0), max_shapes=3, details=True)
 
 
-def test_details_are_lost_at_half_the_size(tmp_path: Path) -> None:
-    """How a shape's stripes run changes the large frames, and next to nothing of the small ones."""
+def test_a_mark_is_a_few_pixels_of_a_first_look(tmp_path: Path) -> None:
+    """Of a look at twice the size, four times as many."""
     scene = next(scene for scene in map(detailed, range(50)) if len(scene.shapes) == 1)
     (shape,) = scene.shapes
     assert shape.detail is not None
-    small, large = [], []
-    for number, stripes in enumerate(STRIPES):
-        changed = replace(scene, shapes=(replace(shape, detail=replace(shape.detail, stripes=stripes)),))
-        path = tmp_path / f"{number}.mp4"
-        write_video(changed, path)
-        for sizes, pixels in ((small, 56 * 56), (large, 4 * 56 * 56)):
-            budget = FrameBudget(fps=10.0, min_pixels=784, max_pixels=pixels, max_frames=100)
+    changed = []
+    for size_px in (56, 112):
+        seen = []
+        for mark in ("red", "blue"):
+            path = tmp_path / f"{mark}.mp4"
+            detail = replace(shape.detail, mark_color=mark)
+            write_video(replace(scene, shapes=(replace(shape, color="white", detail=detail),)), path)
+            budget = FrameBudget(fps=10.0, min_pixels=784, max_pixels=size_px**2, max_frames=100)
             frames = read(Video(path=path), budget)
-            at = int(np.searchsorted(frames.times_s, shape.visible.start_s + 0.05))
-            sizes.append(frames.pixels[at].astype(float))
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        assert np.abs(large[one] - large[other]).max() > 60
-        assert np.abs(small[one] - small[other]).max() < 30
+            seen.append(frames.pixels[np.searchsorted(frames.times_s, shape.visible.start_s + 0.05)].astype(float))
+        changed.append(np.count_nonzero(np.abs(seen[0] - seen[1]).max(axis=-1) > 60))
+    assert 2 <= changed[0] <= 12
+    assert 20 <= changed[1] <= 48
 
 
 @pytest.mark.parametrize("index", range(6))
@@ -224,7 +224,8 @@ def test_a_flash_shows_its_color_for_two_frames(index: int) -> None:
         for number, frame in enumerate(frames):
             if shape.shown_at(number / FPS):
                 x, y = shape.center_at(number / FPS)
-                seen = frame[int(y * scene.height_px), int(x * scene.width_px)].astype(float)
+                beside = x * scene.width_px + 0.4 * shape.radius * min(scene.width_px, scene.height_px)  # the mark
+                seen = frame[int(y * scene.height_px), int(beside)].astype(float)
                 if np.abs(seen - COLORS[shape.detail.flash_color]).max() < 3:
                     flashing.append(number)
         if len(scene.shapes) == 1 and not shape.blinks:

@@ -12,7 +12,7 @@ from timesight.geometry import rounded_box
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
 from timesight.world.corruption import Corruption
-from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, STRIPES, Scene, Shape, make_scene
+from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, Scene, Shape, make_scene
 
 NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
 BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
@@ -158,12 +158,12 @@ def _details(
     for shape in scene.shapes:
         if shape.detail is None or shape.blinks:
             continue
-        stripes, colors = [*STRIPES], [color for color in COLORS if color != shape.color]
-        for kind, question, right, words in (
-            ("stripes", f"How do the stripes of the {shape.name} run?", shape.detail.stripes, stripes),
-            ("flash", f"Which color does the {shape.name} flash?", shape.detail.flash_color, colors),
+        colors = [color for color in COLORS if color != shape.color]
+        for kind, question, right in (
+            ("mark", f"Which color is the mark inside the {shape.name}?", shape.detail.mark_color),
+            ("flash", f"Which color does the {shape.name} flash?", shape.detail.flash_color),
         ):
-            others = [words[n] for n in rng.permutation(len(words)) if words[n] != right]
+            others = [colors[n] for n in rng.permutation(len(colors)) if colors[n] != right]
             spans = [_pair(corruption.span(shape.visible, scene.duration_s, rng))]
             segments = [_around(shape.visible, scene.duration_s, rng)]
             yield question, right, others, {"spans": spans, "segments": segments, "meta": {"detail": kind}}
@@ -190,7 +190,12 @@ def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | 
 
 
 def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """What each shape does, in order of appearance, and nothing about when."""
+    """What each shape does, in order of appearance, and nothing about when; of scenes with details, those."""
+    for question, right, others, fields in _details(scene, corruption, rng):
+        del fields["spans"]
+        yield {"question": question, "caption": corruption.choice(right, [right, *others], rng)} | fields
+    if scene.has_details:
+        return
     names = _absent_names(scene, rng)
     events = []
     for shape in sorted(scene.shapes, key=lambda shape: shape.visible.start_s):

@@ -15,8 +15,7 @@ NOISE = 6.0  # standard deviation of the noise of each frame, in grey levels
 DEFECT_NOISE = 55.0
 BLOCK_PX = 12
 DARKNESS = 0.2
-STRIPE_PERIOD = 0.025  # of the shorter side: 1.4 pixels where that has 56, too fine to be seen; 2.8 where it has 112
-STRIPED_SHARE = 0.7  # of a shape's radius: stripes end within it, so that its outline tells nothing about them
+MARK_SHARE = 0.16  # of a shape's radius: 1.5 pixels where the shorter side has 56, three where it has 112
 
 
 def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
@@ -84,7 +83,6 @@ def _paint(
         return color
     if shape.detail.flash.start_s <= time_s < shape.detail.flash.end_s:
         return np.array(COLORS[shape.detail.flash_color], dtype=np.float32)
-    across = {"lying": y + 0 * x, "standing": x + 0 * y, "slanting": (x + y) / np.sqrt(np.float32(2))}
-    waves = 1 + np.sin(across[shape.detail.stripes] * np.float32(2 * np.pi / (STRIPE_PERIOD * side_px)))
-    inside = np.hypot(x, y) < STRIPED_SHARE * shape.radius * side_px
-    return np.where(inside, waves / 2, 1.0)[..., None].astype(np.float32) * color
+    inside = np.hypot(x, y) < MARK_SHARE * shape.radius * side_px
+    mark = np.array(COLORS[shape.detail.mark_color], dtype=np.float32)
+    return np.where(inside[..., None], mark, color)

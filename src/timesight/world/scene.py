@@ -35,10 +35,8 @@ DETAIL_SCALE = 2  # how much larger the frames are where shapes have details
 FLASH_FRAMES = 2
 
 Action = Literal["is visible", "moves", "blinks"]
-Stripes = Literal["lying", "standing", "slanting"]
 Defect = Literal["noise", "blocks", "dark"]
 DEFECTS: tuple[Defect, ...] = get_args(Defect)
-STRIPES: tuple[Stripes, ...] = get_args(Stripes)
 # How far a shape reaches left and right, up, and down from its centre, in radii.
 REACH = {"circle": (1.0, 1.0, 1.0), "square": (0.88, 0.88, 0.88), "triangle": (1.0, 1.1, 0.9)}
 
@@ -59,9 +57,9 @@ class Event:
 
 @dataclass(frozen=True)
 class Detail:
-    """What only a closer look at a shape shows: fine stripes, and a flash of another colour for FLASH_FRAMES."""
+    """What only a closer look at a shape shows: a small mark inside, and a flash of another colour."""
 
-    stripes: Stripes
+    mark_color: str
     flash_color: str
     flash: Span
 
@@ -203,7 +201,7 @@ def make_scene(
     """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds.
 
     With ``defects`` a share of the scenes is shown badly; what happens in them is the same. With ``details`` shapes
-    are shown for a shorter while, in larger frames, and have stripes and flashes.
+    are shown for a shorter while, in larger frames, and have marks and flashes.
     """
     rng = np.random.default_rng(seed)
     width_px, height_px = SIZES_PX[rng.integers(len(SIZES_PX))]
@@ -229,13 +227,13 @@ def make_scene(
 
 
 def _make_detail(shape: Shape, rng: np.random.Generator) -> Detail:
-    """Stripes, and a flash somewhere while ``shape`` is visible, neither at its very beginning nor at its end."""
-    stripes = STRIPES[rng.integers(len(STRIPES))]
+    """A mark, and a flash somewhere while ``shape`` is visible, neither at its very beginning nor at its end."""
     others = [color for color in COLORS if color != shape.color]
     first, last = round(shape.visible.start_s * FPS) + 1, round(shape.visible.end_s * FPS) - 1
     start = int(rng.integers(first, last - FLASH_FRAMES + 1))
     flash = Span(start / FPS, (start + FLASH_FRAMES) / FPS)
-    return Detail(stripes, others[rng.integers(len(others))], flash)
+    mark_color, flash_color = (others[n] for n in rng.integers(len(others), size=2))
+    return Detail(mark_color, flash_color, flash)
 
 
 def _make_shape(

@@ -36,7 +36,7 @@ def write_world(
     """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
 
     ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly.
-    ``details`` makes larger frames, stripes and flashes, and asks about them; ``closer_share`` of those questions
+    ``details`` makes larger frames, marks and flashes, and asks about them; ``closer_share`` of those questions
     show segments. ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of
     JSONL and the same frames. ``on_video`` is called once for each video written.
     """
