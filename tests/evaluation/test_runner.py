@@ -18,9 +18,8 @@ import torch
 
 from timesight.data import read_jsonl
 from timesight.data.jsonl import write_jsonl
-from timesight.errors import InputError, ModelError
+from timesight.errors import ModelError
 from timesight.evaluation import kept_replies, read_replies
-from timesight.evaluation.folder import claim_folder
 from timesight.evaluation.plan import plan_run
 from timesight.evaluation.runner import collect_replies
 from timesight.infer.answer import Asking
@@ -155,15 +154,6 @@ def test_a_prompt_that_the_model_refuses_is_named_and_asked_for_again(
     assert list(replies.quarantined.values()) == ["too long"]
     whole = collect_replies(Echo(), samples[:6], asking(), tmp_path)
     assert (len(whole.replies), whole.quarantined) == (6, {})
-
-
-def test_a_folder_of_other_replies_is_refused(tmp_path: Path) -> None:
-    claim_folder(tmp_path, {"model": "a", "video": {"fps": 2.0}})
-    claim_folder(tmp_path, {"model": "a", "video": {"fps": 2.0}})
-    with pytest.raises(InputError, match="holds replies with model 'a', not 'b': choose another folder"):
-        claim_folder(tmp_path, {"model": "b", "video": {"fps": 2.0}})
-    with pytest.raises(InputError, match=r"holds replies with video\.fps 2\.0, not 1\.0"):
-        claim_folder(tmp_path, {"model": "a", "video": {"fps": 1.0}})
 
 
 def test_a_dry_run_says_what_there_is_and_what_it_will_take(samples: list[Sample], tmp_path: Path) -> None:

@@ -172,6 +172,50 @@ def test_several_tasks_are_scored_side_by_side_with_their_protocols(full_world: 
     assert tracking["object_tracking/AO"] < 1.0
 
 
+class Counts:
+    """Finds as many events as its turn says, so that recall and precision differ between captions."""
+
+    def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+        return [tuple("abcd") for _ in captions]
+
+    def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[Any]:
+        return [tuple(k <= n % 4 for k in range(len(mine))) for n, mine in enumerate(events)]
+
+
+def caption(number: int, subset: str) -> Sample:
+    fields = {"id": f"c{number}", "task": "captioning", "video": f"v{number}.mp4", "caption": "A man runs."}
+    return TASKS["captioning"].Sample.model_validate(fields | {"meta": {"subset": subset, "duration_s": 4.0}})
+
+
+def test_the_f1_of_captions_has_an_interval_and_their_subsets_weigh_alike() -> None:
+    items = [caption(n, "few" if n < 4 else "many") for n in range(20)]
+    replies = Replies({item.id: "A man runs and falls." for item in items})
+    result = score_replies("d", items, replies, False, Counts(), Scoring(by=("subset",)))
+    figures = result.results["official"]
+    assert list(figures.intervals) == list(figures.metrics) == ["event_recall", "event_precision", "event_f1"]
+    low, high = figures.intervals["event_f1"]
+    assert low < figures.metrics["event_f1"] < high
+    assert all("event_f1" in part.intervals for part in figures.breakdowns["subset"].values())
+    assert [item["weights"]["official"] for item in result.items] == [1 / 4] * 4 + [1 / 16] * 16
+
+
+def test_what_an_item_counts_is_kept_with_it_and_0_where_it_is_not_scored() -> None:
+    items = [question(n, 0, "few" if n < 2 else "many") for n in range(6)]
+    result = score_replies("s", items, Replies({}), False, scoring=Scoring(average_over="kind"))
+    assert [item["weights"]["official"] for item in result.items] == [1 / 2] * 2 + [1 / 4] * 4
+    captions = [caption(n, "all") for n in range(2)]
+    unscored = score_replies("d", captions, Replies({"c0": "A man."}), False, Down())
+    assert [item["weights"]["official"] for item in unscored.items] == [0.0, 1.0]
+
+
+def test_question_and_truth_tell_items_apart_and_the_place_of_their_video_does_not() -> None:
+    first = question(0, 0, "k")
+    moved = first.model_copy(update={"video": first.video.model_copy(update={"path": Path("elsewhere.mp4")})})
+    other = first.model_copy(update={"answer": 1})
+    kept = [score_replies("s", [one], Replies({}), False).items[0]["data"] for one in (first, moved, other)]
+    assert kept[0] == kept[1] != kept[2]
+
+
 class Down:
     """A judge that is out of reach."""
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from PIL import Image
 
 from timesight.cli.eval import command
 from timesight.errors import InputError
-from timesight.report import build_report
+from timesight.report import build_report, evaluation
+from timesight.report.runs import read_results
 
 
 def write_evaluation(out: Path, model: str, value: float, suite: str = "nextgqa") -> Path:
@@ -36,6 +40,7 @@ def write_evaluation(out: Path, model: str, value: float, suite: str = "nextgqa"
     items = [
         {
             "id": f"q{n}",
+            "data": f"d{n}",
             "question": "why <b>now</b>",
             "truth": "because",
             "duration_s": 10.0,
@@ -85,6 +90,86 @@ def test_evaluations_stand_side_by_side(tmp_path: Path) -> None:
         build_report(a, [b] * 3)
     with pytest.raises(InputError, match="holds no finished evaluation"):
         build_report(a, [tmp_path])
+
+
+def edit(folder: Path, name: str, change: Callable[[Any], Any]) -> None:
+    """Change ``result.json``, or every item of ``items.jsonl``."""
+    file = folder / name
+    texts = file.read_text().splitlines() if name.endswith("l") else [file.read_text()]
+    file.write_text("".join(json.dumps(change(json.loads(text))) + "\n" for text in texts))
+
+
+def test_runs_of_one_model_are_told_apart(tmp_path: Path) -> None:
+    a, b, c = (write_evaluation(tmp_path / name, "models/base", 0.5) for name in "abc")
+    edit(c, "result.json", lambda result: result | {"think": True, "clue": {"max_passes": 2}, "subtitles": True})
+    assert list(read_results([a, b, c])) == [
+        f"base ({a})",
+        f"base ({b})",
+        "base, thinking, looking again, with subtitles",
+    ]
+    assert list(read_results([a, c])) == ["base", "base, thinking, looking again, with subtitles"]
+    html = build_report(a, [b]).read_text()
+    assert f"<th>base ({a})</th><th>base ({b})</th>" in html
+    with pytest.raises(InputError, match="a: is given twice"):
+        build_report(a, [a])
+
+
+def test_a_run_without_spans_keeps_its_colour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = (write_evaluation(tmp_path / name, name, 0.5) for name in ("base", "grpo"))
+    edit(a, "items.jsonl", lambda item: item | {"spans": item["spans"] | {"answer": []}})
+    drawn: list[Any] = []
+    for chart in ("scatter", "histogram"):
+        plain = getattr(evaluation, chart)
+        monkeypatch.setattr(evaluation, chart, lambda *args, plain=plain: drawn.append(args[-1]) or plain(*args))
+    build_report(a, [b])
+    assert [{name: len(values) for name, values in series.items()} for series in drawn] == [
+        {"base": 0, "grpo": 1},
+        {"truth": 4, "base": 0, "grpo": 1},
+    ]
+
+
+def test_other_data_under_the_same_ids_is_refused(tmp_path: Path) -> None:
+    a, b = (write_evaluation(tmp_path / name, name, 0.5) for name in ("base", "grpo"))
+    edit(b, "items.jsonl", lambda item: item | {"data": "another question"})
+    with pytest.raises(InputError, match="grpo: question or truth of q0 are not those of base"):
+        build_report(a, [b])
+
+
+def test_the_papers_figures_on_a_part_are_said(tmp_path: Path) -> None:
+    a = write_evaluation(tmp_path / "a", "base", 0.5)
+    parts = {"type": {"CW": {"VideoChat-R1": {"mIoU": 0.123}}}}
+    edit(a, "result.json", lambda result: result | {"paper": result["paper"] | {"parts": parts}})
+    assert "CW, VideoChat-R1 12.3." in " ".join(build_report(a).read_text().split())
+
+
+def test_odd_replies_and_lost_pictures_do_not_keep_a_page_from_being_made(tmp_path: Path) -> None:
+    a = write_evaluation(tmp_path / "a", "base", 0.5)
+    edit(a, "items.jsonl", lambda item: item | {"reply": "half \ud800 a pair"})
+    edit(a, "result.json", lambda result: result | {"results": with_nan(result["results"])})
+    shutil.rmtree(a / "thumbnails")
+    html = build_report(a).read_text(encoding="utf-8")
+    assert "half \\ud800 a pair" in html
+    assert "[–, –]" in html
+    assert html.count('class="frames"') == 2
+    assert "data:image/jpeg" not in html
+
+
+def with_nan(results: Any) -> Any:
+    """As one video's evaluation was kept once."""
+    results["official"]["intervals"] = {"mIoU": [math.nan, math.nan]}
+    return results
+
+
+@pytest.mark.parametrize("name", ["result.json", "items.jsonl", "gallery.json"])
+def test_what_is_cut_off_is_told(name: str, tmp_path: Path) -> None:
+    a = write_evaluation(tmp_path / "a", "base", 0.5)
+    for left in ((a / name).read_text()[:40], "[" * 100_000):
+        (a / name).write_text(left)
+        with pytest.raises(InputError, match=rf"{name}.*: is cut off, or not JSON; run the command that wrote it"):
+            build_report(a)
+    (a / name).write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=rf"{name}: is not UTF-8 text"):
+        build_report(a)
 
 
 def test_what_eval_keeps_can_be_reported(full_world: Path, tmp_path: Path) -> None:
