@@ -71,27 +71,15 @@ def _basis(systems: Mapping[str, Content]) -> list[list[str]]:
     """What the figures were computed from: items, replies, frames and pixels."""
     counts = {"items": "num_items", "unparsable": "num_unparsable", "cut off by the limit": "num_truncated"}
     counts |= {"unscored": "num_unscored", "left out without a reply": "num_quarantined"}
-    rows = [
-        ["", name, *(str(content.get(key, "")) for content in systems.values())] for name, key in counts.items()
-    ]
-    videos = [content.get("video") for content in systems.values()]
-    rows += [
-        [
-            "",
-            "frames",
-            *(f"{video['fps']:g} fps, at most {video['max_frames']}" if video else "" for video in videos),
-        ],
-        [
-            "",
-            "pixels",
-            *(
-                f"{video['max_pixels']} a frame, {video['total_pixels']} a video" if video else ""
-                for video in videos
-            ),
-        ],
-    ]
+    rows = {name: [str(content.get(key, "")) for content in systems.values()] for name, key in counts.items()}
+    budget = {
+        "frames": "{fps:g} fps, at most {max_frames}",
+        "pixels": "{max_pixels} a frame, {total_pixels} a video",
+    }
+    for name, text in budget.items():
+        rows[name] = [text.format_map(run["video"]) if run.get("video") else "" for run in systems.values()]
     always = ("items", "unparsable")
-    return [row for row in rows if row[1] in always or set(row[2:]) - {"", "0"}]
+    return [["", name, *cells] for name, cells in rows.items() if name in always or set(cells) - {"", "0"}]
 
 
 def _cells(own: Sequence[Content], plain: Sequence[Mapping[str, float]], metric: str) -> list[str]:

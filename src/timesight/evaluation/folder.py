@@ -52,9 +52,8 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     was, now = _flat(known), _flat(json.loads(json.dumps(settings)))
     if changed := [name for name in was | now if was.get(name) != now.get(name)]:
         name = changed[0]
-        raise InputError(
-            f"{folder} holds replies with {name} {was.get(name)!r}, not {now.get(name)!r}: choose another folder"
-        )
+        then, this = (repr(of[name]) if name in of else "none" for of in (was, now))
+        raise InputError(f"{folder} holds replies with {name} {then}, not {this}: choose another folder")
 
 
 def write_text(file: Path, text: str) -> None:
