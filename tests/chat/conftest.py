@@ -56,7 +56,8 @@ def running(video: Path) -> Iterator[Running]:
     listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
     site = make_site(settings, models, ChatSettings(), hard)
-    token = site.store.add_example(Video(path=video), "example")
+    site.store.add_example(Video(path=video), "example")
+    token = site.store.add_example(Video(path=video), "item", listed=False)
     spans = (Span(0.5, 1.5),), (Span(1.0, 2.0),)
     hard.append(HardItem(token, "temporal_grounding", "it <b>falls</b>", "", "1 to 2", "mIoU: 0.33", *spans))
     server = Server(site)

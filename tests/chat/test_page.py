@@ -13,6 +13,7 @@ from tests.chat.conftest import MB, PASSWORD, Running, wait
 pytest.importorskip("nicegui", reason="the page needs nicegui: pip install 'timesight[serve]'")
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
+expect.set_options(timeout=20_000)  # milliseconds; on a busy machine replies take their time
 LOGIN = {"username": "timesight", "password": PASSWORD}
 READY = "() => window.socket?.connected && document.querySelector('video')?.readyState >= 2"
 NOW = "document.querySelector('video').currentTime"
@@ -73,6 +74,42 @@ def test_the_looks_are_shown_beside_each_other(page: Any) -> None:
     assert page.locator("img.ts-sheet").evaluate_all("all => all.every(img => img.naturalWidth > 100)")
 
 
+def test_spans_are_shown_as_far_as_the_video_goes_and_all_can_be_clicked(page: Any, running: Running) -> None:
+    model = running.models["base"]
+    usual, model.reply = model.reply, "<answer>a</answer><glue>[(1.4, 1.6), (0.0, 99999.0), (500.0, 600.0)]</glue>"
+    try:
+        ask(page, "When?")
+        expect(page.get_by_role("button", name="0.0 to 3.0 s", exact=True)).to_be_visible()
+        expect(page.locator(".ev-segment")).to_have_count(2)
+        page.get_by_label("base: 1.4 to 1.6 s").click()
+        page.wait_for_function(f"{NOW} >= 1.4 && {NOW} < 2.0")
+        model.reply = "no times"
+        ask(page, "What?")
+        expect(page.get_by_text("no span named")).to_be_visible()
+    finally:
+        model.reply = usual
+
+
+@pytest.mark.parametrize("size", [{"width": 1280, "height": 900}, {"width": 400, "height": 800}])
+def test_player_question_and_new_reply_stay_in_view(page: Any, size: dict[str, int]) -> None:
+    page.set_viewport_size(size)
+    page.get_by_text("look again").click()
+    for number in range(1, 4):
+        ask(page, f"number {number}")
+        expect(page.get_by_alt_text("frames of look 2")).to_have_count(number)
+    for place in (page.locator("video"), page.locator("input[maxlength]"), page.get_by_text("number 3").first):
+        expect(place).to_be_in_viewport()
+    looks = page.locator(".ts-look").all()[-2:]
+    first, second = (look.bounding_box() for look in looks)
+    assert (first["y"] == second["y"]) == (size["width"] == 1280)  # beside each other where there is room
+
+
+def test_options_are_shown_with_their_letters(page: Any) -> None:
+    page.get_by_role("button", name="Which").click()
+    ask(page, "Who? | she | he")
+    expect(page.get_by_text("Who?\nA she\nB he")).to_be_visible()
+
+
 def test_two_models_over_several_turns_and_html_is_text(page: Any, running: Running) -> None:
     page.get_by_label("Beside it").click()
     page.get_by_role("option", name="trained").click()
@@ -117,15 +154,21 @@ def test_an_object_is_followed_from_a_drawn_box(page: Any, running: Running) -> 
         page.get_by_role("button", name="Follow").click()
         ask(page, "it")
         expect(page.get_by_text("draw a box over the object first")).to_be_visible()
-        page.evaluate(f"{NOW} = 1")
         frame = page.locator(".ev-frame").bounding_box()
         at = lambda x, y: (frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])  # noqa: E731
+        page.mouse.click(*at(0.5, 0.5))  # a click is no box: it plays
+        page.wait_for_function("!document.querySelector('video').paused")
+        page.mouse.click(*at(0.5, 0.5))
+        page.wait_for_function("document.querySelector('video').paused")
+        expect(page.locator(".ev-box")).to_have_count(0)
+        page.evaluate(f"{NOW} = 1")
         page.mouse.move(*at(0.1, 0.2))
         page.mouse.down()
         page.mouse.move(*at(0.5, 0.6))
         page.mouse.up()
         ask(page, "it")
         expect(page.get_by_role("button", name="1.0 to 2.8 s", exact=True)).to_be_visible()
+        assert page.locator(".ev-box:not(:has-text('base'))").count() == 0  # the drawn one is gone
         asked = str(model.prompts[-1].parts[-1])
         found = re.search(r"first seen at \[([\d.]+), ([\d.]+), ([\d.]+), ([\d.]+)\]", asked)
         assert found is not None
@@ -144,7 +187,13 @@ def test_uploads_are_taken_or_told_why_not(page: Any, running: Running, video: P
     upload = page.get_by_label("Upload a video")
     mine = tmp_path / "my <b>holiday.mp4"
     mine.write_bytes(video.read_bytes())
+    held: list[Any] = []
+    page.route("**/upload", lambda route: held.append(route))
     upload.set_input_files(mine)
+    expect(page.get_by_text("uploading my <b>holiday.mp4 …")).to_be_visible()
+    expect(upload).to_be_disabled()
+    page.unroute("**/upload")
+    held[0].continue_()
     expect(page.get_by_text("my <b>holiday.mp4")).to_be_visible()
     page.wait_for_function(READY)
     ask(page, "When?")
@@ -188,3 +237,6 @@ def test_hard_items_can_be_looked_at(page: Any) -> None:
     expect(page.locator(".ev-segment")).to_have_count(2)
     expect(page.get_by_label("truth: 0.5 to 1.5 s")).to_be_visible()
     assert page.locator("input[maxlength]").input_value() == "it <b>falls</b>"
+    expect(page.get_by_text("truth: 0.5 to 1.5 s")).to_be_in_viewport()
+    page.get_by_label("Video", exact=True).click()
+    expect(page.get_by_role("option")).to_have_text(["example"])

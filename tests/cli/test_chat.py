@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
+
+from timesight.cli.serve import _hardest, _invitation, _with_videos
+from timesight.types import Video
+from timesight.video import probe
 
 PROGRAM = Path(sys.executable).parent / "timesight"
 
@@ -38,6 +43,15 @@ def test_scripts_get_one_object_a_question(world: Path) -> None:
     assert len(where["boxes"]) == len(where["times_s"]) == 4
 
 
+def test_a_bad_line_does_not_end_the_others(world: Path) -> None:
+    lines = "/nonsense\n/track 0.1 0.1 0.9 0.9 0 inf thing\n/when the first shape is visible\n<|image_pad|> what?\n"
+    done = chat(first_video(world), "--json", said=lines)
+    assert (done.returncode, done.stderr) == (2, "")
+    records = [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
+    assert [set(record) == {"error"} for record in records] == [True, True, False, True]
+    assert records[0]["error"] == "no command /nonsense; /help shows what there is"
+
+
 def test_a_conversation_from_a_pipe_ends_with_it(world: Path) -> None:
     done = chat(first_video(world), said="/when the first shape is visible\n/nonsense\n")
     assert done.returncode == 0, done.stderr
@@ -63,6 +77,44 @@ def test_what_is_wrong_is_one_line(world: Path, args: list[object], reason: str)
     assert reason in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+class Kept:
+    """Stands for a store: takes note of what is added."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[str, bool]] = []
+
+    def add_example(self, video: Video, name: str, *, listed: bool = True) -> str:
+        probe(video)
+        self.added.append((name, listed))
+        return name
+
+
+def test_the_gallery_says_what_cannot_be_read(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nicegui", reason="the page needs nicegui: pip install 'timesight[serve]'")
+    asked = {"task": "temporal_grounding", "question": "it moves", "truth": "", "reply": "r", "parsed": True}
+    asked |= {"spans": {"truth": [[0, 1]], "answer": []}}
+    metrics = {"a": {"mIoU": 0.5}, "b": {"mIoU": 0.25}, "c": {"mIoU": 1.0}, "d": None}
+    paths = {"a": str(first_video(world)), "b": "b.mp4", "c": "c.mp4", "d": str(tmp_path)}
+    items = {n: asked | {"id": n, "video": paths[n], "metrics": {"official": row}} for n, row in metrics.items()}
+    monkeypatch.setattr("timesight.evaluation.read_items", lambda _: items)
+    store = Kept()
+    shown = _with_videos(_hardest(tmp_path), store)  # type: ignore[arg-type]
+    assert [(item.token, item.figure, item.title) for item in shown] == [("a", "mIoU: 0.50", "it moves")]
+    assert store.added == [("a", False)]
+    assert capsys.readouterr().err == "1 of 2 gallery videos cannot be read: b.mp4: no such file\n"
+
+
+def test_the_address_is_one_that_can_be_opened() -> None:
+    assert _invitation("127.0.0.1", 8400).startswith("http://127.0.0.1:8400/  ")
+    assert _invitation("::1", 8400).startswith("http://[::1]:8400/  ")
+    for host in ("0.0.0.0", "::"):
+        assert _invitation(host, 8400).startswith(
+            f"http://{socket.gethostname()}:8400/  (port 8400 of all addresses"
+        )
 
 
 @pytest.mark.parametrize("end_signal", [signal.SIGINT, signal.SIGTERM])

@@ -38,7 +38,7 @@ def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
     """Ask about VIDEO, turn by turn; spans are drawn on a timeline.
 
     With --json each reply is one JSON object on a line of its own, and questions are read from standard input,
-    unless --once has the only one. A line that gets no reply gives an object with the error, and the exit code is 2.
+    unless --once has the only one. A line without a reply gives an object with the error, and the exit code is 2.
     """
     from timesight.chat.terminal import Conversation, parse_question
     from timesight.cli.console import OUT, quiet_libraries

@@ -137,7 +137,7 @@ def _add_examples(store: VideoStore, folder: Path) -> None:
         path = folder / f"{number}.mp4"
         write_video(scene, path)
         shapes = " and ".join(shape.name for shape in scene.shapes)
-        what = f"{shapes}, with stripes and flashes" if details else shapes
+        what = f"{shapes}, with marks and flashes" if details else shapes
         store.add_example(Video(path=path), f"example {number + 1}: {what}")
 
 

@@ -10,7 +10,7 @@ export default {
       <div class="ev-stage">
         <video ref="video" :src="address" :controls="!drawing" muted playsinline preload="auto"
           @loadedmetadata="loaded" @seeking="sought" @seeked="isOwnSeek = false" @error="$emit('unplayable')"></video>
-        <div class="ev-frame" :class="{drawing}" :style="frame" ref="frame"
+        <div class="ev-frame" :class="{drawing}" :style="frame" ref="frame" title="drag: a box; click: play or stop"
           @pointerdown.prevent="begin" @pointermove="grow" @pointerup="finish">
           <div v-for="box in boxes" class="ev-box" :style="box.style"><span>{{ box.label }}</span></div>
         </div>

@@ -15,7 +15,7 @@ from timesight.chat.session import ChatSettings, Session
 from timesight.chat.timeline import write_spans
 from timesight.chat.web.desk import Desk, Done
 from timesight.chat.web.player import Lane, Player, within
-from timesight.chat.web.replies import ReplyCell, say, show_turn
+from timesight.chat.web.replies import ReplyCell, show_item, show_turn
 from timesight.chat.web.settings import MAX_QUESTION_CHARS
 from timesight.chat.web.uploads import Upload
 from timesight.chat.web.videos import StoredVideo, VideoStore
@@ -39,7 +39,7 @@ HINTS = {
     "open_qa": "A question in words",
     "temporal_grounding": "Something that happens",
     "grounded_qa": "Question | one | another | …",
-    "object_tracking": "Draw a box over the object, and name it (a click plays)",
+    "object_tracking": "Draw a box over it, and name it",
 }
 
 
@@ -178,8 +178,7 @@ class Visit:
         self._kind.value = item.task if item.task in AGAIN else "open_qa"
         self._box.value = item.question
         with self._log:
-            say(f"{item.title}\ntruth: {item.truth or write_spans(item.true_spans)}", "self-end bg-green-1")
-            say(item.reply, "bg-grey-2")
+            show_item(item.title, item.truth or write_spans(item.true_spans), item.reply)
 
     def _stored(self) -> StoredVideo | None:
         """The video that is shown, unless its time is over."""

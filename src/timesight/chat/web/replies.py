@@ -18,19 +18,22 @@ from timesight.types import Reply, Span
 REDRAW_S = 0.1  # a growing reply is sent whole, so not for every token
 
 
-def say(text: str, classes: str) -> None:
-    """A bubble of plain text."""
-    ui.label(text).classes(f"ts-text rounded px-3 py-2 {classes}")
+def show_item(question: str, truth: str, reply: str) -> None:
+    """An item of an evaluation, in view."""
+    with ui.column().classes("ts-turn w-full gap-2") as turn:
+        _say(f"{question}\ntruth: {truth}", "self-end bg-green-1")
+        _say(reply, "bg-grey-2")
+    _reveal(turn)
 
 
 def show_turn(question: Question, lanes: Sequence[Lane], status: str) -> list[ReplyCell]:
     """A question with room for the replies of ``lanes``, in view."""
     options = [f"{letter} {option}" for letter, option in zip(ascii_uppercase, question.options, strict=False)]
     with ui.column().classes("ts-turn w-full gap-2") as turn:
-        say("\n".join([question.text, *options]), "self-end bg-blue-1")
+        _say("\n".join([question.text, *options]), "self-end bg-blue-1")
         with ui.element("div").classes("ts-replies"):
             cells = [ReplyCell(lane, turn, status) for lane in lanes]
-    cells[0].reveal()
+    _reveal(turn)
     return cells
 
 
@@ -72,7 +75,7 @@ class ReplyCell:
             picture = ui.element("img").classes("ts-sheet")
             picture.props["src"] = contact_sheet(seen.frames)
             picture.props["alt"] = f"frames of look {self._num_looks}"
-        self.reveal()
+        _reveal(self._turn)
 
     def end(self, reply: Reply, duration_s: float, play: Callable[[Span], None]) -> None:
         """The reply is over: show its answer, and its evidence to play."""
@@ -90,13 +93,18 @@ class ReplyCell:
                 for span in shown:
                     button = ui.button(write_spans([span]), on_click=lambda span=span: play(span))
                     button.props("dense no-caps size=sm outline icon=play_arrow")
-        self.reveal()
+        _reveal(self._turn)
 
     def fail(self, reason: str) -> None:
         """There is no more of it."""
         self.add(reason, now=True)
-        self.reveal()
+        _reveal(self._turn)
 
-    def reveal(self) -> None:
-        """Scroll as little as brings the turn into view."""
-        self._turn.run_method("scrollIntoView", {"block": "nearest", "behavior": "smooth"})
+
+def _say(text: str, classes: str) -> None:
+    ui.label(text).classes(f"ts-text rounded px-3 py-2 {classes}")
+
+
+def _reveal(turn: ui.element) -> None:
+    """Scroll as little as brings it into view."""
+    turn.run_method("scrollIntoView", {"block": "nearest", "behavior": "smooth"})
