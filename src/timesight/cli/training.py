@@ -90,9 +90,11 @@ def write_world_with_progress(recipe: Any, out: Path) -> None:
     from timesight.cli.console import progress
     from timesight.train.run import claim
     from timesight.train.samples import load_mixture, world_file
+    from timesight.train.trainer import this_process
 
-    unwritten = [world for world in recipe.data.worlds if not world_file(world, out).exists()]
-    if unwritten:
-        claim(recipe, out)
-        with progress("made world", sum(world.num_videos for world in unwritten)) as advance:
-            load_mixture(recipe.data, out, advance)
+    with this_process().main_process_first():  # the others find it written
+        unwritten = [world for world in recipe.data.worlds if not world_file(world, out).exists()]
+        if unwritten:
+            claim(recipe, out)
+            with progress("made world", sum(world.num_videos for world in unwritten)) as advance:
+                load_mixture(recipe.data, out, advance)
