@@ -54,7 +54,7 @@ def test_the_readmes_python_runs(
     monkeypatch.chdir(tmp_path)
     (block,) = blocks(ROOT / "README.md", "python")
     exec(compile(block, "README.md", "exec"), {})
-    assert "<answer>" in capsys.readouterr().out
+    assert "Span(" in capsys.readouterr().out
 
 
 def test_the_readme_fits_a_screen_and_names_the_two_commands() -> None:
