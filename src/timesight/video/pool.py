@@ -72,7 +72,7 @@ class VideoPool:
         self._limit_s = limit_s
         # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
         self._pool = ProcessPool(
-            num_workers, context=get_context("spawn"), initializer=_begin, initargs=(memory_bytes,)
+            num_workers, context=get_context("spawn"), initializer=begin_worker, initargs=(memory_bytes,)
         )
 
     def submit(self, path: Path, work: Callable[..., T], *args: Any) -> Pending[T]:
@@ -85,7 +85,7 @@ class VideoPool:
         self._pool.join()
 
 
-def _begin(memory_bytes: int | None) -> None:
+def begin_worker(memory_bytes: int | None = None) -> None:
     """Ctrl-C is for the process that asked; workers end when it tells them to, or when it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ from zlib import crc32
 
 import av
 
+from timesight.video.pool import begin_worker
 from timesight.world.corruption import Corruption
 from timesight.world.questions import QUESTIONS, samples_of
 from timesight.world.render import render
@@ -44,7 +44,7 @@ def write_world(
     make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes, defects=defects, details=details)
     files = {}
     # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=begin_worker) as pool:
         for split, num_videos in splits.items():
             (out / split).mkdir(parents=True, exist_ok=True)
             scenes = [
@@ -68,11 +68,6 @@ def write_world(
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return files
-
-
-def _leave_ctrl_c() -> None:
-    """Ctrl-C is for the process that asked; workers end when it tells them to."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def write_video(scene: Scene, path: Path) -> None:
