@@ -31,7 +31,7 @@ class Running:
     uploads: Path
 
 
-def wait(condition: Callable[[], Any], seconds: float = 15.0) -> None:
+def wait(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Until ``condition``."""
     end = time.monotonic() + seconds
     while not condition():
@@ -63,7 +63,7 @@ def running(video: Path) -> Iterator[Running]:
     server = Server(site)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    wait(lambda: server.started)
+    wait(lambda: server.started, 120)
     url = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {PASSWORD}"}, timeout=60) as http:
         yield Running(site, url, port, http, models, site.store.folder)

@@ -115,7 +115,7 @@ def test_a_client_that_leaves_is_noticed_before_the_first_piece(
     running: Running, video: Path, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, desk = running.models["base"], running.site.desk
-    monkeypatch.setattr(model, "word_s", 0.2)  # a minute a reply
+    monkeypatch.setattr(model, "word_s", 1.0)  # minutes a reply
     body = json.dumps({"model": "base", "messages": [message("word " * 300, video)]} | how).encode()
     asked = [send(running, "/v1/chat/completions", body, len(body)) for _ in range(3)]
     wait(lambda: model.running == 2 and desk.num_waiting == 1)
