@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +13,7 @@ from zlib import crc32
 
 import av
 
+from timesight.errors import InputError
 from timesight.video.pool import begin_worker
 from timesight.world.corruption import Corruption
 from timesight.world.questions import QUESTIONS, samples_of
@@ -38,7 +40,8 @@ def write_world(
     ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly.
     ``details`` makes larger frames, marks and flashes, and asks about them; ``closer_share`` of those questions
     show segments. ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of
-    JSONL and the same frames. ``on_video`` is called once for each video written.
+    JSONL and the same frames. ``on_video`` is called once for each video written. Raises InputError where no
+    processes can be started.
     """
     defects = "quality_assessment" in tasks
     make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes, defects=defects, details=details)
@@ -57,6 +60,11 @@ def write_world(
             except KeyboardInterrupt:
                 pool.shutdown(cancel_futures=True)
                 raise
+            except BrokenProcessPool:
+                raise InputError(
+                    "the processes that write videos were ended or do not start: put what your script does under "
+                    'if __name__ == "__main__":'
+                ) from None
             # The list comes last: where it stands, all its videos do.
             files[split] = out / f"{split}.jsonl"
             lines = [
