@@ -15,6 +15,11 @@ keeps its traceback.
 from __future__ import annotations
 
 
+def reason_of(error: Exception) -> str:
+    """What the system says went wrong, such as "no such file or directory", to stand inside a message."""
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
 class TimesightError(Exception):
     """Base of all errors raised on purpose; its message is meant for the user."""
 

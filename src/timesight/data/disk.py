@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
-from timesight.errors import InputError, SampleError
+from timesight.errors import InputError, SampleError, reason_of
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def open_text(file: Path, newline: str | None = None) -> Iterator[TextIO]:
     except UnicodeDecodeError:
         raise SampleError(f"{file}: is not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
-        raise SampleError(f"{file}: cannot be read ({_reason(error)})") from None
+        raise SampleError(f"{file}: cannot be read ({reason_of(error)})") from None
 
 
 def read_text(file: Path) -> str:
@@ -68,8 +68,4 @@ def whole_file(path: Path) -> Iterator[Path]:
     except FileExistsError:
         raise InputError(f"{path}: cannot be written ({path.parent} is not a folder)") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({_reason(error)})") from None
-
-
-def _reason(error: OSError) -> str:
-    return str(error.strerror or error).lower()
+        raise InputError(f"{path}: cannot be written ({reason_of(error)})") from None

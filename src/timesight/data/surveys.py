@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from timesight.errors import VideoError
+from timesight.errors import VideoError, reason_of
 from timesight.types import Video
 from timesight.video.fingerprint import fingerprint, state
 from timesight.video.pool import Pending, VideoPool
@@ -70,7 +70,7 @@ def _keeping(kept: Path) -> Iterator[Callable[[str], None]]:
     try:
         out = kept.open("a", encoding="utf-8")
     except OSError as error:
-        LOGGER.warning("%s: cannot be written (%s), so what is seen is not kept", kept, str(error.strerror).lower())
+        LOGGER.warning("%s: cannot be written (%s), so what is seen is not kept", kept, reason_of(error))
         yield lambda line: None
         return
     with out:

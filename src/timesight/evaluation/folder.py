@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from timesight.data.disk import read_text, whole_file
-from timesight.errors import InputError
+from timesight.errors import InputError, reason_of
 
 SETTINGS_FILE = "eval.json"
 ITEMS_FILE = "items.jsonl"
@@ -22,9 +22,8 @@ def require_folder(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = str(error.strerror or error).lower()
         raise InputError(
-            f"--out {folder}: is no folder that can be written to ({reason}): choose another folder"
+            f"--out {folder}: is no folder that can be written to ({reason_of(error)}): choose another folder"
         ) from None
 
 

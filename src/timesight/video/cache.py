@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from timesight.errors import VideoError
+from timesight.errors import VideoError, reason_of
 from timesight.types import FrameRequest, Video
 from timesight.video.fingerprint import fingerprint, state
 from timesight.video.probe import is_folder, require_file
@@ -102,7 +102,7 @@ class FrameCache:
         except OSError as error:
             self._is_full = True
             unfinished.unlink(missing_ok=True)
-            LOGGER.warning("%s: nothing more is cached (%s)", self._folder, str(error.strerror).lower())
+            LOGGER.warning("%s: nothing more is cached (%s)", self._folder, reason_of(error))
 
     def _make_room(self, size: int) -> None:
         files = sorted(self._files())
@@ -135,7 +135,7 @@ class FrameCache:
         try:
             known_as = f"{path.absolute()} {state(path)}"
         except OSError as error:
-            raise VideoError(path, f"cannot be read ({str(error.strerror).lower()})") from None
+            raise VideoError(path, f"cannot be read ({reason_of(error)})") from None
         if known_as not in self._fingerprints:
             name = hashlib.blake2b(known_as.encode(), digest_size=20).hexdigest()
             note = self._folder / f"{name}.fingerprint"

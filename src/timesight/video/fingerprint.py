@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from timesight.errors import VideoError
+from timesight.errors import VideoError, reason_of
 
 CHUNK = 1 << 20
 
@@ -24,7 +24,7 @@ def fingerprint(path: Path) -> str:
         for file in sorted(path.iterdir()):
             digest.update(os.fsencode(f"{file.name} {state(file)}\n"))
     except OSError as error:
-        raise VideoError(path, f"cannot be read ({str(error.strerror).lower()})") from None
+        raise VideoError(path, f"cannot be read ({reason_of(error)})") from None
     return digest.hexdigest()
 
 
@@ -37,7 +37,7 @@ def content_fingerprint(files: Iterable[Path]) -> str:
                 while chunk := content.read(CHUNK):
                     digest.update(chunk)
         except OSError as error:
-            raise VideoError(file, f"cannot be read ({str(error.strerror).lower()})") from None
+            raise VideoError(file, f"cannot be read ({reason_of(error)})") from None
     return digest.hexdigest()
 
 

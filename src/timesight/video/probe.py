@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from timesight.errors import VideoError
+from timesight.errors import VideoError, reason_of
 from timesight.types import Video
 
 FRAME_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -69,7 +69,7 @@ def require_file(path: Path) -> None:
         if not path.is_file():
             raise VideoError(path, "is not a regular file")
     except OSError as error:  # a folder above it is closed to us
-        raise VideoError(path, f"cannot be read ({_reason(error)})") from None
+        raise VideoError(path, f"cannot be read ({reason_of(error)})") from None
 
 
 def is_folder(path: Path) -> bool:
@@ -77,7 +77,7 @@ def is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:
-        raise VideoError(path, f"cannot be read ({_reason(error)})") from None
+        raise VideoError(path, f"cannot be read ({reason_of(error)})") from None
 
 
 class open_container:  # noqa: N801 - reads as a verb where it is used
@@ -91,17 +91,13 @@ class open_container:  # noqa: N801 - reads as a verb where it is used
             # titles and comments may be in any old encoding: nobody asks for them
             self._container = av.open(str(self._path), metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
-            raise VideoError(self._path, f"cannot be opened as a video ({_reason(error)})") from None
+            raise VideoError(self._path, f"cannot be opened as a video ({reason_of(error)})") from None
         return self._container
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._container.close()
         if isinstance(error, av.error.FFmpegError):
-            raise VideoError(self._path, f"cannot be decoded ({_reason(error)})") from None
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).lower()
+            raise VideoError(self._path, f"cannot be decoded ({reason_of(error)})") from None
 
 
 def probe_container(container: av.container.InputContainer, path: Path) -> VideoInfo:
@@ -156,7 +152,7 @@ def _probe_folder(path: Path, fps: float | None) -> VideoInfo:
     try:
         frames = sorted((p for p in path.iterdir() if p.suffix.lower() in FRAME_SUFFIXES), key=_natural)
     except OSError as error:
-        raise VideoError(path, f"cannot be read ({_reason(error)})") from None
+        raise VideoError(path, f"cannot be read ({reason_of(error)})") from None
     if not frames:
         raise VideoError(path, f"holds no frames ({', '.join(sorted(FRAME_SUFFIXES))})")
     with open_picture(frames[0]) as image:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from timesight.errors import InputError
+from timesight.errors import InputError, reason_of
 from timesight.types import FrameRequest, Video
 from timesight.video.cache import FrameCache
 from timesight.video.pool import Pending, VideoPool
@@ -157,5 +157,6 @@ def _open_cache(folder: Path, max_bytes: int) -> FrameCache:
     try:
         return FrameCache(folder, max_bytes)
     except OSError as error:
-        reason = str(error.strerror).lower()
-        raise InputError(f"{folder}: no frames can be kept there ({reason}); give reading.cache a folder") from None
+        raise InputError(
+            f"{folder}: no frames can be kept there ({reason_of(error)}); give reading.cache a folder"
+        ) from None

@@ -23,7 +23,7 @@ from timesight.chat.web.page import HardItem, Page
 from timesight.chat.web.readers import Readers
 from timesight.chat.web.settings import RefusedError, SiteSettings
 from timesight.chat.web.videos import VideoStore
-from timesight.errors import InputError
+from timesight.errors import InputError, reason_of
 from timesight.policy.answering import Answerer
 
 BACKLOG = 128  # connections
@@ -107,8 +107,7 @@ def bind(host: str, port: int) -> socket.socket:
         found.listen(BACKLOG)  # whoever comes before the server is ready waits
     except (OSError, OverflowError) as error:
         found.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot listen on {host}, port {port}: {reason.lower()}; try another --port") from None
+        raise InputError(f"cannot listen on {host}, port {port}: {reason_of(error)}; try another --port") from None
     return found
 
 
