@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from timesight.cli import COMMANDS
+from timesight.cli.chat import command as chat_command
+from timesight.cli.options import clue_settings
+from timesight.cli.serve import command as serve_command
+from timesight.infer.clue import ClueSettings
 from timesight.tasks import TASKS
 
 
@@ -44,6 +48,12 @@ def test_what_asks_no_model_loads_no_torch(args: list[str]) -> None:
     code = f"{load}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_the_second_look_of_the_commands_is_that_of_the_library() -> None:
+    for command in (chat_command, serve_command):
+        flags = command.make_context("x", ["v.mp4"] if command is chat_command else []).params
+        assert clue_settings(flags) == ClueSettings()
 
 
 def test_world(tmp_path: Path) -> None:

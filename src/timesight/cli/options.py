@@ -44,7 +44,7 @@ def clue_options(command: Any) -> Any:
             ),
             click.option(
                 "--resolution-boost",
-                default=3.0,
+                default=2.0,
                 show_default=True,
                 type=click.FloatRange(1),
                 help="By how much frames are larger on each side when looked at again.",
