@@ -17,6 +17,7 @@ from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
 from timesight.video import FrameBudget, probe, read
 from timesight.video.read import _picture
+from timesight.video.survey import survey
 
 read_module = import_module("timesight.video.read")
 
@@ -177,8 +178,9 @@ def test_an_unknown_codec_is_named(tmp_path: Path) -> None:
 def test_a_picture_that_is_too_large_to_open_is_named(tmp_path: Path) -> None:
     path = tmp_path / "0.png"
     Image.new("1", (20000, 20000)).save(path)
-    with pytest.raises(VideoError, match=r"0\.png: is not a picture that can be read"):
-        read(Video(path=tmp_path, fps=1.0), BUDGET)
+    for look in (read, survey):
+        with pytest.raises(VideoError, match=r"0\.png: is not a picture that can be read"):
+            look(Video(path=tmp_path, fps=1.0))
 
 
 def test_a_video_damaged_in_the_middle_is_refused_or_known_to_be_short(tmp_path: Path) -> None:

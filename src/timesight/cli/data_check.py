@@ -120,11 +120,10 @@ def _report(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def _write_report(report: Path, content: dict[str, Any]) -> None:
-    from timesight.data.disk import require_new, whole_file
+    from timesight.data.disk import require_new, write_text
 
     require_new(report)  # it may have come into being while videos were decoded
-    with whole_file(report) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(report, json.dumps(content, indent=1) + "\n")
 
 
 def _show(file: Path, lines: Sequence[Line], content: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def _from_messages(source: Path, out: Path, task: str | None) -> tuple[Counter[s
 
 def _to_messages(source: Path, out: Path, style: Any, think: bool) -> tuple[Counter[str], list[str]]:
     from timesight.data import read_jsonl
-    from timesight.data.disk import whole_file
+    from timesight.data.disk import write_text
     from timesight.data.messages import write_message
 
     counts: Counter[str] = Counter()
@@ -83,6 +83,5 @@ def _to_messages(source: Path, out: Path, style: Any, think: bool) -> tuple[Coun
         except SampleError as error:
             refused.append(str(error))
     if lines:
-        with whole_file(out) as unfinished:
-            unfinished.write_text("".join(lines), encoding="utf-8")
+        write_text(out, "".join(lines))
     return counts, refused

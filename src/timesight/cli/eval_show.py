@@ -25,8 +25,8 @@ def show_results(
     """Print figures, or all of them as one JSON object; keep them in ``out``."""
     from timesight.cli.console import OUT, json_text, print_json
     from timesight.cli.gallery import write_gallery
+    from timesight.data.disk import write_text
     from timesight.evaluation import joined_json, write_items
-    from timesight.evaluation.folder import write_text
 
     content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
     if suite is not None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from timesight.cli.thumbnails import write_thumbnails
+from timesight.data.disk import write_text
 from timesight.errors import VideoError
-from timesight.evaluation.folder import write_text
 from timesight.types import Video
 from timesight.video import FrameBudget, read
 

@@ -69,3 +69,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written ({path.parent} is not a folder)") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({reason_of(error)})") from None
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write ``file``, which appears only once it is whole. Raises InputError where it cannot be written."""
+    with whole_file(file) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from timesight.data.disk import read_text, whole_file
+from timesight.data.disk import read_text, write_text
 from timesight.errors import InputError, reason_of
 
 SETTINGS_FILE = "eval.json"
@@ -53,12 +53,6 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
         name = changed[0]
         then, this = (repr(of[name]) if name in of else "none" for of in (was, now))
         raise InputError(f"{folder} holds replies with {name} {then}, not {this}: choose another folder")
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write ``file``, which appears only once it is whole. Raises InputError where it cannot be written."""
-    with whole_file(file) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
 
 
 def json_object(text: str | bytes) -> dict[str, Any] | None:

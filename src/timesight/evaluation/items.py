@@ -11,9 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from timesight.data.disk import text_lines
+from timesight.data.disk import text_lines, write_text
 from timesight.errors import InputError
-from timesight.evaluation.folder import ITEMS_FILE, json_object, write_text
+from timesight.evaluation.folder import ITEMS_FILE, json_object
 from timesight.tasks import Graded
 from timesight.types import Sample, Span
 

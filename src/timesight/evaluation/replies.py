@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from timesight.data.disk import text_lines, write_text
 from timesight.errors import InputError, SampleError
-from timesight.evaluation.folder import json_object, write_text
+from timesight.evaluation.folder import json_object
 from timesight.policy.answering import Answered
 
 WHOLE = "replies.jsonl"
@@ -109,13 +110,7 @@ def read_replies(file: Path, warn: Callable[[str], None] = lambda text: None) ->
         raise InputError(f"{file}: no such file of replies")
     replies: dict[str, str] = {}
     twice: dict[str, None] = {}
-    try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")  # text may hold other ends of lines, unescaped
-    except UnicodeDecodeError:
-        raise SampleError(f"{file}: is not UTF-8 text") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in text_lines(file):
         record = _whole_record(line)
         if record is None:
             raise SampleError(f'{file} line {number}: is not {{"id": TEXT, "reply": TEXT}}')

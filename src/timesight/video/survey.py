@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PIL import Image
-
 from timesight.errors import VideoError
 from timesight.types import Video
 from timesight.video.fingerprint import content_fingerprint
@@ -13,6 +11,7 @@ from timesight.video.probe import (
     VideoInfo,
     is_folder,
     open_container,
+    open_picture,
     probe,
     probe_container,
     require_file,
@@ -38,8 +37,9 @@ def survey(video: Video) -> VideoFacts:
     """Decode all of the file or folder of ``video``. Raises VideoError with the first thing that is wrong."""
     if is_folder(video.path):
         info = probe(video)
-        for picture in info.frame_paths:
-            _load(picture)
+        for path in info.frame_paths:
+            with open_picture(path) as picture:
+                picture.load()
         return VideoFacts(info.duration_s, info.num_frames, content_fingerprint(info.frame_paths))
     require_file(video.path)
     with open_container(video.path) as container:
@@ -62,11 +62,3 @@ def _require_whole(info: VideoInfo, last_s: float, num_damaged: int) -> None:
         raise VideoError(info.path, f"{num_damaged} of its frames are damaged")
     if last_s < float(info.times_s[-1]) - MISSING_END_S:
         raise VideoError(info.path, f"decodes up to {last_s:.2f} s of {info.duration_s:.2f} s only")
-
-
-def _load(picture: object) -> None:
-    try:
-        with Image.open(str(picture)) as image:
-            image.load()
-    except OSError as error:
-        raise VideoError(picture, f"is not a picture that can be read ({error})") from None
