@@ -140,3 +140,5 @@ def test_a_recipe_names_what_is_wrong() -> None:
         load_recipe("tiny/grpo", ["tasks.promts=x"])
     with pytest.raises(RecipeError, match="the made world does not ask for counting"):
         load_recipe("tiny/grpo", ["data.world.tasks=[counting]"])
+    with pytest.raises(RecipeError, match=r"duration_s.*the least comes first: \[3, 8\]"):
+        load_recipe("tiny/grpo", ["data.world.duration_s=[8, 3]"])

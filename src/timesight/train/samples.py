@@ -58,6 +58,7 @@ def _write_world(world: WorldSource, folder: Path, on_video: Callable[[], None])
         named_share=world.named_share,
         max_shapes=world.max_shapes,
         details=world.details,
+        mark_share=world.mark_share,
         closer_share=world.closer_share,
         on_video=on_video,
     )

@@ -12,6 +12,7 @@ from timesight.judge import JudgeSettings
 from timesight.tasks.own import TaskSettings
 from timesight.video import CloserLook, FrameBudget, ReadingSettings
 from timesight.world import QUESTIONS
+from timesight.world.scene import MARK_SHARE
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,6 +40,7 @@ class WorldSource(Settings):
     named_share: Share = 0.0
     max_shapes: int = Field(default=2, ge=1, le=4)
     details: bool = False
+    mark_share: tuple[Share, Share] = MARK_SHARE
     closer_share: Share = 0.0
 
     @field_validator("tasks")
@@ -47,6 +49,13 @@ class WorldSource(Settings):
         if unknown := [task for task in tasks if task not in QUESTIONS]:
             raise ValueError(f"the made world does not ask for {unknown[0]}; it knows {', '.join(QUESTIONS)}")
         return tasks
+
+    @field_validator("duration_s", "mark_share")
+    @classmethod
+    def _least_first(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] > ends[1]:
+            raise ValueError(f"the least comes first: [{ends[1]:g}, {ends[0]:g}]")
+        return ends
 
 
 class SourceSettings(Settings):

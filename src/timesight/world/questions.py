@@ -33,9 +33,10 @@ def samples_of(
     """The samples of ``tasks`` that ask about ``scene``, whose file is ``video``.
 
     Of the multiple-choice questions, ``named_share`` name their answer and need no video: a model without any
-    schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. Of those about
-    details, ``closer_share`` show segments instead of the video. A scene shown badly is only asked about its
-    quality. Each task draws on its own, so that the samples of one do not depend on which others are asked for.
+    schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. Of all
+    questions that rest on a part of the video, ``closer_share`` show a segment around it instead of the video. A
+    scene shown badly is only asked about its quality. Each task draws on its own, so that the samples of one do not
+    depend on which others are asked for.
     """
     naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
     for number, (task, ask) in enumerate(QUESTIONS.items()):
@@ -46,16 +47,19 @@ def samples_of(
             named = task == "multiple_choice" and naming.random() < named_share
             if named:
                 fields["question"] = f"Which option says {fields['options'][fields['answer']]}?"
-            if "segments" in fields and cutting.random() >= closer_share:
-                del fields["segments"]
-            if named_share:
-                fields["meta"] = fields.get("meta", {}) | {"needs_video": not named}
+            meta = {"duration_s": scene.duration_s} | ({"needs_video": not named} if named_share else {})
+            shown = Span(0.0, scene.duration_s)
+            rests_on = fields.pop("rests_on", None)
+            if rests_on is not None and cutting.random() < closer_share:
+                shown = _around(rests_on, scene.duration_s, cutting)
+                fields["segments"] = [_pair(shown)]
+            so = f"; so: {fields.pop('so')}" if "so" in fields else ""
             yield TASKS[task].Sample.model_validate(
                 {
                     "id": f"world/{scene.name}/{task}#{count}",
                     "task": task,
                     "video": video,
-                    "meta": {"thought": scene.listing(), "duration_s": scene.duration_s} | fields.pop("meta", {}),
+                    "meta": {"thought": scene.listing(shown) + so} | meta | fields.pop("meta", {}),
                 }
                 | ({"video": {"path": video} | fields.pop("window")} if "window" in fields else {})
                 | fields
@@ -71,7 +75,7 @@ def unseen_samples(num_scenes: int, seed: int = 0) -> list[Sample]:
 def _grounding(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     for event in scene.events():
         span = corruption.span(event.span, scene.duration_s, rng)
-        yield {"query": event.sentence, "spans": [_pair(span)]}
+        yield {"query": event.sentence, "spans": [_pair(span)], "rests_on": event.span}
 
 
 def _tracking(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
@@ -116,19 +120,19 @@ def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> I
         if len(scene.shapes) > 1
     ]
     for index in rng.permutation(len(asked))[:2]:
-        yield _options(scene, *asked[int(index)], corruption, rng)
+        yield _options(*asked[int(index)], corruption, rng)
 
 
 def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     """Which shape does something, and when; of scenes with details, those."""
     for question, right, others, fields in _details(scene, corruption, rng):
-        yield _options(scene, question, right, others, corruption, rng) | fields
+        yield _options(question, right, others, corruption, rng) | fields
     if (asked := _asked(scene, rng)) is None or scene.has_details:
         return
     question, shape, span = asked
     others = [s.name for s in scene.shapes] + _absent_names(scene, rng)
     spans = [_pair(corruption.span(span, scene.duration_s, rng))]
-    yield _options(scene, question, shape.name, others, corruption, rng) | {"spans": spans}
+    yield _options(question, shape.name, others, corruption, rng) | {"spans": spans, "rests_on": span}
 
 
 def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
@@ -147,14 +151,13 @@ def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Ite
         asked.append((question, shown.name, span))
     for question, answer, span in asked:
         spans = [_pair(corruption.span(span, scene.duration_s, rng))]
-        thought = {"thought": f"{scene.listing()}; so: {answer}"}
-        yield {"question": question, "answer": answer, "spans": spans, "meta": thought}
+        yield {"question": question, "answer": answer, "so": answer, "spans": spans, "rests_on": span}
 
 
 def _details(
     scene: Scene, corruption: Corruption, rng: np.random.Generator
 ) -> Iterator[tuple[str, str, list[str], Fields]]:
-    """What only a closer look shows: question, answer, wrong answers, the evidence, and segments to look at."""
+    """What only a closer look shows: question, answer, wrong answers, and the evidence."""
     for shape in scene.shapes:
         if shape.detail is None or shape.blinks:
             continue
@@ -165,16 +168,15 @@ def _details(
         ):
             others = [colors[n] for n in rng.permutation(len(colors)) if colors[n] != right]
             spans = [_pair(corruption.span(shape.visible, scene.duration_s, rng))]
-            segments = [_around(shape.visible, scene.duration_s, rng)]
-            yield question, right, others, {"spans": spans, "segments": segments, "meta": {"detail": kind}}
+            yield question, right, others, {"spans": spans, "rests_on": shape.visible, "meta": {"detail": kind}}
 
 
-def _around(span: Span, duration_s: float, rng: np.random.Generator) -> list[float]:
+def _around(span: Span, duration_s: float, rng: np.random.Generator) -> Span:
     """What a first look at ``span`` would have looked at again: a bit more, more or less exactly; at times all."""
     if rng.random() < WHOLE_SHARE:
-        return [0.0, duration_s]
+        return Span(0.0, duration_s)
     before_s, after_s = rng.uniform(0.2, 1.0, size=2)
-    return [round(max(0.0, span.start_s - before_s), 1), round(min(duration_s, span.end_s + after_s), 1)]
+    return Span(round(max(0.0, span.start_s - before_s), 1), round(min(duration_s, span.end_s + after_s), 1))
 
 
 def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | None:
@@ -229,7 +231,6 @@ QUESTIONS: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator
 
 
 def _options(
-    scene: Scene,
     question: str,
     right: str,
     others: Sequence[str],
@@ -243,8 +244,7 @@ def _options(
     wrong = [other for other in dict.fromkeys(others) if other != right][: NUM_OPTIONS - 1]
     options = [[right, *wrong][n] for n in rng.permutation(len(wrong) + 1)]
     answer = corruption.choice(options.index(right), range(len(options)), rng)
-    thought = {"thought": f"{scene.listing()}; so: {options[answer]}"}
-    return {"question": question, "options": options, "answer": answer, "meta": thought}
+    return {"question": question, "options": options, "answer": answer, "so": options[answer]}
 
 
 def _absent_names(scene: Scene, rng: np.random.Generator) -> list[str]:

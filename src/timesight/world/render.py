@@ -15,7 +15,6 @@ NOISE = 6.0  # standard deviation of the noise of each frame, in grey levels
 DEFECT_NOISE = 55.0
 BLOCK_PX = 12
 DARKNESS = 0.2
-MARK_SHARE = 0.16  # of a shape's radius: 1.5 pixels where the shorter side has 56, three where it has 112
 
 
 def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
@@ -83,6 +82,6 @@ def _paint(
         return color
     if shape.detail.flash.start_s <= time_s < shape.detail.flash.end_s:
         return np.array(COLORS[shape.detail.flash_color], dtype=np.float32)
-    inside = np.hypot(x, y) < MARK_SHARE * shape.radius * side_px
+    inside = np.hypot(x, y) < shape.detail.mark_share * shape.radius * side_px
     mark = np.array(COLORS[shape.detail.mark_color], dtype=np.float32)
     return np.where(inside[..., None], mark, color)

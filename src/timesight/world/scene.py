@@ -33,6 +33,7 @@ DEFECT_SHARE = 0.25  # of the scenes, where defects are wanted at all
 PLAIN, DETAILED = (0.12, 0.5), (0.1, 0.25)  # the least and the most of a video that a shape is visible
 DETAIL_SCALE = 2  # how much larger the frames are where shapes have details
 FLASH_FRAMES = 2
+MARK_SHARE = (0.2, 0.3)  # of a shape's radius: 2 to 3 pixels where the shorter side has 56, 4 to 6 where it has 112
 
 Action = Literal["is visible", "moves", "blinks"]
 Defect = Literal["noise", "blocks", "dark"]
@@ -60,6 +61,7 @@ class Detail:
     """What only a closer look at a shape shows: a small mark inside, and a flash of another colour."""
 
     mark_color: str
+    mark_share: float  # the mark's radius, of the shape's
     flash_color: str
     flash: Span
 
@@ -171,12 +173,12 @@ class Scene:
             if not shape.blinks:
                 yield Event(f"{turn} shape", "is visible", shape.visible)
 
-    def listing(self) -> str:
-        """What is visible when, second by second: the thought of think mode.
+    def listing(self, shown: Span) -> str:
+        """What is visible when in ``shown``, second by second: the thought of think mode.
 
         A second lists what is shown for at least a quarter of it, so every shape is listed somewhere.
         """
-        seconds = range(int(np.ceil(self.duration_s)))
+        seconds = range(int(shown.start_s), int(np.ceil(shown.end_s)))
         return "; ".join(f"{second} {self._seen_during(second)}" for second in seconds)
 
     def _seen_during(self, second: int) -> str:
@@ -197,11 +199,13 @@ def make_scene(
     max_shapes: int = 2,
     defects: bool = False,
     details: bool = False,
+    mark_share: tuple[float, float] = MARK_SHARE,
 ) -> Scene:
     """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds.
 
     With ``defects`` a share of the scenes is shown badly; what happens in them is the same. With ``details`` shapes
-    are shown for a shorter while, in larger frames, and have marks and flashes.
+    are shown for a shorter while, in larger frames, and have flashes, and marks between the least and the most
+    ``mark_share`` of their own radius.
     """
     rng = np.random.default_rng(seed)
     width_px, height_px = SIZES_PX[rng.integers(len(SIZES_PX))]
@@ -222,18 +226,18 @@ def make_scene(
     if not details:
         return Scene(name, seed, width_px, height_px, num_frames, shapes, defect)
     fine = np.random.default_rng((*seed, 5))
-    shapes = tuple(replace(shape, detail=_make_detail(shape, fine)) for shape in shapes)
+    shapes = tuple(replace(shape, detail=_make_detail(shape, mark_share, fine)) for shape in shapes)
     return Scene(name, seed, width_px * DETAIL_SCALE, height_px * DETAIL_SCALE, num_frames, shapes, defect)
 
 
-def _make_detail(shape: Shape, rng: np.random.Generator) -> Detail:
+def _make_detail(shape: Shape, mark_share: tuple[float, float], rng: np.random.Generator) -> Detail:
     """A mark, and a flash somewhere while ``shape`` is visible, neither at its very beginning nor at its end."""
     others = [color for color in COLORS if color != shape.color]
     first, last = round(shape.visible.start_s * FPS) + 1, round(shape.visible.end_s * FPS) - 1
     start = int(rng.integers(first, last - FLASH_FRAMES + 1))
     flash = Span(start / FPS, (start + FLASH_FRAMES) / FPS)
     mark_color, flash_color = (others[n] for n in rng.integers(len(others), size=2))
-    return Detail(mark_color, flash_color, flash)
+    return Detail(mark_color, float(rng.uniform(*mark_share)), flash_color, flash)
 
 
 def _make_shape(

@@ -18,7 +18,7 @@ from timesight.video.pool import begin_worker
 from timesight.world.corruption import Corruption
 from timesight.world.questions import QUESTIONS, samples_of
 from timesight.world.render import render
-from timesight.world.scene import FPS, Scene, make_scene
+from timesight.world.scene import FPS, MARK_SHARE, Scene, make_scene
 
 
 def write_world(
@@ -32,19 +32,28 @@ def write_world(
     corruption: Corruption | None = None,
     named_share: float = 0.0,
     details: bool = False,
+    mark_share: tuple[float, float] = MARK_SHARE,
     closer_share: float = 0.0,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:
     """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
 
     ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly.
-    ``details`` makes larger frames, marks and flashes, and asks about them; ``closer_share`` of those questions
-    show segments. ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of
-    JSONL and the same frames. ``on_video`` is called once for each video written. Raises InputError where no
-    processes can be started.
+    ``details`` makes larger frames, marks (of ``mark_share`` of a shape's radius, least and most) and flashes, and
+    asks about them; ``closer_share`` of the questions that rest on a part of the video show segments.
+    ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of JSONL and the
+    same frames. ``on_video`` is called once for each video written. Raises InputError where no processes can be
+    started.
     """
     defects = "quality_assessment" in tasks
-    make = partial(make_scene, duration_s=duration_s, max_shapes=max_shapes, defects=defects, details=details)
+    make = partial(
+        make_scene,
+        duration_s=duration_s,
+        max_shapes=max_shapes,
+        defects=defects,
+        details=details,
+        mark_share=mark_share,
+    )
     files = {}
     # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=begin_worker) as pool:
