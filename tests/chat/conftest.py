@@ -60,6 +60,7 @@ def running(video: Path) -> Iterator[Running]:
     token = site.store.add_example(Video(path=video), "item", listed=False)
     spans = (Span(0.5, 1.5),), (Span(1.0, 2.0),)
     hard.append(HardItem(token, "temporal_grounding", "it <b>falls</b>", "", "1 to 2", "mIoU: 0.33", *spans))
+    hard.append(HardItem(token, "multiple_choice", "Who?", "you", "A", "accuracy: 0.00", (), (), ("me", "you")))
     server = Server(site)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

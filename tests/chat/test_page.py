@@ -240,3 +240,10 @@ def test_hard_items_can_be_looked_at(page: Any) -> None:
     expect(page.get_by_text("truth: 0.5 to 1.5 s")).to_be_in_viewport()
     page.get_by_label("Video", exact=True).click()
     expect(page.get_by_role("option")).to_have_text(["example"])
+
+
+def test_a_hard_choice_can_be_asked_again(page: Any) -> None:
+    page.get_by_text("Hardest items").click()
+    page.get_by_text("Who?").click()
+    assert page.locator("input[maxlength]").input_value() == "Who? | me | you"
+    expect(page.get_by_role("button", name="Which")).to_have_attribute("aria-pressed", "true")

@@ -178,5 +178,13 @@ def _hard_item(item: dict[str, Any], store: VideoStore) -> HardItem:
     found = first_metric(item)
     figure = "" if found is None else f"{found[0]}: {found[1]:.2f}"
     return HardItem(
-        token, item["task"], item["question"], item["truth"], item["reply"], figure, true_spans, reply_spans
+        token,
+        item["task"],
+        item["question"],
+        item["truth"],
+        item["reply"],
+        figure,
+        true_spans,
+        reply_spans,
+        tuple(item.get("options", ())),
     )

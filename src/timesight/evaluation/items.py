@@ -38,6 +38,7 @@ def item_record(
         "question": next(
             (str(getattr(sample, key)) for key in ("query", "question", "object") if key in _set(sample)), ""
         ),
+        "options": list(getattr(sample, "options", ())),
         "truth": _truth(sample),
         "reply": item.reply,
         "parsed": item.answer is not None,

@@ -34,7 +34,12 @@ KINDS = {
     "grounded_qa": "Which",
     "object_tracking": "Follow",
 }
-AGAIN = ("temporal_grounding", "object_tracking")  # an evaluation keeps no options to choose from
+AGAIN = {  # how an item of an evaluation is asked here; what is not named, in words
+    "temporal_grounding": "temporal_grounding",
+    "object_tracking": "object_tracking",
+    "grounded_qa": "grounded_qa",
+    "multiple_choice": "grounded_qa",
+}
 HINTS = {
     "open_qa": "A question in words",
     "temporal_grounding": "Something that happens",
@@ -45,7 +50,7 @@ HINTS = {
 
 @dataclass(frozen=True)
 class HardItem:
-    """An item of an evaluation that went badly; ``question`` is what would be typed to ask it again."""
+    """An item of an evaluation that went badly."""
 
     token: str
     task: str
@@ -55,6 +60,12 @@ class HardItem:
     figure: str
     true_spans: tuple[Span, ...]
     reply_spans: tuple[Span, ...]
+    options: tuple[str, ...] = ()
+
+    @property
+    def typed(self) -> str:
+        """What would be typed to ask it again."""
+        return " | ".join((self.question, *self.options))
 
     @property
     def title(self) -> str:
@@ -175,8 +186,8 @@ class Visit:
         for lane, spans in zip(lanes, (item.true_spans, item.reply_spans), strict=True):
             lane.take_spans(within(spans, stored.duration_s))
         self._player.draw(lanes)
-        self._kind.value = item.task if item.task in AGAIN else "open_qa"
-        self._box.value = item.question
+        self._kind.value = AGAIN.get(item.task, "open_qa")
+        self._box.value = item.typed
         with self._log:
             show_item(item.title, item.truth or write_spans(item.true_spans), item.reply)
 
