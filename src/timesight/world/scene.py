@@ -33,7 +33,7 @@ DEFECT_SHARE = 0.25  # of the scenes, where defects are wanted at all
 PLAIN, DETAILED = (0.12, 0.5), (0.1, 0.25)  # the least and the most of a video that a shape is visible
 DETAIL_SCALE = 2  # how much larger the frames are where shapes have details
 FLASH_FRAMES = 2
-MARK_SHARE = (0.2, 0.3)  # of a shape's radius: 2 to 3 pixels where the shorter side has 56, 4 to 6 where it has 112
+MARK_SHARE = (0.2, 0.3)  # of a shape's radius: marks are 3 to 7 pixels wide where the shorter side has 56
 
 Action = Literal["is visible", "moves", "blinks"]
 Defect = Literal["noise", "blocks", "dark"]
