@@ -10,7 +10,8 @@ wide in the first look), and which color it flashes for 0.2 s (seldom among the 
 - *random segments*: as *clue*, but segments of the same lengths anywhere in the video.
 - *true segments*: as *clue*, but segments around the true evidence: what better spans could bring.
 
-The share of right answers, with 95% intervals over videos, and the paired difference to the first look.
+The share of right answers, with 95% intervals over videos, and two paired differences: to the first look, and what
+*clue* has more than this way.
 """
 
 from __future__ import annotations
@@ -165,8 +166,9 @@ def show(ways: Mapping[str, Sequence[Answered]], samples: Sequence[Sample]) -> N
         for name, mine in right.items():
             share = _percent(mine[chosen], videos[chosen])
             gain = _percent((mine - right["first look"])[chosen], videos[chosen])
+            lead = _percent((right["clue"] - mine)[chosen], videos[chosen])
             tokens = np.mean([answer.prompt_tokens or 0 for answer in ways[name]])
-            print(f"{name:28} {share}   to the first look {gain}   last prompt {tokens:5.0f} tokens")
+            print(f"{name:28} {share}   to first {gain}   clue has more {lead}   last prompt {tokens:4.0f} tokens")
 
 
 def _right(answers: Sequence[Answered], samples: Sequence[Sample]) -> Any:
