@@ -63,17 +63,7 @@ def write_world(
                 make(f"{split}-{index:05d}", (seed, crc32(split.encode()), index)) for index in range(num_videos)
             ]
             paths = [out / split / f"{index:05d}.mp4" for index in range(num_videos)]
-            try:
-                for _ in pool.map(write_video, scenes, paths, chunksize=8):
-                    on_video()
-            except KeyboardInterrupt:
-                pool.shutdown(cancel_futures=True)
-                raise
-            except BrokenProcessPool:
-                raise InputError(
-                    "the processes that write videos were ended or do not start: put what your script does under "
-                    'if __name__ == "__main__":'
-                ) from None
+            _write_videos(pool, scenes, paths, on_video)
             # The list comes last: where it stands, all its videos do.
             files[split] = out / f"{split}.jsonl"
             lines = [
@@ -85,6 +75,22 @@ def write_world(
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return files
+
+
+def _write_videos(
+    pool: ProcessPoolExecutor, scenes: Sequence[Scene], paths: Sequence[Path], on_video: Callable[[], None]
+) -> None:
+    try:
+        for _ in pool.map(write_video, scenes, paths, chunksize=8):
+            on_video()
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        raise
+    except BrokenProcessPool:
+        raise InputError(
+            "the processes that write videos were ended or do not start: put what your script does under "
+            'if __name__ == "__main__":'
+        ) from None
 
 
 def write_video(scene: Scene, path: Path) -> None:
