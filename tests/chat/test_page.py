@@ -194,7 +194,7 @@ def test_uploads_are_taken_or_told_why_not(page: Any, running: Running, video: P
     expect(upload).to_be_disabled()
     held[0].continue_()
     page.unroute("**/upload")
-    expect(page.get_by_text("my <b>holiday.mp4")).to_be_visible()
+    expect(page.get_by_text("my <b>holiday.mp4", exact=True)).to_be_visible()  # chosen: what is drawn stays
     page.wait_for_function(READY)
     ask(page, "When?")
     expect(page.locator(".ev-segment")).to_have_count(2)
