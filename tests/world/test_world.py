@@ -209,8 +209,8 @@ def test_a_mark_is_a_few_pixels_of_a_first_look(tmp_path: Path) -> None:
             frames = read(Video(path=path), budget)
             seen.append(frames.pixels[np.searchsorted(frames.times_s, shape.visible.start_s + 0.05)].astype(float))
         changed.append(np.count_nonzero(np.abs(seen[0] - seen[1]).max(axis=-1) > 60))
-    assert 2 <= changed[0] <= 30
-    assert 3 * changed[0] <= changed[1]
+    assert 2 <= changed[0] <= 12
+    assert max(20, 3 * changed[0]) <= changed[1] <= 60
 
 
 @pytest.mark.parametrize("index", range(6))
@@ -242,6 +242,9 @@ def test_details_leave_what_happens_as_it_was() -> None:
 
 
 def test_questions_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
+    def asked(sample: Sample) -> dict[str, Any]:
+        return sample.model_dump(exclude={"video", "segments", "meta"})
+
     def write(name: str, closer_share: float) -> list[Any]:
         tasks = ("temporal_grounding", "grounded_qa", "open_qa")
         write_world(tmp_path / name, {"test": 12}, seed=5, tasks=tasks, details=True, closer_share=closer_share)
@@ -257,8 +260,7 @@ def test_questions_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
     }
     for one, other in zip(whole, closer, strict=True):
         assert one.segments == ()
-        assert one.spans == other.spans
-        assert TASKS[one.task].truth(one) == TASKS[other.task].truth(other)
+        assert asked(one) == asked(other)
         ((start_s, end_s),) = other.segments
         assert start_s <= one.spans[0][0] < one.spans[0][1] <= end_s
 

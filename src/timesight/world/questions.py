@@ -36,7 +36,7 @@ def samples_of(
     schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. Of all
     questions that rest on a part of the video, ``closer_share`` show a segment around it instead of the video. A
     scene shown badly is only asked about its quality. Each task draws on its own, so that the samples of one do not
-    depend on which others are asked for.
+    depend on which others are asked for; which of them show segments does.
     """
     naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
     for number, (task, ask) in enumerate(QUESTIONS.items()):

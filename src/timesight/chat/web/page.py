@@ -34,12 +34,7 @@ KINDS = {
     "grounded_qa": "Which",
     "object_tracking": "Follow",
 }
-AGAIN = {  # how an item of an evaluation is asked here; what is not named, in words
-    "temporal_grounding": "temporal_grounding",
-    "object_tracking": "object_tracking",
-    "grounded_qa": "grounded_qa",
-    "multiple_choice": "grounded_qa",
-}
+AGAIN = ("temporal_grounding", "object_tracking")  # asked as an evaluation asked them
 HINTS = {
     "open_qa": "A question in words",
     "temporal_grounding": "Something that happens",
@@ -61,6 +56,11 @@ class HardItem:
     true_spans: tuple[Span, ...]
     reply_spans: tuple[Span, ...]
     options: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """How it is asked again: by its options where it has any, and in words where nothing else is left."""
+        return "grounded_qa" if self.options else self.task if self.task in AGAIN else "open_qa"
 
     @property
     def typed(self) -> str:
@@ -186,7 +186,7 @@ class Visit:
         for lane, spans in zip(lanes, (item.true_spans, item.reply_spans), strict=True):
             lane.take_spans(within(spans, stored.duration_s))
         self._player.draw(lanes)
-        self._kind.value = AGAIN.get(item.task, "open_qa")
+        self._kind.value = item.kind
         self._box.value = item.typed
         with self._log:
             show_item(item.title, item.truth or write_spans(item.true_spans), item.reply)
