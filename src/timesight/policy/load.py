@@ -23,6 +23,7 @@ from transformers.utils import is_bitsandbytes_available
 
 from timesight.errors import InputError
 from timesight.policy.policy import Policy
+from timesight.policy.positions import use_authors_positions
 from timesight.policy.speed import speed_up
 from timesight.policy.tiny import EMBEDDED, embedded_path
 
@@ -148,6 +149,7 @@ def as_policy(model: Any, processor: Any, name: str, *, autocast_bf16: bool = Fa
     if model.generation_config is None:
         model.generation_config = GenerationConfig()
     speed_up(model)
+    use_authors_positions(model)
     is_fast = model.device.type != "cpu" or _multiplies_bf16()
     return Policy(model, processor, name, autocast_bf16=autocast_bf16 and is_fast)
 
