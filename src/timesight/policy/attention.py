@@ -63,6 +63,7 @@ class SharedPast:
     cache: Any  # keys and values of the prompts, layer by layer: (B, K, P, d)
     padding: Tensor  # (B, P) True where there is no token
     own_padding: Tensor | None = None  # (R, S) True where the first tokens of a row's own are none
+    own_hidden: Tensor | None = None  # (t,) True in the slots of a cache of fixed size that are not written yet
 
     def select(self, prompts: Tensor, rows: Tensor) -> SharedPast:
         """The past of ``prompts`` alone, for ``rows`` alone."""
@@ -137,7 +138,9 @@ def shared_past_attention(
     to_past = to_past.masked_fill(past.padding[:, None, None], float("-inf"))
     to_past = to_past.view(prompts, kv_heads, group, queries, length).transpose(1, 2)
     to_own = q.view(rows, kv_heads, queries, size) @ key.mT  # (R, K, H/K · S, t)
-    if steps > 1 or past.own_padding is not None:
+    if past.own_hidden is not None:
+        to_own = to_own.masked_fill(past.own_hidden, float("-inf"))
+    elif steps > 1 or past.own_padding is not None:
         hidden = _hidden_own(past.own_padding, rows, steps, own, query.device)  # (R, S, t)
         to_own = to_own.view(rows, kv_heads, -1, steps, own).masked_fill(hidden[:, None, None], float("-inf"))
         to_own = to_own.view(rows, kv_heads, queries, own)

@@ -21,6 +21,7 @@ from timesight.policy.logprobs import sampling_logits
 from timesight.policy.packing import NO_MASK, whole_prompt_reason
 from timesight.policy.policy import Policy
 from timesight.policy.sharing import Questions
+from timesight.policy.static_decode import StaticDecoder
 from timesight.policy.vision import VisionFeatures, encode_vision
 
 
@@ -43,16 +44,30 @@ def generate(
     max_new_tokens: int = 256,
     temperature: float = 1.0,
     features: VisionFeatures | None = None,
+    static: bool | None = None,
 ) -> Sampled:
     """Sample ``num_generations`` replies to each prompt; ``temperature`` 0 is greedy.
 
     Vision and control tokens are banned; the log-probabilities are those of the distribution that was
-    sampled. Rows that have ended leave the batch, so that long replies do not keep short ones alive.
+    sampled. Rows that have ended leave the batch, so that long replies do not keep short ones alive; or, with
+    ``static``, a step keeps its shape and a GPU replays it as a graph. None: where ``captures`` says so.
     """
     with _sampling(policy):
-        return _sampled(
-            policy, _last(_steps(policy, prompts, num_generations, features, max_new_tokens, temperature))
-        )
+        if captures(policy) if static is None else static:
+            rows = _decode_static(policy, prompts, num_generations, features, max_new_tokens, temperature)
+        else:
+            rows = _last(_steps(policy, prompts, num_generations, features, max_new_tokens, temperature))
+        return _sampled(policy, rows)
+
+
+def captures(policy: Policy) -> bool:
+    """Whether a decoding step of ``policy`` can be kept as a CUDA graph."""
+    return (
+        policy.device.type == "cuda"
+        and whole_prompt_reason(policy) is None
+        and not policy.autocast_bf16  # its casts of weights do not outlive the capture
+        and not getattr(policy.model, "is_quantized", False)  # not tried
+    )
 
 
 @torch.no_grad()
@@ -165,6 +180,34 @@ def _steps(
         list(range(len(prompts.input_ids) * num_generations)),
     )
     yield from _decode(policy, start, max_new_tokens, temperature)
+
+
+def _decode_static(
+    policy: Policy,
+    prompts: PromptBatch,
+    num_generations: int,
+    features: VisionFeatures | None,
+    max_new_tokens: int,
+    temperature: float,
+) -> list[_Row]:
+    """The replies by a step of fixed shape, cut where they end."""
+    output, cache = _prefill(policy, prompts, features)
+    decoder = StaticDecoder(
+        policy,
+        SharedPast(cache, prompts.mask == 0),
+        prompts.next_position.repeat_interleave(num_generations),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+    )
+    if captures(policy) and max_new_tokens > 1:
+        decoder.capture()
+    decoder.start(output.logits[:, -1].repeat_interleave(num_generations, dim=0))
+    length = decoder.run()
+    rows = []
+    for ids, logps in zip(decoder.ids[:, :length].tolist(), decoder.logps[:, :length].tolist(), strict=True):
+        end = next((n + 1 for n, token in enumerate(ids) if token in policy.end_ids), length)
+        rows.append(_Row(ids[:end], logps[:end]))
+    return rows
 
 
 def _last(steps: Iterator[list[_Row]]) -> list[_Row]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from timesight.policy.attention import install_attention
@@ -16,6 +17,9 @@ from timesight.policy.attention import install_attention
 def speed_up(model: Any) -> None:
     """Swap in the fast parts."""
     install_attention(model)
+    if model.device.type == "cuda":
+        # cuDNN plans for 0.1 s at every new length, and most prompts have one of their own (docs/performance.md).
+        torch.backends.cuda.enable_cudnn_sdp(False)
     for module in model.modules():
         if type(module) is nn.Conv3d and module.kernel_size == module.stride:
             module.__class__ = PatchLinear
