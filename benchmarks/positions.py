@@ -1,4 +1,4 @@
-"""Where text after a video stands, by timesight and by the installed transformers: python benchmarks/positions.py [MODEL]
+"""Where text after a video stands, by timesight and by the installed library: python benchmarks/positions.py
 
 Three prompts with one question: 4 s of video, 20 s, and twice 6 s, at 2 frames per second, two frames a step.
 """
