@@ -5,8 +5,10 @@ Shapes: N items, M metrics, V videos (clusters), R resamples, K exchanges.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 NUM_RESAMPLES = 2000
 NUM_EXCHANGES = 10_000
 EXCHANGES_AT_ONCE = 500  # bounds the memory that the signs of thousands of videos take
+FEW_CLUSTERS = 30
+FEW_NOTE = f"intervals over fewer than {FEW_CLUSTERS} videos are rough: the true value may lie outside more often"
+Z_975 = NormalDist().inv_cdf(0.975)
 ROUNDING = 1e-12  # of figures between 0 and 1; exchanges as far from 0 as the data themselves count
 
 Floats = NDArray[np.float64]
@@ -36,7 +41,7 @@ def cluster_bootstrap(
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
-    """Mean of ``values`` (N,) with a 95% percentile interval, resampling whole clusters.
+    """Mean of ``values`` (N,) with a 95% interval (``interval_95``), resampling whole clusters.
 
     ``clusters`` names the video of each item; ``weights`` (N,) makes the mean a weighted one. For the difference
     of two systems on the same items pass the paired differences. With fewer than two clusters no interval exists:
@@ -47,7 +52,8 @@ def cluster_bootstrap(
         return Interval(float("nan"), float("nan"), float("nan"))
     sums, counts = _by_cluster(column, clusters, weights)
     means = resampled_means(column, clusters, weights=weights, seed=seed, num_resamples=num_resamples)
-    return Interval(float(sums.sum() / counts.sum()), *interval_95(means[:, 0]))
+    mean = float(sums.sum() / counts.sum())
+    return Interval(mean, *interval_95(means[:, 0], mean, len(counts)))
 
 
 def resampled_means(
@@ -72,10 +78,43 @@ def resampled_means(
     return means
 
 
-def interval_95(draws: Floats) -> tuple[float, float]:
-    """The middle 95% of ``draws`` (R,)."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+def interval_95(
+    draws: Floats, figure: float, num_clusters: int, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float]:
+    """The middle 95% of ``draws`` (R,), made wider about ``figure`` as few clusters demand, within ``limits``.
+
+    Draws from V clusters are too narrow by sqrt((V − 1) / V), and know nothing of the error of their own spread,
+    which the t distribution allows for. NaN with fewer than two clusters.
+    """
+    if num_clusters < 2:
+        return math.nan, math.nan
+    wider = t_975(num_clusters - 1) / Z_975 * math.sqrt(num_clusters / (num_clusters - 1))
+    low, high = (figure + wider * (edge - figure) for edge in np.percentile(draws, [2.5, 97.5]).tolist())
+    return max(low, limits[0]), min(high, limits[1])
+
+
+def limits_of(values: Floats) -> tuple[float, float]:
+    """What a mean of ``values`` can be: between 0 and 1 where all of them are, anything otherwise."""
+    return (0.0, 1.0) if values.size and values.min() >= 0 and values.max() <= 1 else (-math.inf, math.inf)
+
+
+def t_975(freedom: int) -> float:
+    """The 97.5% quantile of Student's t, to three decimals from five degrees of ``freedom`` on, 0.2% below."""
+    if freedom <= 2:  # too few for the series
+        return {1: 12.706, 2: 4.303}[freedom]
+    z = Z_975
+    terms = (  # Cornish-Fisher: Abramowitz and Stegun 26.7.5
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, start=1))
+
+
+def are_few(num_clusters: int) -> bool:
+    """Whether an interval over so many videos needs a word of warning; one video has no interval."""
+    return 1 < num_clusters < FEW_CLUSTERS
 
 
 def exchanged_means(

@@ -35,6 +35,25 @@ def test_videomme(tmp_path: Path, as_parquet: bool) -> None:
     assert [len(lines) for lines in spoken] == [2, 2, 2, 0, 0, 0, 2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("source", "split", "missing"), [("videomme", "test", "bbb.srt"), ("longvideobench", "val", "bbb_en.json")]
+)
+def test_missing_files_of_subtitles_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, source: str, split: str, missing: str
+) -> None:
+    getattr(official, source)(tmp_path, VIDEOS)
+    folder = tmp_path / {"videomme": "subtitle", "longvideobench": "subtitles"}[source]
+    (folder / missing).unlink(missing_ok=True)
+    read(source, tmp_path, split=split)
+    assert not caplog.messages
+    read(source, tmp_path, split=split, subtitles=True)
+    assert caplog.messages == [f"{folder}: 1 of 3 files of subtitles are missing: {missing}"]
+    for file in folder.iterdir():
+        file.unlink()
+    with pytest.raises(SampleError, match=f"has no aaa.* or {missing} or ccc"):
+        read(source, tmp_path, split=split, subtitles=True)
+
+
 def test_mvbench_finds_each_task_its_own_videos(tmp_path: Path) -> None:
     assert official.mvbench(tmp_path / "json", VIDEOS) == 9
     for folder in ("perception/videos", "star/Charades_v1_480"):

@@ -211,3 +211,50 @@ def test_samples_come_back_from_jsonl_as_they_were(
         for s in samples
     ]
     assert read_jsonl(tmp_path / "s.jsonl") == here
+
+
+def test_the_authors_files_are_found_under_the_names_they_are_published_with(folder: Path, tmp_path: Path) -> None:
+    """Flat or in the tree they lie in, they give what their other names give, id for id."""
+    published = {
+        "charades_train": "Charades/charades_annotation/train.json",
+        "nextgqa_val": "NextGQA/nextgqa_val.json",
+        "quality_100shot": "VideoEval/Quality_Access/annotations/Quality_Access_100shot.json",
+        "got_val": "Got/got_val.json",
+    }
+    for part, path in published.items():
+        for copy in (tmp_path / "tree" / path, tmp_path / "flat" / Path(path).name):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "videochat_r1" / f"{part}.json", copy)
+    ours, tree, flat = (
+        read("videochat_r1", at) for at in (folder / "videochat_r1", tmp_path / "tree", tmp_path / "flat")
+    )
+    assert ours == tree == flat
+    assert {sample.task for sample in flat} == {
+        "temporal_grounding", "grounded_qa", "quality_assessment", "object_tracking"
+    }  # fmt: skip
+
+
+def test_files_that_some_samples_are_missing_from_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "videochat_r1/charades_train.json").unlink()
+    samples = read("videochat_r1", folder / "videochat_r1")
+    assert not any(sample.task == "temporal_grounding" for sample in samples)
+    (message,) = caplog.messages
+    assert message == (
+        f"{folder}/videochat_r1: 2 of 5 files are missing: charades_train.json or train.json or "
+        "Charades/charades_annotation/train.json, got_train.json or Got/got_train.json"
+    )
+    caplog.clear()
+    read("videochat_r1", folder / "videochat_r1", part="got_val")
+    read("mvbench", folder / "mvbench", split="test", task="action_sequence")
+    assert not caplog.messages
+    read("mvbench", folder / "mvbench", split="test")
+    (message,) = caplog.messages
+    assert "14 of 20 files are missing: action_prediction.json, fine_grained_action.json" in message
+    assert all(f"{name}.json" in message for name in ("action_count", "egocentric_navigation", "character_order"))
+
+
+def test_all_missing_files_of_a_source_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SampleError, match=r"has no Charades_v1_train\.csv and no charades_sta_train\.txt;"):
+        read("charades_sta", tmp_path)
+    with pytest.raises(SampleError, match=r"has no gsub_val\.json and no val\.csv;"):
+        read("nextgqa", tmp_path, split="val")

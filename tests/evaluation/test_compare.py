@@ -88,7 +88,8 @@ def test_an_item_counts_as_in_the_benchmarks_own_figure() -> None:
     assert (found.a, found.b, found.difference) == pytest.approx((0.25, 0.75, 0.5))
     videos, changes = ["a", "a", "b", "b"], [-1.0, -1.0, -1.0, 1.0]
     interval = cluster_bootstrap(changes, videos, weights=[1, 1, 1, 9])
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert interval.high - interval.low > 2  # two videos say next to nothing
+    assert (found.low, found.high) == (-1.0, 1.0)  # which is all that a difference can be
     assert compare(*weighed, protocol="paper").parts[0].metrics["mIoU"].difference == pytest.approx(-0.25)
 
 
@@ -171,6 +172,7 @@ def test_the_commands_read_what_eval_keeps(full_world: Path, tmp_path: Path) -> 
     done = invoke("compare", tmp_path / "a", tmp_path / "b")
     assert done.exit_code == 0
     assert "difference" in done.stdout
+    assert "fewer than 30 videos are rough" in done.stdout
     found = json.loads(invoke("compare", tmp_path / "a", tmp_path / "b", "--json").stdout)
     assert all(task["parts"][0]["num_items"] > 0 for task in found["tasks"].values())
     done = invoke("export", tmp_path / "a", tmp_path / "b", "--format", "latex")

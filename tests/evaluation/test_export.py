@@ -57,6 +57,12 @@ def test_one_table_holds_systems_baselines_the_papers_rows_and_what_they_are_of(
         table(runs | {"d": result(0.5) | {"suite": "mvbench"}}, "csv")
 
 
+def test_intervals_over_few_videos_say_over_how_many() -> None:
+    run = result(0.5)
+    run["results"]["official"] |= {"few_videos": {"mIoU": 8}}
+    assert "50.0 [40.0, 60.0] (8 videos)" in table({"a": run}, "markdown")
+
+
 def test_the_papers_figures_on_a_part_stand_beside_ours() -> None:
     figures = {"metrics": {"accuracy": 0.5}, "intervals": {"accuracy": [None, None]}, "baselines": {}}
     part = {"num_items": 3, "metrics": {"accuracy": 0.6}, "intervals": {"accuracy": [0.5, 0.7]}}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from timesight.cli.eval_show import footnotes
 from timesight.data import read_jsonl
 from timesight.errors import InputError
 from timesight.evaluation import Replies, Scoring, joined_json, score_replies, score_tasks
@@ -45,6 +46,36 @@ def test_gold_replies_score_one(samples: list[Sample]) -> None:
     assert all(value == 1.0 for value in figures.metrics.values())
     assert result.num_unparsable == 0
     assert {"whole video", "best constant span"} <= set(figures.baselines)
+
+
+@pytest.mark.parametrize("num_videos", [8, 29, 30])
+def test_intervals_over_few_videos_say_so(num_videos: int) -> None:
+    samples = [
+        TASK.Sample.model_validate(
+            {
+                "task": TASK.name,
+                "id": str(n),
+                "video": f"v{n % num_videos}.mp4",
+                "query": "a",
+                "spans": [(1, 2)],
+                "meta": {"duration_s": 4.0, "kind": "ab"[n % 2]},
+            }
+        )
+        for n in range(60)
+    ]
+    replies = Replies({s.id: "<answer>1.5 to 3.0</answer>" for s in samples[::3]})
+    result = score_replies("w", samples, replies, think=False, scoring=Scoring(by=("kind",)))
+    content = joined_json({"temporal_grounding": result})["results"]["official"]
+    few = num_videos < 30
+    assert content["few_videos"] == (dict.fromkeys(content["intervals"], num_videos) if few else {})
+    both = joined_json({"temporal_grounding": result, "other": result})["results"]["official"]
+    assert both["few_videos"].get("other/mIoU") == (num_videos if few else None)
+    assert any("fewer than 30 videos are rough: " in line for line in footnotes(result)) == few
+    parts = content["breakdowns"]["kind"].values()
+    assert [part["num_videos"] for part in parts] == [
+        len({n % num_videos for n in range(k, 60, 2)}) for k in (0, 1)
+    ]
+    assert all(0 <= low <= high <= 1 for low, high in content["intervals"].values())
 
 
 def test_unparsable_and_missing_replies_are_wrong_and_counted(samples: list[Sample]) -> None:

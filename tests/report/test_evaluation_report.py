@@ -154,6 +154,17 @@ def test_odd_replies_and_lost_pictures_do_not_keep_a_page_from_being_made(tmp_pa
     assert "data:image/jpeg" not in html
 
 
+def test_intervals_over_few_videos_are_marked(tmp_path: Path) -> None:
+    a = write_evaluation(tmp_path / "a", "base", 0.5)
+    assert "are rough" not in build_report(a).read_text(encoding="utf-8")
+    result = json.loads((a / "result.json").read_text())
+    result["results"]["official"]["few_videos"] = {"mIoU": 8}
+    (a / "result.json").write_text(json.dumps(result))
+    html = build_report(a).read_text(encoding="utf-8")
+    assert "[40.0, 60.0], 8 videos</small>" in html
+    assert "fewer than 30 videos are rough" in html
+
+
 def with_nan(results: Any) -> Any:
     """As one video's evaluation was kept once."""
     results["official"]["intervals"] = {"mIoU": [math.nan, math.nan]}

@@ -69,6 +69,9 @@ def test_a_compared_run_shows_figures_and_timelines(tmp_path: Path) -> None:
     }
     (tmp_path / "timelines.json").write_text(json.dumps([item]))
     html = build_report(tmp_path).read_text()
+    assert "fewer than 30 videos are rough" in html
+    (tmp_path / "comparison.json").write_text(json.dumps(comparison | {"num_videos": 30}))
+    assert "are rough" not in build_report(tmp_path).read_text()
     assert "50.0 → 61.0" in html
     assert "+11.0" in html
     assert "left:25.0%;width:25.0%" in html

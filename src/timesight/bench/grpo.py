@@ -1,7 +1,8 @@
 """The plain path beside the packed one: time, memory and equality of a GRPO update and of a whole step.
 
-Plain is what public trainers do: each of the G completions in a row of its own, with its own pass through the
-vision tower, and each row sampled from a prefill of its own. Every measurement runs in a process of its own.
+Plain is what public trainers do with videos: each of the G completions in a row of its own, with its own pass
+through the vision tower, and each row sampled from a prefill of its own. Every measurement runs in a process of its
+own.
 """
 
 from __future__ import annotations

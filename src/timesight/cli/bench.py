@@ -24,7 +24,8 @@ def command() -> None:
 def grpo(quick: bool, as_json: bool) -> None:
     """Compare the plain path with the packed one: time, memory, equality.
 
-    Plain repeats the video and the prompt for each completion, as public trainers do. Run it on an idle machine.
+    Plain repeats the video and the prompt for each completion, as public trainers do with videos. Run it on an idle
+    machine.
     """
     from timesight.bench.grpo import CASES, bench_grpo, measurements
     from timesight.cli.console import OUT, figure_table, print_json, progress

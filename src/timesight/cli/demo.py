@@ -213,6 +213,7 @@ class _Demo:
     ) -> None:
         """The terminal's summary."""
         from timesight.cli.console import OUT, metric_table, percent
+        from timesight.statistics import FEW_NOTE, are_few
 
         columns: dict[str, dict[str, str]] = {}
         for mode in MODES:
@@ -232,6 +233,8 @@ class _Demo:
             f"GRPO, greedy: [bold]{100 * difference['mean']:+.1f}[/bold] mIoU, "
             f"95% interval {100 * difference['low']:+.1f} to {100 * difference['high']:+.1f} (paired, over videos)"
         )
+        if are_few(comparison["num_videos"]):
+            OUT.print(FEW_NOTE)
         OUT.print(f"{answer['question']}\n  {answer['text']}  [dim]truth {answer['truth']}[/dim]")
         OUT.print(f"Set-up aside this took {self.seconds() / 60:.1f} minutes. Report: {report}", soft_wrap=True)
 

@@ -48,15 +48,19 @@ def command(run_a: Path, run_b: Path, protocol: str | None, metric: str | None, 
 
 def _show(task: str, comparison: Comparison) -> None:
     from timesight.cli.console import OUT, figure_table, percent
+    from timesight.statistics import FEW_NOTE, are_few
 
     whole, *parts = comparison.parts
     table = figure_table(
         f"{task}: {whole.num_items} items on {whole.num_videos} videos, {comparison.protocol} protocol, percent",
-        "A B difference interval p",
+        "A B difference interval p videos",
     )
-    rows = [(name, found) for name, found in whole.metrics.items()]
-    rows += [(f"{comparison.metric}, {part.key} {part.value}", part.metrics[comparison.metric]) for part in parts]
-    for name, found in rows:
+    rows = [(name, found, whole.num_videos) for name, found in whole.metrics.items()]
+    rows += [
+        (f"{comparison.metric}, {part.key} {part.value}", part.metrics[comparison.metric], part.num_videos)
+        for part in parts
+    ]
+    for name, found, num_videos in rows:
         table.add_row(
             name,
             percent(found.a),
@@ -64,8 +68,11 @@ def _show(task: str, comparison: Comparison) -> None:
             percent(found.difference, "+"),
             f"{percent(found.low, '+')} to {percent(found.high, '+')}",
             f"{found.p_value:.4f}" if found.p_value >= 0.0001 else "< 0.0001",
+            str(num_videos),
         )
     OUT.print(table)
+    if any(are_few(num_videos) for *_, num_videos in rows):
+        OUT.print(FEW_NOTE)
     same = whole.num_items - comparison.num_better - comparison.num_worse
     OUT.print(
         f"{comparison.metric}: {comparison.num_better} items better, {comparison.num_worse} worse, {same} alike"

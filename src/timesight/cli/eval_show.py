@@ -100,10 +100,12 @@ def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
 
 def footnotes(result: EvalResult) -> list[str]:
     """What a reader of the table must know: how many items, how many unparsable, what was left out."""
-    lines = [
-        f"percent [95% interval]; {result.num_items} items on {result.num_videos} videos",
-        f"{result.num_unparsable} replies unparsable (scored 0, counted)",
-    ]
+    from timesight.statistics import FEW_NOTE
+
+    lines = [f"percent [95% interval]; {result.num_items} items on {result.num_videos} videos"]
+    if few := [n for figures in result.results.values() for n in figures.few_videos.values()]:
+        lines.append(f"{FEW_NOTE}; these rest on {min(few)}")
+    lines.append(f"{result.num_unparsable} replies unparsable (scored 0, counted)")
     if result.num_truncated:
         lines.append(f"{result.num_truncated} replies ran into the limit of new tokens")
     if result.num_unscored:

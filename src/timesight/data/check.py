@@ -25,6 +25,8 @@ from timesight.types import Sample, TextPart
 from timesight.video.sample import FORGIVEN_FPS
 
 Remedy = Literal["drop", "mend", "keep"]
+TINY_S = 1e-9  # what floating point adds to 0.05
+ROUNDING_S = 0.05  # the most that rounding to a tenth of a second, as annotations are written, moves an end
 DURATION_SLACK_S = 1.0  # stated durations are rounded, and containers disagree by a frame or two
 
 KINDS: dict[str, tuple[str, Remedy]] = {
@@ -37,7 +39,7 @@ KINDS: dict[str, tuple[str, Remedy]] = {
     "reversed_span": ("a span ends before it starts", "drop"),
     "zero_length_span": ("a span has no length", "keep"),
     "negative_start": ("a span starts before the video", "mend"),
-    "past_end": ("a span or a segment ends after the video", "mend"),
+    "past_end": (f"a span or a segment ends over {ROUNDING_S} s after the video, or lies after it", "mend"),
     "unreachable": ("it asks for frames after the end of the video", "drop"),
     "box_outside": ("a box reaches out of the frame", "mend"),
     "reversed_box": ("a box ends before it starts", "drop"),
@@ -180,7 +182,7 @@ def _check_ends(line: Line, sample: Sample, duration_s: float) -> None:
     fields = sample.model_dump()
     for name, pairs in (("span", fields.get("spans", ())), ("segment", sample.segments)):
         for start_s, end_s in pairs:
-            if end_s > duration_s:
+            if end_s > duration_s + (ROUNDING_S + TINY_S if start_s < duration_s else 0.0):
                 line.add("past_end", f"{name} {start_s} to {end_s} ends after the video, at {duration_s:.2f} s")
     starts_s = [sample.video.start_s or 0.0, *(start_s for start_s, _ in sample.segments)]
     late_s = [start_s for start_s in starts_s if start_s >= duration_s]

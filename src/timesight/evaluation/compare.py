@@ -10,7 +10,14 @@ import numpy as np
 
 from timesight.errors import InputError
 from timesight.evaluation.figures import derived
-from timesight.statistics import Floats, exchange_p_value, exchanged_means, interval_95, resampled_means
+from timesight.statistics import (
+    Floats,
+    exchange_p_value,
+    exchanged_means,
+    interval_95,
+    limits_of,
+    resampled_means,
+)
 from timesight.tasks import TASKS
 
 Items = Mapping[str, Mapping[str, Any]]
@@ -169,13 +176,15 @@ def _part(key: str, text: str, ids: Sequence[str], a: Items, b: Items, protocol:
     drawn = changes(*(resampled_means(values, videos, weights=weights) for values in (before, after)))
     exchanged = changes(*exchanged_means(before, after, videos, weights=weights))
     was, now = (derived(task, (), names, means, protocol) for means in (mean_a, mean_b))
+    least, most = limits_of(np.concatenate([before, after]))
+    num_videos = len(set(videos))
     metrics = {}
     for name in was:
         value_a, value_b = was[name].item(), now[name].item()
-        low, high = interval_95(drawn[name])
+        low, high = interval_95(drawn[name], value_b - value_a, num_videos, (least - most, most - least))
         p_value = exchange_p_value(value_b - value_a, exchanged[name])
         metrics[name] = Difference(value_a, value_b, value_b - value_a, low, high, p_value)
-    return Part(key, text, len(ids), len(set(videos)), metrics)
+    return Part(key, text, len(ids), num_videos, metrics)
 
 
 def _video(item: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from timesight.errors import InputError
+from timesight.statistics import are_few
 from timesight.tasks import TASKS
 from timesight.tasks.parsing import letter
 from timesight.types import Sample
@@ -90,7 +91,11 @@ def _cells(own: Sequence[Content], plain: Sequence[Mapping[str, float]], metric:
 def _cell(figures: Content, metric: str) -> str:
     cell = _percent(figures.get("metrics", {}).get(metric))
     bounds = figures.get("intervals", {}).get(metric)
-    return f"{cell} [{', '.join(_percent(bound) or '–' for bound in bounds)}]" if cell and bounds else cell
+    if not cell or not bounds:
+        return cell
+    num_videos = figures.get("few_videos", {}).get(metric) or figures.get("num_videos", 0)
+    few = f" ({num_videos} videos)" if are_few(num_videos) else ""
+    return f"{cell} [{', '.join(_percent(bound) or '–' for bound in bounds)}]{few}"
 
 
 def _percent(value: float | None) -> str:

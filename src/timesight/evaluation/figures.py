@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from timesight.evaluation.items import Row, group_values
-from timesight.statistics import Floats, interval_95, resampled_means
+from timesight.statistics import Floats, are_few, interval_95, limits_of, resampled_means
 from timesight.tasks import Task
 from timesight.types import Sample
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Metrics over some items, each with its 95% interval."""
+    """Metrics over some items on some videos, each with its 95% interval."""
 
     num_items: int
+    num_videos: int
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
 
@@ -46,6 +47,12 @@ class ProtocolResult:
         """Of ``metrics``."""
         return self.overall.intervals
 
+    @property
+    def few_videos(self) -> dict[str, int]:
+        """On how many videos each interval rests that rests on few."""
+        few = are_few(self.overall.num_videos)
+        return dict.fromkeys(self.overall.intervals, self.overall.num_videos) if few else {}
+
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         breakdowns = {
@@ -55,6 +62,7 @@ class ProtocolResult:
         return {
             "metrics": self.overall.metrics,
             "intervals": {name: list(pair) for name, pair in self.overall.intervals.items()},
+            "few_videos": self.few_videos,
             "baselines": self.baselines,
         } | ({"breakdowns": breakdowns} if breakdowns else {})
 
@@ -145,18 +153,20 @@ def _figures(
     scored = [n for n, row in enumerate(rows) if row is not None]
     known = [row for row in rows if row is not None]
     if not known:
-        return Figures(0, {}, {})
+        return Figures(0, 0, {}, {})
     names = list(known[0])
-    means = resampled_means(
-        [[row[name] for name in names] for row in known],
-        [str(samples[n].video.path) for n in scored],
-        weights=[weights[n] for n in scored],
-    )
+    values = np.array([[row[name] for name in names] for row in known])  # (N, M)
+    videos = [str(samples[n].video.path) for n in scored]
+    means = resampled_means(values, videos, weights=[weights[n] for n in scored])
+    metrics = _summary(task, samples, rows, weights, protocol)
+    num_videos, limits = len(set(videos)), limits_of(values)
     return Figures(
         num_items=len(known),
-        metrics=_summary(task, samples, rows, weights, protocol),
+        num_videos=num_videos,
+        metrics=metrics,
         intervals={
-            name: interval_95(draws) for name, draws in derived(task, samples, names, means, protocol).items()
+            name: interval_95(draws, metrics[name], num_videos, limits)
+            for name, draws in derived(task, samples, names, means, protocol).items()
         },
     )
 

@@ -158,8 +158,10 @@ def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
     protocols: dict[str, Any] = {}
     for task, content in each.items():
         for protocol, figures in content["results"].items():
-            mine = protocols.setdefault(protocol, {"metrics": {}, "intervals": {}, "baselines": {}})
-            for kind in ("metrics", "intervals"):
+            mine = protocols.setdefault(
+                protocol, {"metrics": {}, "intervals": {}, "few_videos": {}, "baselines": {}}
+            )
+            for kind in ("metrics", "intervals", "few_videos"):
                 mine[kind] |= {f"{task}/{name}": value for name, value in figures[kind].items()}
             for baseline, metrics in figures["baselines"].items():
                 named = {f"{task}/{name}": value for name, value in metrics.items()}

@@ -13,6 +13,7 @@ from timesight.errors import InputError
 from timesight.report.pages import data_uris, read_json, write_page
 from timesight.report.plots import SERIES, histogram, scatter
 from timesight.report.runs import read_items, read_results
+from timesight.statistics import FEW_NOTE
 
 MOST_RUNS = len(SERIES)
 Items = Mapping[str, Mapping[str, Any]]
@@ -35,12 +36,15 @@ def evaluation_report(folders: Sequence[Path]) -> Path:
         raise InputError(f"evaluations side by side must be of one suite, not of {', '.join(sorted(suites))}")
     _require_same_data(runs)
     first = runs[0]
+    tables = [_table(protocol, runs) for protocol in first["result"]["results"]]
+    few = any(column.get("few_videos") for table in tables for column in table["columns"])
     return write_page(
         folders[0],
         "evaluation.html",
         suite=first["result"]["suite"],
         runs=runs,
-        tables=[_table(protocol, runs) for protocol in first["result"]["results"]],
+        tables=tables,
+        few_note=FEW_NOTE if few else "",
         bars=_bars(runs),
         charts=_span_charts(runs),
         gallery=_gallery(folders[0], runs),

@@ -13,6 +13,7 @@ from typing import Any
 from timesight.errors import InputError
 from timesight.report.pages import data_uris, read_json, read_lines, read_text, write_page
 from timesight.report.plots import curve
+from timesight.statistics import FEW_NOTE, are_few
 
 # Title of the chart, and the metrics it shows where the run has them.
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -31,13 +32,15 @@ def training_report(run_dir: Path) -> Path:
     if not metrics_file.is_file():
         raise InputError(f"{run_dir} holds neither a training run (metrics.jsonl) nor an evaluation (items.jsonl)")
     entries = read_lines(metrics_file)
+    comparison = read_json(run_dir / "comparison.json")
     return write_page(
         run_dir,
         "run.html",
         name=run_dir.resolve().name,
         num_steps=entries[-1]["step"] if entries else 0,
         curves=_curves(entries),
-        comparison=read_json(run_dir / "comparison.json"),
+        comparison=comparison,
+        few_note=FEW_NOTE if comparison and are_few(comparison["num_videos"]) else "",
         timelines=_timelines(run_dir),
         answer=read_json(run_dir / "answer.json"),
         num_quarantined=len(read_text(run_dir / "quarantine.jsonl").splitlines()),

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from timesight.data.records import make_sample
-from timesight.data.sources.files import Source, number, official_file, read_csv, read_lines
+from timesight.data.sources.files import Source, number, official_files, read_csv, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.types import Sample
@@ -17,13 +17,11 @@ LINE = re.compile(r"(?P<video>\S+) (?P<start>-?[\d.]+) (?P<end>-?[\d.]+)\s*##(?P
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A temporal grounding sample a line; reversed spans and ends past the duration are kept as they are."""
-    durations_s = {
-        row["id"]: number(where, row["length"])
-        for where, row in read_csv(official_file(annotations, f"Charades_v1_{split}.csv"), ("id", "length"))
-    }
+    lengths, queries = official_files(annotations, f"Charades_v1_{split}.csv", f"charades_sta_{split}.txt")
+    durations_s = {row["id"]: number(where, row["length"]) for where, row in read_csv(lengths, ("id", "length"))}
     seen: Counter[str] = Counter()
     samples = []
-    for where, line in read_lines(official_file(annotations, f"charades_sta_{split}.txt")):
+    for where, line in read_lines(queries):
         match = LINE.fullmatch(line.strip())
         if match is None:
             raise SampleError(f"{where}: is not VIDEO START END##QUERY")

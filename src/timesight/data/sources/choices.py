@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timesight.data.disk import read_text
-from timesight.data.sources.files import field, read_json
+from timesight.data.sources.files import field, files_present, read_json
 from timesight.errors import InputError, SampleError
 
 LETTERED = re.compile(r"\(?[A-Z][.)]\s*")
@@ -32,22 +32,25 @@ def worded_answer(answer: object, options: list[str]) -> int:
     return options.index(str(answer)) if str(answer) in options else len(options)
 
 
-def subtitle_folder(annotations: Path, name: str) -> Path:
-    """The folder of subtitles beside the annotations. Raises InputError where it is missing."""
-    folder = annotations / name
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of subtitles; put it there, or read without subtitles=True")
-    return folder
+def subtitle_files(annotations: Path, folder: str, names: Iterable[str]) -> dict[str, Path]:
+    """The files ``names`` of the folder of subtitles beside the annotations, by name.
+
+    A warning names missing ones. Raises InputError for a missing folder, SampleError where none of them is there.
+    """
+    place = annotations / folder
+    if not place.is_dir():
+        raise InputError(f"{place}: no such folder of subtitles; put it there, or read without subtitles=True")
+    return files_present(place, {name: (name,) for name in names}, "files of subtitles")
 
 
-def srt_subtitles(file: Path) -> list[dict[str, Any]]:
+def srt_subtitles(file: Path | None) -> list[dict[str, Any]]:
     """Subtitles of an .srt file; a video without a file has none. Raises SampleError."""
+    if file is None:
+        return []
     try:
         import pysubs2
     except ImportError:
         raise InputError(f"{file}: .srt files need pysubs2: pip install timesight[data]") from None
-    if not file.is_file():
-        return []
     try:
         lines = pysubs2.SSAFile.from_string(read_text(file), format_="srt")
     except (pysubs2.Pysubs2Error, ValueError) as error:
@@ -59,14 +62,14 @@ def srt_subtitles(file: Path) -> list[dict[str, Any]]:
     ]
 
 
-def json_subtitles(file: Path, offset_s: float, duration_s: float) -> list[dict[str, Any]]:
+def json_subtitles(file: Path | None, offset_s: float, duration_s: float) -> list[dict[str, Any]]:
     """Subtitles as LongVideoBench writes them, ``offset_s`` subtracted; a video without a file has none.
 
     Items are ``{timestamp: [start, end], text}`` or ``{start, end, line}`` with clock times; one whose end is null
     stays to the end of the clip of ``duration_s``. Files hold those of the longer video that the clip was cut from:
     what ends before the clip begins, or starts after it ends, is left out. Raises SampleError.
     """
-    if not file.is_file():
+    if file is None:
         return []
     subtitles = []
     for index, item in enumerate(read_json(file, list)):

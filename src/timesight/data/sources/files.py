@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from timesight.errors import InputError, SampleError
 from timesight.types import Sample
 
 J = TypeVar("J")
+
+LOGGER = logging.getLogger("timesight")
+NAMED_FILES = 20  # all of MVBench's; of thousands of subtitle files the first ones are enough
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,52 @@ class Source:
 
 def official_file(folder: Path, *names: str) -> Path:
     """The first of ``names`` that is in ``folder``. Raises SampleError where none is."""
+    found, missing = _look_up(folder, {"": names})
+    _require(folder, missing)
+    return found[""]
+
+
+def official_files(folder: Path, *names: str) -> list[Path]:
+    """The files ``names`` of ``folder``, all of which are needed. Raises SampleError that names those not there."""
+    found, missing = _look_up(folder, {name: (name,) for name in names})
+    _require(folder, missing)
+    return list(found.values())
+
+
+def files_present(folder: Path, wanted: Mapping[str, Sequence[str]], what: str = "files") -> dict[str, Path]:
+    """Those of ``wanted`` that are in ``folder``, each under the first of its names that is there; in order.
+
+    A warning names those that are missing, for each holds samples of its own. ``what`` they are goes into the
+    warning. Raises SampleError where none is there.
+    """
+    found, missing = _look_up(folder, wanted)
+    if missing:
+        shown = missing[:NAMED_FILES]
+        more = f" and {len(missing) - NAMED_FILES} more" if len(missing) > NAMED_FILES else ""
+        if not found:
+            _require(folder, [f"{' or '.join(shown)}{more}"])
+        named = f"{', '.join(shown)}{more}"
+        LOGGER.warning("%s: %d of %d %s are missing: %s", folder, len(missing), len(wanted), what, named)
+    return found
+
+
+def _look_up(folder: Path, wanted: Mapping[str, Sequence[str]]) -> tuple[dict[str, Path], list[str]]:
+    """Each of ``wanted`` that is in ``folder``, under the first of its names that is there; and what is missing."""
     if not folder.is_dir():
         raise SampleError(f"{folder}: no such folder of annotations")
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise SampleError(f"{folder}: has no {' or '.join(names)}; give the folder with the official files")
+    found, missing = {}, []
+    for key, names in wanted.items():
+        file = next((folder / name for name in names if (folder / name).is_file()), None)
+        if file is None:
+            missing.append(" or ".join(names))
+        else:
+            found[key] = file
+    return found, missing
+
+
+def _require(folder: Path, missing: Sequence[str]) -> None:
+    if missing:
+        raise SampleError(f"{folder}: has no {' and no '.join(missing)}; give the folder with the official files")
 
 
 def read_json(file: Path, kind: type[J]) -> J:

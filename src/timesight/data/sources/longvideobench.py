@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from timesight.data.records import make_sample
-from timesight.data.sources.choices import json_subtitles, subtitle_folder
+from timesight.data.sources.choices import json_subtitles, subtitle_files
 from timesight.data.sources.files import Source, field, number, official_file, read_records
 from timesight.data.videos import Videos
 from timesight.types import Sample
@@ -16,18 +16,22 @@ ABOUT = ("duration_group", "question_category", "topic_category", "level")
 def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = False) -> list[Sample]:
     """A multiple-choice sample a record; ``meta`` has what the authors break results down by.
 
-    ``subtitles`` puts those of each video into its prompts, with their times in the video.
+    ``subtitles`` puts those of each video into its prompts, with their times in the video; a warning names files
+    of subtitles that are missing.
     """
-    folder = subtitle_folder(annotations, "subtitles") if subtitles else None
+    records = list(read_records(official_file(annotations, f"lvb_{split}.json")))
+    files = (
+        subtitle_files(annotations, "subtitles", (field(*each, "subtitle_path", str) for each in records))
+        if subtitles
+        else {}
+    )
     samples = []
-    for where, record in read_records(official_file(annotations, f"lvb_{split}.json")):
+    for where, record in records:
         duration_s = field(where, record, "duration")
         spoken = []
-        if folder:
+        if subtitles:
             offset_s = number(where, record.get("starting_timestamp_for_subtitles") or 0)
-            spoken = json_subtitles(
-                folder / field(where, record, "subtitle_path", str), offset_s, number(where, duration_s)
-            )
+            spoken = json_subtitles(files.get(record["subtitle_path"]), offset_s, number(where, duration_s))
         samples.append(
             make_sample(
                 where,

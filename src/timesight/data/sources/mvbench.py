@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from timesight.data.records import make_sample
 from timesight.data.sources.choices import worded_answer
-from timesight.data.sources.files import Source, field, official_file, read_records
+from timesight.data.sources.files import Source, field, files_present, read_records
 from timesight.data.videos import Videos
 from timesight.errors import InputError
 from timesight.types import Sample, Video
@@ -43,18 +43,14 @@ FRAMES_FPS = 3.0  # of the folders of pictures that episodic_reasoning asks abou
 def read(annotations: Path, videos: Videos, split: str, *, task: str | None = None) -> list[Sample]:
     """A multiple-choice sample a record, of every task whose file is there, or of ``task`` alone.
 
+    Tasks whose files are missing are named in a warning.
     ``meta.task`` names the task. Records with a start and an end ask about that window only.
     """
     if task is not None and task not in FOLDERS:
         raise InputError(f"mvbench has no task {task}: choose one of {', '.join(FOLDERS)}")
     wanted = (task,) if task else tuple(FOLDERS)
-    official_file(annotations, *(f"{name}.json" for name in wanted))
-    return [
-        sample
-        for name in wanted
-        if (annotations / f"{name}.json").is_file()
-        for sample in _task(name, annotations / f"{name}.json", videos)
-    ]
+    files = files_present(annotations, {name: (f"{name}.json",) for name in wanted})
+    return [sample for name, file in files.items() for sample in _task(name, file, videos)]
 
 
 def _task(name: str, file: Path, videos: Videos) -> list[Sample]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from timesight.data.records import make_sample
-from timesight.data.sources.files import Source, official_file, optional, read_csv, read_json
+from timesight.data.sources.files import Source, official_files, optional, read_csv, read_json
 from timesight.data.videos import Videos
 from timesight.types import Sample
 
@@ -18,9 +18,10 @@ OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     """A grounded question a row; questions without evidence are kept, with a problem noted."""
-    grounds = read_json(official_file(annotations, f"gsub_{split}.json"), dict)
+    evidence_file, questions = official_files(annotations, f"gsub_{split}.json", f"{split}.csv")
+    grounds = read_json(evidence_file, dict)
     samples = []
-    rows = read_csv(official_file(annotations, f"{split}.csv"), ("video_id", "qid", "question", "answer", *OPTIONS))
+    rows = read_csv(questions, ("video_id", "qid", "question", "answer", *OPTIONS))
     for where, row in rows:
         video, options = row["video_id"], [row[option] for option in OPTIONS]
         ground: dict[str, Any] = optional(where, grounds, video, {})

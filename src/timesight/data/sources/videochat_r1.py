@@ -1,19 +1,20 @@
 """The JSON files of VideoChat-R1's authors, in the forms they are published in.
 
-``charades_train.json``, ``nextgqa_val.json``, ``quality_100shot.json`` and ``got_val.json``; whichever are there.
-The last does not say at which times its boxes are, so its samples can be scored but not trained on: read
-``got10k`` for that.
+They may lie in one folder, or in the authors' tree of folders (``Annotations``); whichever are there are read, and
+a warning names the others. Those of GOT-10k do not say at which times their boxes are, so their samples can be
+scored but not trained on: read ``got10k`` for that.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from timesight.data.records import UniqueIds, make_sample
 from timesight.data.sources.activitynet_captions import grounding_samples
-from timesight.data.sources.files import Source, field, official_file, read_records
+from timesight.data.sources.files import Source, field, files_present, read_records
 from timesight.data.videos import Videos
 from timesight.errors import InputError
 from timesight.types import Sample
@@ -27,9 +28,8 @@ def read(annotations: Path, videos: Videos, split: str, *, part: str | None = No
     if part is not None and part not in PARTS:
         raise InputError(f"{NAME} has no part {part}: choose one of {', '.join(PARTS)}")
     wanted = (part,) if part else PARTS
-    official_file(annotations, *(f"{name}.json" for name in wanted))
-    files = {name: annotations / f"{name}.json" for name in wanted if (annotations / f"{name}.json").is_file()}
-    return [sample for name, file in files.items() for sample in PARTS[name](file, videos)]
+    files = files_present(annotations, {name: PARTS[name].names for name in wanted})
+    return [sample for name, file in files.items() for sample in PARTS[name].read(file, videos)]
 
 
 def _charades(file: Path, videos: Videos) -> Iterator[Sample]:
@@ -85,16 +85,35 @@ def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
         )
 
 
-PARTS: dict[str, Callable[[Path, Videos], Iterator[Sample]]] = {
-    "charades_train": _charades,
-    "nextgqa_val": _nextgqa,
-    "quality_100shot": _quality,
-    "got_val": _tracking,
+@dataclass(frozen=True)
+class Part:
+    """One of the authors' files: the names it may have in the folder of annotations, and what reads it."""
+
+    names: tuple[str, ...]
+    read: Callable[[Path, Videos], Iterator[Sample]]
+
+
+# The most telling name comes first, then the published one, then where it lies in the authors' tree.
+PARTS = {
+    "charades_train": Part(
+        ("charades_train.json", "train.json", "Charades/charades_annotation/train.json"), _charades
+    ),
+    "nextgqa_val": Part(("nextgqa_val.json", "NextGQA/nextgqa_val.json"), _nextgqa),
+    "quality_100shot": Part(
+        (
+            "quality_100shot.json",
+            "Quality_Access_100shot.json",
+            "VideoEval/Quality_Access/annotations/Quality_Access_100shot.json",
+        ),
+        _quality,
+    ),
+    "got_train": Part(("got_train.json", "Got/got_train.json"), _tracking),
+    "got_val": Part(("got_val.json", "Got/got_val.json"), _tracking),
 }
 
 SOURCE = Source(
     task="temporal_grounding, grounded_qa, object_tracking, quality_assessment",
     splits={"train": "train"},
-    files=", ".join(f"{part}.json" for part in PARTS),
+    files="train.json (Charades), nextgqa_val.json, Quality_Access_100shot.json, got_train.json, got_val.json",
     read=read,
 )

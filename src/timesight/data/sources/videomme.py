@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from timesight.data.records import make_sample
-from timesight.data.sources.choices import lettered_answer, plain_options, srt_subtitles, subtitle_folder
+from timesight.data.sources.choices import lettered_answer, plain_options, srt_subtitles, subtitle_files
 from timesight.data.sources.files import Source, field, official_file, read_records
 from timesight.data.videos import Videos
 from timesight.types import Sample
@@ -16,12 +16,13 @@ NAMES = ("videomme/test-00000-of-00001.parquet", "test-00000-of-00001.parquet", 
 def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = False) -> list[Sample]:
     """A multiple-choice sample a row; ``meta`` has what the authors break results down by.
 
-    ``subtitles`` puts those of each video into its prompts; some videos have none.
+    ``subtitles`` puts those of each video into its prompts; some videos have none, and a warning names them.
     """
-    folder = subtitle_folder(annotations, "subtitle") if subtitles else None
+    records = list(read_records(official_file(annotations, *NAMES)))
+    names = [field(where, row, "videoID", str) for where, row in records]
+    files = subtitle_files(annotations, "subtitle", (f"{name}.srt" for name in names)) if subtitles else {}
     samples = []
-    for where, row in read_records(official_file(annotations, *NAMES)):
-        name = field(where, row, "videoID", str)
+    for name, (where, row) in zip(names, records, strict=True):
         options = plain_options(field(where, row, "options", list))
         samples.append(
             make_sample(
@@ -32,7 +33,7 @@ def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = Fal
                 question=field(where, row, "question"),
                 options=options,
                 answer=lettered_answer(field(where, row, "answer"), options),
-                subtitles=srt_subtitles(folder / f"{name}.srt") if folder else [],
+                subtitles=srt_subtitles(files.get(f"{name}.srt")),
                 meta={key: row.get(key, "") for key in ("duration", "domain", "sub_category", "task_type")},
             )
         )
