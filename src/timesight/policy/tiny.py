@@ -106,10 +106,14 @@ def create(out: Path, family: Family, seed: int, texts: list[Sample], size: Size
         )
     else:
         model = Qwen3VLForConditionalGeneration(_qwen3_config(tokenizer, size))
+        video_processor = Qwen3VLVideoProcessor(patch_size=16, size=_video_size(32))
         processor = Qwen3VLProcessor(
-            image_processor=Qwen2VLImageProcessor(patch_size=16),
+            # The image class's own mean and std are Qwen2-VL's; published Qwen3-VL folders state one pair for both.
+            image_processor=Qwen2VLImageProcessor(
+                patch_size=16, image_mean=video_processor.image_mean, image_std=video_processor.image_std
+            ),
             tokenizer=tokenizer,
-            video_processor=Qwen3VLVideoProcessor(patch_size=16, size=_video_size(32)),
+            video_processor=video_processor,
             chat_template=CHAT_TEMPLATE,
         )
     model.generation_config.update(
