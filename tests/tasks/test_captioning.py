@@ -82,6 +82,37 @@ def test_an_empty_list_of_events_scores_one() -> None:
     assert TASK.reward("<answer>x</answer>", sample(events=[]), judge=Words())["event_recall"] == 1.0
 
 
+class Silent(Words):
+    """Finds no event in a caption that says "nice", and affirms whatever it is asked."""
+
+    def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
+        return [() if "nice" in c else mine for c, mine in zip(captions, super().events(captions), strict=True)]
+
+    def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
+        return [(True,) * len(mine) for mine in events]
+
+
+def test_a_caption_that_tells_no_event_stays_in_the_mean() -> None:
+    """Saying nothing has recall 0 and precision 1; left out, it would raise the F1 of the rest."""
+    graded = [
+        Graded(sample(id="told"), "<answer>cats eat</answer>", "cats eat"),
+        Graded(sample(id="silent"), "<answer>how nice</answer>", "how nice"),
+    ]
+    assert TASK.item_metrics(graded, "official", Silent()) == [
+        {"event_recall": 1.0, "event_precision": 1.0},
+        {"event_recall": 0.0, "event_precision": 1.0},
+    ]
+
+
+def test_a_reference_without_events_is_recalled_but_rewards_nothing() -> None:
+    reference = sample("A nice view")
+    graded = [Graded(reference, "<answer>cats eat</answer>", "cats eat")]
+    (row,) = TASK.item_metrics(graded, "official", Silent())
+    assert row is not None
+    assert row["event_recall"] == 1.0
+    assert TASK.reward("<answer>cats eat</answer>", reference, judge=Silent())["event_recall"] is None
+
+
 def test_an_interval_is_of_the_same_mean_as_its_metric() -> None:
     subsets = ["one"] * 9 + ["two"]
     samples = [

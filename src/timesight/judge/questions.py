@@ -95,10 +95,10 @@ class EventsQuestion:
         return _data(caption=self.caption)
 
     def read(self, reply: str) -> tuple[str, ...]:
-        """The events in ``reply``. Raises NonsenseError."""
+        """The events in ``reply``; a caption may tell none. Raises NonsenseError."""
         events = [event.strip() for event in _parse(EventList, reply).events]
-        if not 0 < len(events) <= MAX_EVENTS or not all(events):
-            raise NonsenseError(f"{len(events)} events: none, too many, or an empty one among them")
+        if len(events) > MAX_EVENTS or not all(events):
+            raise NonsenseError(f"{len(events)} events: too many, or an empty one among them")
         return tuple(dict.fromkeys(events))
 
 

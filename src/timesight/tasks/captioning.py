@@ -70,8 +70,10 @@ class Captioning(Task[CaptioningSample, str]):
     def batch_reward_parts(
         self, answers: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
     ) -> list[Rewards]:
-        """``event_recall``; None without a judge, and where it did not say."""
-        return [{RECALL: recall} for recall in _recalls(answers, samples, judge)]
+        """``event_recall``; None without a judge, where it did not say, and where it found nothing to recall."""
+        listed = _reference_events(samples, judge)
+        events = [mine or sample.events for mine, sample in zip(listed, samples, strict=True)]
+        return [{RECALL: recall} for recall in _shares(answers, events, judge)]
 
     def item_metrics(
         self,
@@ -79,12 +81,18 @@ class Captioning(Task[CaptioningSample, str]):
         protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
-        """Recall and precision of each caption, in lower case; None where the judge did not say."""
+        """Recall and precision of each caption, in lower case; None where the judge did not say.
+
+        A caption that tells no event has recall 0 and precision 1; a reference without events gives recall 1
+        (DREAM-1K's script).
+        """
         asked = [n for n, item in enumerate(graded) if item.answer is not None and self.usable(item.sample)]
         captions = [str(graded[n].answer).lower() for n in asked]
         samples = [graded[n].sample for n in asked]
-        recalls = _recalls(captions, samples, judge)
-        precisions = _precisions(captions, samples, judge)
+        events = _events(captions, judge)
+        told = [None if mine == () else text for text, mine in zip(captions, events, strict=True)]
+        recalls = _shares(told, _reference_events(samples, judge), judge)
+        precisions = _shares([sample.caption.lower() for sample in samples], events, judge)
         judged: dict[int, dict[str, float] | None] = {
             n: None if recall is None or precision is None else {RECALL: recall, PRECISION: precision}
             for n, recall, precision in zip(asked, recalls, precisions, strict=True)
@@ -116,29 +124,22 @@ def _subset(sample: CaptioningSample) -> str:
     return str(sample.meta.get("subset", ""))
 
 
-def _recalls(
-    captions: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
-) -> list[float | None]:
-    """The share of each reference's events that its caption says."""
+def _reference_events(samples: Sequence[CaptioningSample], judge: Judge | None) -> list[tuple[str, ...] | None]:
+    """The events of each reference: the sample's own, or those that the judge lists."""
     references = list(dict.fromkeys(sample.caption.lower() for sample in samples if sample.events is None))
     known = dict(zip(references, _events(references, judge), strict=True))
-    events = [s.events if s.events is not None else known[s.caption.lower()] for s in samples]
-    return _shares(captions, events, judge)
-
-
-def _precisions(
-    captions: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
-) -> list[float | None]:
-    """The share of each caption's own events that its reference says."""
-    return _shares([sample.caption.lower() for sample in samples], _events(captions, judge), judge)
+    return [s.events if s.events is not None else known[s.caption.lower()] for s in samples]
 
 
 def _shares(
-    texts: Sequence[str], events: Sequence[tuple[str, ...] | None], judge: Judge | None
+    texts: Sequence[str | None], events: Sequence[tuple[str, ...] | None], judge: Judge | None
 ) -> list[float | None]:
-    """The share of ``events`` that each text says; 1 for none at all, None where the judge did not say."""
-    asked = [n for n, mine in enumerate(events) if mine]
-    shares: list[float | None] = [None if mine is None else 1.0 for mine in events]
+    """The share of ``events`` that each text says.
+
+    1 for no events at all, else 0 for a text None, which tells nothing; None where the judge did not say.
+    """
+    shares: list[float | None] = [None if mine is None else float(not mine) for mine in events]
+    asked = [n for n, mine in enumerate(events) if mine and texts[n] is not None]
     verdicts = _answers(judge, "entailed", [texts[n] for n in asked], [events[n] for n in asked])
     for n, verdict in zip(asked, verdicts, strict=True):
         complete = verdict is not None and len(verdict) == len(events[n] or ())
