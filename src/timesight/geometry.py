@@ -79,6 +79,13 @@ def clip_box(x0: float, y0: float, x1: float, y1: float) -> Box:
     return Box(*(min(1.0, max(0.0, edge)) for edge in (x0, y0, x1, y1)))
 
 
+def shift_into_frame(x0: float, y0: float, x1: float, y1: float) -> Box:
+    """A box as the GOT-10k toolkit bounds it: a negative corner moves to 0, the size stays, the far edge cuts."""
+    left, top = (min(1.0, max(0.0, edge)) for edge in (x0, y0))
+    width, height = min(max(0.0, x1 - x0), 1.0 - left), min(max(0.0, y1 - y0), 1.0 - top)
+    return Box(left, top, left + width, top + height)
+
+
 def rounded_box(box: Box, digits: int) -> Box:
     """``box`` with edges of ``digits`` decimals."""
     return Box(*(round(edge, digits) for edge in (box.x0, box.y0, box.x1, box.y1)))

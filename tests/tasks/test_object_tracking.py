@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from timesight.data import read
 from timesight.data.sources.got10k import read_predictions
+from timesight.errors import SampleError
 from timesight.tasks import TASKS, Graded
 from timesight.tasks.object_tracking import ObjectTrackingSample
 from timesight.types import Box, FrameRequest
@@ -105,16 +106,84 @@ def test_overlap_and_success_equal_the_official_toolkit(samples_dir: Path) -> No
     golden = samples_dir / "golden"
     items = read("got10k", golden / "got10k_tree", split="val", num_frames=None)
     predictions = read_predictions(golden / "got10k_predictions", items)
-    figures = TASK.metrics([Graded(s, "", predictions[s.id]) for s in items], "official")
+    figures = TASK.metrics([Graded(s, "", predictions[s.id][0]) for s in items], "official")
     report = json.loads((golden / "got10k_reference_report.json").read_text())["T"]
     assert figures["AO"] == pytest.approx(report["overall"]["ao"], abs=1e-12)
     assert figures["SR@0.5"] == pytest.approx(report["overall"]["sr"], abs=1e-12)
     assert round(figures["SR@0.75"], 4) == 0.2162
     for item, row in zip(
-        items, TASK.item_metrics([Graded(s, "", predictions[s.id]) for s in items], "official"), strict=True
+        items, TASK.item_metrics([Graded(s, "", predictions[s.id][0]) for s in items], "official"), strict=True
     ):
         assert row is not None
         assert row["AO"] == pytest.approx(report["seq_wise"][item.id.partition("/")[2]]["ao"], abs=1e-12)
+
+
+TOOLKIT_CASES = {
+    # prediction, truth (x, y, width, height in pixels of a frame of 400 × 300), the toolkit's IoU by hand
+    "a negative x moves to 0, the width stays": ((-50, 10, 100, 100), (0, 10, 100, 100), 1.0),
+    "a negative y as well": ((20, -30, 50, 60), (20, 0, 50, 60), 1.0),
+    "the far edge cuts": ((350, 0, 100, 100), (350, 0, 50, 100), 1.0),
+    "truth is bounded alike": ((0, 0, 80, 40), (-20, 0, 80, 40), 1.0),
+    "half": ((-50, 0, 100, 50), (50, 0, 100, 50), 1 / 3),
+    "no size": ((10, 10, 0, 0), (10, 10, 20, 20), 0.0),
+    "no size in both": ((10, 10, 0, 0), (10, 10, 0, 0), 0.0),
+    "one half": ((10, 10, 10, 20), (10, 10, 20, 20), 0.5),
+    "a negative width is none": ((10, 10, -5, 20), (10, 10, 20, 20), 0.0),
+}
+
+
+def got10k_tree(root: Path, boxes: list[tuple[int, ...]], cover: list[int], absence: list[int]) -> Path:
+    """The official layout with one sequence, whose first frame shows the object at the origin."""
+    folder = root / "val" / "S"
+    folder.mkdir(parents=True)
+    (root / "val" / "list.txt").write_text("S\n")
+    (folder / "meta_info.ini").write_text("[METAINFO]\nobject_class: cat\nresolution: (400, 300)\n")
+    (folder / "groundtruth.txt").write_text("\n".join(",".join(map(str, box)) for box in boxes))
+    (folder / "cover.label").write_text("\n".join(map(str, cover)))
+    (folder / "absence.label").write_text("\n".join(map(str, absence)))
+    return root
+
+
+def write_track(folder: Path, boxes: list[tuple[int, ...]], number: int = 1) -> None:
+    (folder / "S").mkdir(parents=True, exist_ok=True)
+    lines = "\n".join(",".join(map(str, box)) for box in boxes)
+    (folder / "S" / f"S_{number:03d}.txt").write_text(lines)
+
+
+@pytest.mark.parametrize("case", TOOLKIT_CASES)
+def test_boxes_are_bounded_as_the_toolkit_bounds_them(case: str, tmp_path: Path) -> None:
+    prediction, truth, iou = TOOLKIT_CASES[case]
+    root = got10k_tree(tmp_path, [(0, 0, 9, 9), truth], [8, 8], [0, 0])
+    write_track(tmp_path / "out", [(0, 0, 9, 9), prediction])
+    (item,) = read("got10k", root, split="val", num_frames=None)
+    (track,) = read_predictions(tmp_path / "out", [item])[item.id]
+    (row,) = TASK.item_metrics([Graded(item, "", track)], "official")
+    assert row is not None
+    assert row["AO"] == pytest.approx(iou, abs=1e-12)
+    assert row["SR@0.5"] == float(iou > 0.5)
+
+
+def test_official_counts_frames_by_their_cover_alone(tmp_path: Path) -> None:
+    boxes = [(0, 0, 9, 9)] * 4
+    root = got10k_tree(tmp_path, boxes, cover=[8, 8, 0, 8], absence=[0, 1, 0, 0])
+    (every,) = read("got10k", root, split="val", num_frames=None)
+    (shown,) = read("got10k", root, split="val", num_frames=4)
+    assert isinstance(every, ObjectTrackingSample)
+    assert isinstance(shown, ObjectTrackingSample)
+    assert every.absent == (2,)
+    assert shown.absent == (1, 2)  # a model is not asked for what cannot be seen
+
+
+def test_repetitions_are_read_and_other_lengths_refused(tmp_path: Path) -> None:
+    boxes = [(0, 0, 9, 9)] * 3
+    (item,) = read("got10k", got10k_tree(tmp_path, boxes, [8] * 3, [0] * 3), split="val", num_frames=None)
+    write_track(tmp_path / "out", boxes)
+    write_track(tmp_path / "out", [(100, 100, 9, 9)] * 3, number=2)
+    tracks = read_predictions(tmp_path / "out", [item])[item.id]
+    assert TASK.metrics([Graded(item, "", track) for track in tracks], "official")["AO"] == 0.5
+    write_track(tmp_path / "out", boxes[:2], number=2)
+    with pytest.raises(SampleError, match=r"S_002\.txt: 2 boxes for 3 frames"):
+        read_predictions(tmp_path / "out", [item])
 
 
 def test_repeating_the_given_box_on_the_authors_boxes(samples_dir: Path) -> None:

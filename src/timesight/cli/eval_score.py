@@ -130,8 +130,8 @@ def _tracks(
     if set(protocols) - {OFFICIAL}:
         raise InputError("a folder of predictions has a box in every frame: it is scored by --protocol official")
     items = SUITES["got10k"].read(annotations, None, split, num_frames=None)
-    predictions = read_predictions(folder, items)
-    graded = [Graded(item, "", predictions[item.id]) for item in items]
+    tracks = read_predictions(folder, items)
+    graded = [Graded(item, "", track) for item in items for track in tracks[item.id]]  # repetitions are pooled
     task = TASKS["object_tracking"]
     return {task.name: score_answers("got10k", task, graded, [OFFICIAL])}
 

@@ -18,8 +18,8 @@ from functools import lru_cache
 
 from pydantic import model_validator
 
-from timesight.geometry import box_iou, clip_box, rounded_box
-from timesight.tasks.base import PAPER, Graded, Task
+from timesight.geometry import box_iou, clip_box, rounded_box, shift_into_frame
+from timesight.tasks.base import OFFICIAL, PAPER, Graded, Task
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import MAX_BOXES, parse_boxes, shortest
 from timesight.types import Box, FrameRequest, Judge, Rewards, Sample
@@ -131,12 +131,14 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
             if not counted:
                 rows.append(None)
                 continue
-            ious = _ious(answer or (), _clipped(sample.boxes), counted)
+            truth = _shifted(sample.boxes) if protocol == OFFICIAL else _clipped(sample.boxes)
+            ious = _ious(answer or (), truth, counted)
             if protocol == PAPER:
                 overlap = _mean(ious)
                 rows.append({"overlap": overlap} | {f"R@{t}": float(overlap >= t) for t in PAPER_THRESHOLDS})
             else:
-                success = {f"SR@{t}": _mean([float(iou > t) for iou in ious]) for t in OFFICIAL_THRESHOLDS}
+                # An overlap of one half is none above it, whatever the division by the frame's sides has left.
+                success = {f"SR@{t}": _mean([float(round(i, 12) > t) for i in ious]) for t in OFFICIAL_THRESHOLDS}
                 rows.append({"AO": _mean(ious)} | success)
         return rows
 
@@ -163,6 +165,12 @@ def _clipped(boxes: tuple[tuple[float, ...], ...], digits: int | None = None) ->
     """Boxes cut to the frame and rounded to ``digits``; None for what is no box."""
     cut = [clip_box(*box) if _is_box(box) else None for box in boxes]
     return tuple(rounded_box(box, digits) if box and digits else box for box in cut)
+
+
+def _shifted(boxes: Sequence[tuple[float, ...]]) -> tuple[Box | None, ...]:
+    """Boxes bounded as the official toolkit bounds truth and prediction alike; None where no area is left."""
+    shifted = (shift_into_frame(*box) if _is_box(box) else None for box in boxes)
+    return tuple(box if box and box.x0 < box.x1 and box.y0 < box.y1 else None for box in shifted)
 
 
 def _is_box(box: tuple[float, ...]) -> bool:

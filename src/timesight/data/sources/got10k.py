@@ -6,6 +6,7 @@ Boxes are ``x, y, w, h`` in pixels, one a frame at 10 frames per second; here th
 from __future__ import annotations
 
 import configparser
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from timesight.data.records import make_sample
 from timesight.data.sources.files import Source, official_file, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
-from timesight.geometry import clip_box
+from timesight.geometry import shift_into_frame
 from timesight.types import Box, Sample
 
 FPS = 10.0
@@ -41,6 +42,8 @@ def _sequence(folder: Path, where: str, num_frames: int | None) -> Sample:
     if not len(boxes_px) == len(cover) == len(absence):
         raise SampleError(f"{folder}: {len(boxes_px)} boxes, {len(cover)} cover and {len(absence)} absence labels")
     count = min(num_frames or len(boxes_px), len(boxes_px))
+    # The toolkit, which scores every frame, looks at the cover alone.
+    hidden = [c == 0 or (num_frames is not None and a == 1) for (c,), (a,) in zip(cover, absence, strict=True)]
     chosen = [k * len(boxes_px) // count for k in range(count)]
     return make_sample(
         where,
@@ -53,7 +56,7 @@ def _sequence(folder: Path, where: str, num_frames: int | None) -> Sample:
             [x / width_px, y / height_px, (x + w) / width_px, (y + h) / height_px]
             for x, y, w, h in (boxes_px[index] for index in chosen)
         ],
-        absent=[n for n, index in enumerate(chosen) if cover[index][0] == 0 or absence[index][0] == 1],
+        absent=[n for n, index in enumerate(chosen) if hidden[index]],
         meta={"duration_s": len(boxes_px) / FPS},
     )
 
@@ -82,25 +85,32 @@ def _meta(file: Path) -> tuple[float, float, str]:
         raise SampleError(f"{file}: has no usable resolution and object_class ({error!r})") from None
 
 
-def read_predictions(folder: Path, samples: Sequence[Sample]) -> dict[str, tuple[Box, ...]]:
-    """Boxes by sample id from a folder as the toolkit writes it: ``SEQUENCE/SEQUENCE_001.txt``, a box a frame.
+def read_predictions(folder: Path, samples: Sequence[Sample]) -> dict[str, list[tuple[Box, ...]]]:
+    """Tracks by sample id from a folder as the toolkit writes it: ``SEQUENCE/SEQUENCE_001.txt``, a box a frame.
 
-    For samples of every frame. Raises SampleError for a sequence without boxes.
+    A sequence that was tracked several times has a track for each of its files (``_002.txt``, …). For samples of
+    every frame. Raises SampleError for a sequence without a track, and for one of another length.
     """
-    predictions = {}
+    tracks: dict[str, list[tuple[Box, ...]]] = {}
     for sample in samples:
         name = sample.video.path.name
         width_px, height_px, _ = _meta(sample.video.path / "meta_info.ini")
-        rows = _numbers(official_file(folder / name, f"{name}_001.txt"), 4)
-        predictions[sample.id] = tuple(_box(row, width_px, height_px) for row in rows)
-    return predictions
+        files = sorted((folder / name).glob(f"{glob.escape(name)}_[0-9]*.txt"))
+        mine = tracks[sample.id] = []
+        for file in files or [official_file(folder / name, f"{name}_001.txt")]:
+            rows = _numbers(file, 4)
+            if len(rows) != len(sample.times_s):  # type: ignore[attr-defined] # of object_tracking
+                raise SampleError(
+                    f"{file}: {len(rows)} boxes for {len(sample.times_s)} frames; write a box for each"  # type: ignore[attr-defined]
+                )
+            mine.append(tuple(_box(row, width_px, height_px) for row in rows))
+    return tracks
 
 
 def _box(row: list[float], width_px: float, height_px: float) -> Box:
-    """A box clipped to the frame, as the toolkit clips it."""
+    """A box bounded by the frame as the toolkit bounds it."""
     x, y, w, h = row
-    right, bottom = x + max(0.0, w), y + max(0.0, h)
-    return clip_box(x / width_px, y / height_px, right / width_px, bottom / height_px)
+    return shift_into_frame(x / width_px, y / height_px, (x + w) / width_px, (y + h) / height_px)
 
 
 SOURCE = Source(
