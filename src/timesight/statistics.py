@@ -17,7 +17,7 @@ NUM_RESAMPLES = 2000
 NUM_EXCHANGES = 10_000
 EXCHANGES_AT_ONCE = 500  # bounds the memory that the signs of thousands of videos take
 FEW_CLUSTERS = 30
-FEW_NOTE = f"intervals over fewer than {FEW_CLUSTERS} videos are rough: the true value may lie outside more often"
+FEW_NOTE = f"intervals over fewer than {FEW_CLUSTERS} videos are rough"
 Z_975 = NormalDist().inv_cdf(0.975)
 ROUNDING = 1e-12  # of figures between 0 and 1; exchanges as far from 0 as the data themselves count
 

@@ -15,11 +15,13 @@ from timesight.policy.load import as_policy
 from timesight.policy.logprobs import completion_logprobs
 from timesight.policy.packing import Completions
 from timesight.policy.policy import Policy
+from timesight.policy.positions import use_authors_positions
 from timesight.video import FrameReader
 
 
 def stock(folder: Path) -> Policy:
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    use_authors_positions(model)
     return Policy(model, AutoProcessor.from_pretrained(folder), "stock")
 
 
