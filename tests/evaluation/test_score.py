@@ -70,7 +70,7 @@ def test_intervals_over_few_videos_say_so(num_videos: int) -> None:
     assert content["few_videos"] == (dict.fromkeys(content["intervals"], num_videos) if few else {})
     both = joined_json({"temporal_grounding": result, "other": result})["results"]["official"]
     assert both["few_videos"].get("other/mIoU") == (num_videos if few else None)
-    assert any("fewer than 30 videos are rough: " in line for line in footnotes(result)) == few
+    assert any("fewer than 30 videos are rough; " in line for line in footnotes(result)) == few
     parts = content["breakdowns"]["kind"].values()
     assert [part["num_videos"] for part in parts] == [
         len({n % num_videos for n in range(k, 60, 2)}) for k in (0, 1)
