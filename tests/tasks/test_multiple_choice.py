@@ -22,11 +22,47 @@ def test_right_answers(said: str) -> None:
     assert TASK.parse(said, strict=False, sample=sample()) == 1
 
 
+@pytest.mark.parametrize(
+    "said", ["(B) milk", "B) milk", "**B**", "**B.** milk", "`B`", "B: Milk.", "**(B) milk**", "B)"]
+)
+def test_lenient_parsing_takes_what_cannot_mean_anything_else(said: str) -> None:
+    assert TASK.parse(said, strict=False, sample=sample()) == 1
+    assert TASK.parse(f"<answer>{said}</answer>", strict=False, sample=sample()) == 1
+    assert TASK.reward(f"<answer>{said}</answer>", sample())["format"] == 0.0  # rewards stay strict
+
+
+PHRASES = [
+    "The answer is B.",
+    "Answer: B",
+    "answer:(B)",
+    "The correct answer is: **B) milk**",
+    "Option B",
+    "So the answer is milk.",
+]
+
+
+@pytest.mark.parametrize("said", PHRASES)
+def test_a_phrase_counts_in_the_second_reading_only(said: str) -> None:
+    assert TASK.parse(said, strict=False, sample=sample()) is None
+    graded = [Graded(sample(), said, None), Graded(sample(), "B", 1), Graded(sample(), "C", 2)]
+    assert TASK.metrics(graded) == {
+        "accuracy": pytest.approx(1 / 3),
+        "accuracy_with_phrases": pytest.approx(2 / 3),
+    }
+
+
+def test_without_phrases_there_is_one_reading() -> None:
+    graded = [Graded(sample(), "B", 1), Graded(sample(), "no idea", None)]
+    assert TASK.metrics(graded) == {"accuracy": 0.5}
+
+
 def test_a_wrong_option_keeps_the_format() -> None:
     assert TASK.reward("<answer>C</answer>", sample()) == {"format": 1.0, "accuracy": 0.0}
 
 
-@pytest.mark.parametrize("said", ["D", "A or B", "B. tea", "I", "Because B", "B C"])
+@pytest.mark.parametrize(
+    "said", ["D", "A or B", "B. tea", "(B) tea", "B) tea", "I", "Because B", "B C", "A man", ""]
+)
 def test_what_names_no_option_has_no_format(said: str) -> None:
     assert TASK.reward(f"<answer>{said}</answer>", sample()) == {"format": 0.0, "accuracy": 0.0}
     assert TASK.parse(said, strict=False, sample=sample()) is None
@@ -35,6 +71,24 @@ def test_what_names_no_option_has_no_format(said: str) -> None:
 def test_a_letter_in_a_thought_is_not_the_answer() -> None:
     assert TASK.parse("<think>(B) looks right</think> C", strict=False, sample=sample()) == 2
     assert TASK.parse("<think>B</think>", strict=False, sample=sample()) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The answer is A or B",
+        "The answer is I",
+        "The answer is D.",
+        "I do not know the answer: B",
+        "Because the answer is B",
+        "<think>The answer is B</think>",
+        "<answer>B</answer><answer>B</answer>",
+        "The answer is B. tea",
+        "",
+    ],
+)
+def test_what_names_no_option_is_no_phrase_either(said: str) -> None:
+    assert TASK.metrics([Graded(sample(), said, None)]) == {"accuracy": 0.0}
 
 
 def test_an_unparsable_reply_stays_in_the_denominator() -> None:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timesight.tasks.parsing import (
+    find_option,
     find_span,
     letter,
     parse_boxes,
@@ -208,3 +209,30 @@ def test_a_text_that_two_options_share_names_neither() -> None:
 @given(st.integers(0, 25))
 def test_letters_read_back(index: int) -> None:
     assert parse_option(letter(index)) == index
+
+
+distinct_options = st.lists(
+    st.text("abcdefgh ", min_size=2, max_size=12).filter(lambda t: len(t.split()) > 0 and len(t.strip()) > 1),
+    min_size=2,
+    max_size=5,
+    unique_by=lambda text: " ".join(text.split()),
+)
+
+
+@given(distinct_options, st.data())
+def test_lenient_forms_of_an_option_name_it_and_no_other(options: list[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(options) - 1))
+    other = data.draw(st.integers(0, len(options) - 1).filter(lambda n: n != index))
+    mark, text = letter(index), options[index].strip()
+    for form in (f"({mark}) {text}", f"{mark}) {text}", f"**{mark}**", f"**{mark}.** {text}", f"{mark}: {text}"):
+        assert parse_option(form, options, strict=False) == index
+    for wrong in (f"({mark}) {options[other].strip()}", f"{mark}) {options[other].strip()}", f"({mark}) or (Z)"):
+        assert parse_option(wrong, options, strict=False) is None
+
+
+@given(st.text(max_size=30), distinct_options)
+def test_lenient_parsing_only_adds_to_strict_parsing(text: str, options: list[str]) -> None:
+    strict = parse_option(text, options)
+    assert strict is None or parse_option(text, options, strict=False) == strict
+    lenient = parse_option(text, options, strict=False)
+    assert lenient is None or find_option(text, options) == lenient

@@ -8,8 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from timesight.tasks.parsing import letter
+from timesight.tasks.base import Graded
+from timesight.tasks.form import ReplyForm
+from timesight.tasks.parsing import find_option, letter
 from timesight.types import Sample
+
+WITH_PHRASES = "accuracy_with_phrases"
 
 
 class Subtitle(BaseModel):
@@ -70,3 +74,26 @@ def choice_baselines(samples: Sequence[ChoiceSample]) -> dict[str, list[int]]:
         "most common letter": [most_common] * len(samples),
         "longest option": [mine.index(max(mine)) for mine in lengths],
     }
+
+
+def with_phrases(
+    rows: Sequence[dict[str, float] | None],
+    graded: Sequence[Graded[Any, Any]],
+    options: Sequence[int | None],
+    form: ReplyForm,
+) -> list[dict[str, float] | None]:
+    """``rows`` with a second accuracy, if any reply without an option (None in ``options``) names one in a phrase.
+
+    ``The answer is B.`` names no option in the score of record. Models that do not know our form differ by many
+    points between the two readings, so both are reported.
+    """
+    read = [
+        find_option(form.find(item.reply, "answer") or "", item.sample.options) if option is None else option
+        for item, option in zip(graded, options, strict=True)
+    ]
+    if read == list(options):
+        return list(rows)
+    return [
+        None if row is None else row | {WITH_PHRASES: float(option == item.sample.answer)}
+        for row, item, option in zip(rows, graded, read, strict=True)
+    ]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from timesight.geometry import span_set_iou, temporal_iop, temporal_iou
 from timesight.tasks.base import OFFICIAL, PAPER, Graded, Task
-from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems
+from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems, with_phrases
 from timesight.tasks.evidence import raw_spans, rounded_spans, span_problems, whole_videos, write_spans
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import letter, parse_option, parse_spans
@@ -61,7 +61,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     ) -> GroundedAnswer | None:
         """Option and evidence."""
         answer, glue = (self.form.read(reply, tag.name, think, strict) for tag in self.form.tags)
-        option = parse_option(answer or "", () if sample is None else sample.options)
+        option = parse_option(answer or "", () if sample is None else sample.options, strict)
         spans = parse_spans(glue or "") or ()
         complete = option is not None and bool(spans)
         if complete or (not strict and (option is not None or spans)):
@@ -95,7 +95,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         for sample, _, answer in graded:
             row = score(answer or GroundedAnswer(None, ()), raw_spans(sample.spans), sample.answer)
             rows.append(row if sample.spans else None)
-        return rows
+        return with_phrases(rows, graded, [item.answer and item.answer.option for item in graded], self.form)
 
     def baselines(
         self, samples: Sequence[GroundedQaSample], durations_s: Sequence[float | None]

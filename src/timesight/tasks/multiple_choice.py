@@ -1,9 +1,9 @@
 """Multiple choice: pick an option (paper, section 3.3; Video-MME, MVBench, Perception Test, LongVideoBench).
 
 Reply: ``<answer>B</answer>``. ``(B)``, ``B.``, ``b``, ``B. text`` and the option's own text are taken too,
-nothing else.
-Reward parts: ``format`` (equation 3) and ``accuracy`` (equation 5).
-Metric: accuracy; unparsable replies are wrong and count, unlike in some benchmarks' own scripts.
+nothing else; lenient parsing also takes ``(B) text``, ``B) text`` and bold marks. A phrase (``The answer is
+B.``) counts in ``accuracy_with_phrases`` only. Reward parts: ``format`` (equation 3) and ``accuracy`` (equation
+5). Metric: accuracy; unparsable replies are wrong and count, unlike in some benchmarks' own scripts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from timesight.tasks.base import Graded, Task
-from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems
+from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems, with_phrases
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import letter, parse_option
 from timesight.types import Judge, Rewards
@@ -43,7 +43,7 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
     ) -> int | None:
         """The option that the reply names, from 0."""
         content = self.form.read(reply, "answer", think, strict)
-        return None if content is None else parse_option(content, () if sample is None else sample.options)
+        return None if content is None else parse_option(content, () if sample is None else sample.options, strict)
 
     def write(self, answer: int) -> dict[str, str]:
         """The letter."""
@@ -63,8 +63,11 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
         protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
-        """Whether the answer is right."""
-        return [{"accuracy": float(answer == sample.answer)} for sample, _, answer in graded]
+        """Whether the answer is right; and, where replies put it in a phrase, whether it is right read so."""
+        rows: list[dict[str, float] | None] = [
+            {"accuracy": float(answer == sample.answer)} for sample, _, answer in graded
+        ]
+        return with_phrases(rows, graded, [answer for _, _, answer in graded], self.form)
 
     def baselines(
         self, samples: Sequence[MultipleChoiceSample], durations_s: Sequence[float | None]

@@ -4,10 +4,11 @@ Reply: ``<answer>[[x0, y0, x1, y1], …]</answer>``, a box for each of the N fra
 Reward parts: ``format`` (equation 3) and ``iou``, the mean over frames of the box IoU. The first box is given, so
 it is not rewarded; under the paper's protocol it is. Frames where the object is absent earn nothing either way.
 Metrics, as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all sequences, and
-SR@{0.5, 0.75} with IoU > threshold; the first frame and those with the object absent are dropped, and boxes are
-clipped to the frame. Under the paper's protocol: the mean over sequences of a sequence's mean IoU, every frame
-included, and R@{0.5, 0.7} on that mean. ``official_on_n_frames`` is the official formula over the N frames a model
-was shown; the official benchmark scores every frame.
+SR@{0.5, 0.75} with IoU > threshold; the first frame and those with the object absent are dropped. The toolkit
+moves a box with a negative corner into the frame (``shift_into_frame``); figures equal its own to 1e-12. Under
+the paper's protocol: the mean over sequences of a sequence's mean IoU, every frame included, and R@{0.5, 0.7}
+on that mean; boxes are cut to the frame. ``official_on_n_frames`` is the official formula over the N frames a
+model was shown, boxes cut; the official benchmark scores every frame.
 """
 
 from __future__ import annotations

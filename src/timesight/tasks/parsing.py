@@ -41,6 +41,17 @@ _LETTER = re.compile(
     r"\((?P<inner>[A-Za-z])\)|(?P<letter>[A-Za-z])(?:\.(?:\s{1,40}+(?P<text>\S.*))?)?", re.DOTALL | re.ASCII
 )
 
+_MARKED_LETTER = re.compile(
+    r"(?:\((?P<inner>[A-Za-z])\)[.:]?|(?P<letter>[A-Za-z])(?:[).:])?)(?:\s{1,40}+(?P<text>\S.*))?",
+    re.DOTALL | re.ASCII,
+)
+_MARKUP = re.compile(r"\*\*|__|`")
+_PHRASE = re.compile(
+    r"(?:so,?\s{1,4}|therefore,?\s{1,4})?(?:the\s{1,4})?(?:correct\s{1,4}|best\s{1,4}|right\s{1,4}|final\s{1,4})?"
+    r"(?:answer|option|choice)(?:\s{1,4}is)?(?:\s{0,4}:\s{0,4}|\s{1,4})(?:option\s{1,4})?",
+    re.IGNORECASE | re.ASCII,
+)
+
 
 def parse_span(text: str) -> Span | None:
     """The span that ``text`` is: ``12.5 to 17.8``, ``00:12 - 00:17``, ``from 5 to 9 seconds``, ``between …``."""
@@ -72,9 +83,9 @@ def parse_boxes(text: str, clip: bool = False) -> tuple[Box, ...] | None:
     return tuple(box for box in boxes if box) if all(boxes) else None
 
 
-def parse_option(text: str, options: Sequence[str] = ()) -> int | None:
+def parse_option(text: str, options: Sequence[str] = (), strict: bool = True) -> int | None:
     """The option that ``text`` names, counted from 0: ``B``, ``(B)``, ``B.``, ``b``, ``B. text``, or the option's
-    text.
+    text; not ``strict`` also ``(B) text``, ``B) text``, ``B: text`` and any of these in bold or code marks.
 
     Without ``options`` an option's own text cannot be told from any other, and ``B. text`` is taken at its letter;
     with them a letter past the end, a text of another option, or one that two options share, names nothing.
@@ -85,11 +96,40 @@ def parse_option(text: str, options: Sequence[str] = ()) -> int | None:
     texts = [plain(option) for option in options]
     match = _LETTER.fullmatch(text)
     if match is not None:  # letters come first: an option may consist of another one's letter
-        index = ord((match["inner"] or match["letter"]).upper()) - ord("A")
+        index = _index(match)
         matches_text = not options or not match["text"] or plain(match["text"]) == _at(texts, index)
         if matches_text and (not options or index < len(options)):
             return index
-    return texts.index(plain(text)) if plain(text) and texts.count(plain(text)) == 1 else None
+    if plain(text) and texts.count(plain(text)) == 1:
+        return texts.index(plain(text))
+    return None if strict else _marked_option(_MARKUP.sub("", text).strip(), texts)
+
+
+def find_option(text: str, options: Sequence[str]) -> int | None:
+    """``parse_option``, not strict, of a reply that may be a phrase: ``The answer is B.``, ``Answer: B``.
+
+    The phrase must be the whole reply.
+    """
+    if len(text) > MAX_CHARS:
+        return None
+    text = _MARKUP.sub("", text).strip()
+    phrase = _PHRASE.match(text)
+    return parse_option(text[phrase.end() :] if phrase else text, options, strict=False)
+
+
+def _marked_option(text: str, texts: Sequence[str]) -> int | None:
+    """The option that a letter with a bracket, full stop or colon names; text after it must be that option's."""
+    match = _MARKED_LETTER.fullmatch(text)
+    if match is None:
+        return None
+    index = _index(match)
+    if texts and index >= len(texts):
+        return None
+    return index if not match["text"] or plain(match["text"]) == _at(texts, index) else None
+
+
+def _index(match: re.Match[str]) -> int:
+    return ord((match["inner"] or match["letter"]).upper()) - ord("A")
 
 
 def letter(index: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import glob
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,8 @@ NUM_FRAMES = 8  # as the paper asks about
 def read(annotations: Path, videos: Videos, split: str, *, num_frames: int | None = NUM_FRAMES) -> list[Sample]:
     """A tracking sample a sequence, over ``num_frames`` evenly spaced frames; None takes every frame.
 
-    Frames where the object is out of sight (``cover.label`` 0 or ``absence.label`` 1) are marked absent.
+    Frames where the object is out of sight (``cover.label`` 0 or ``absence.label`` 1) are marked absent; with
+    every frame, as the toolkit has it, those of ``cover.label`` 0 only.
     """
     root = annotations / split
     return [
@@ -68,8 +70,8 @@ def _numbers(file: Path, columns: int) -> list[list[float]]:
             row = [float(number) for number in line.split(",")]
         except ValueError:
             row = []
-        if len(row) != columns:
-            raise SampleError(f"{where}: is not {columns} number{'s' if columns > 1 else ''}")
+        if len(row) != columns or not all(map(math.isfinite, row)):
+            raise SampleError(f"{where}: is not {columns} finite number{'s' if columns > 1 else ''}")
         rows.append(row)
     return rows
 
