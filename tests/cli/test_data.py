@@ -83,9 +83,12 @@ def test_data_build(tmp_path: Path) -> None:
 def test_data_convert(full_world: Path, tmp_path: Path) -> None:
     result = run("data", "convert", full_world / "test.jsonl", tmp_path / "m.jsonl", "--to", "trl", "--json")
     content = json.loads(result.stdout.splitlines()[-1])
-    assert content["counts"].keys() == TASKS.keys()
+    assert content["counts"].keys() == content["examples"].keys() == TASKS.keys()
+    assert content["examples"]["multiple_choice"]["answer"] in "ABCDE"
     back = run("data", "convert", tmp_path / "m.jsonl", tmp_path / "s.jsonl")
     assert back.returncode == 0
+    for name, example in content["examples"].items():
+        assert f"{content['counts'][name]} {name}, such as {example['id']}" in back.stdout
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == sum(content["counts"].values())
     assert "is there already" in run("data", "convert", tmp_path / "m.jsonl", tmp_path / "s.jsonl").stderr
     (tmp_path / "none.json").write_text("[]")

@@ -55,6 +55,36 @@ def convert(tmp_path: Path, *records: Any, task: str | None = None) -> list[Samp
             {"caption": "From 3 to 5 people dance."},
         ),
         ("What is she holding?\nA. a cup\nB. a book", "C", "captioning", {"caption": "C"}),
+        *(
+            (
+                f"What is she holding?{options}",
+                answer,
+                "multiple_choice",
+                {"options": ("a cup", "a book"), "answer": 1},
+            )
+            for options in ("\nA. a cup\nB. a book", " A. a cup B. a book", " (A) a cup; (B) a book")
+            for answer in ("B", "(B) a book", "The answer is B.", "Answer: B", "<answer>B</answer>", "**B**")
+        ),
+        (
+            "Find the pancake.",
+            "3.5 - 8 s",
+            "temporal_grounding",
+            {"query": "Find the pancake.", "spans": ((3.5, 8),)},
+        ),
+        ("When is it?", "<answer>2 to 3</answer>", "temporal_grounding", {"spans": ((2.0, 3.0),)}),
+        *(
+            (question, answer, "captioning", {"caption": answer, "question": question})
+            for question, answer in (
+                ("How many times does he jump?", "He jumps 2 to 3 times."),
+                ("What time of the day is it, and who is there?", "It is noon. 2-3 people."),
+                ("What period is shown in this segment?", "1960 to 1975"),
+                ("When did he live?", "1960 to 1975"),
+                ("What is the score at the start?", "The score is 3-5."),
+                ("What happens?", "From 3 to 5 seconds a man dances."),
+                ("How long does it take?", "2 to 3 seconds"),
+                ("Which plan is it?", "Plan A. It is a plan B. to be followed."),
+            )
+        ),
     ],
 )
 def test_each_conversation_is_read_as_what_it_looks_like(
@@ -66,6 +96,52 @@ def test_each_conversation_is_read_as_what_it_looks_like(
     assert sample.id == "m/r1"
     assert sample.video.path == tmp_path / "clips/v.mp4"
     assert {name: sample.model_dump()[name] for name in fields} == fields
+
+
+def test_a_task_that_is_said_overrules_the_look(tmp_path: Path) -> None:
+    (sample,) = convert(tmp_path, llava("The man jumps.", "2 to 3"), task="temporal_grounding")
+    assert isinstance(sample, Sample)
+    assert sample.model_dump()["spans"] == ((2.0, 3.0),)
+
+
+def test_a_window_of_the_video_comes_back_without_our_column(tmp_path: Path) -> None:
+    record = {
+        "id": "w",
+        "task": "captioning",
+        "video": {"path": "v.mp4", "start_s": 3.0, "end_s": 9.0},
+        "caption": "c",
+    }
+    message = write_message(parse_line(json.dumps(record), "x", tmp_path), "trl")
+    del message["sample"]
+    in_record = llava("Describe it.", "c", video_start=3.0, video_end=9.0)
+    for sample in convert(tmp_path, message, in_record):
+        assert isinstance(sample, Sample)
+        assert (sample.video.start_s, sample.video.end_s) == (3.0, 9.0)
+    (told,) = convert(tmp_path, llava("Describe it.", "c", video_start=9.0, video_end=3.0))
+    assert isinstance(told, SampleError)
+
+
+def test_a_prompt_and_its_completion_are_read(tmp_path: Path) -> None:
+    texts = {"prompt": "Describe it.", "completion": "A dog.", "video": "v.mp4"}
+    turns = llava("Describe it.", "A dog.")["conversations"]
+    for sample in convert(tmp_path, texts, texts | {"prompt": turns[:1], "completion": turns[1:]}):
+        assert isinstance(sample, Sample)
+        assert (sample.model_dump()["question"], sample.model_dump()["caption"]) == ("Describe it.", "A dog.")
+    (told,) = convert(tmp_path, texts | {"completion": None})
+    assert "a turn is not a role with a text" in str(told)
+
+
+def test_the_caption_of_a_whole_video_is_read_from_sharegpt4video(tmp_path: Path) -> None:
+    pieces = [{"idx": "1-2", "content": "It turns."}, {"idx": "-1", "content": "A wheel turns."}]
+    whole, none = convert(
+        tmp_path,
+        {"video_id": "w1", "video_path": "panda/w1.mp4", "captions": pieces},
+        {"video_id": "w2", "video_path": "panda/w2.mp4", "captions": pieces[:1]},
+    )
+    assert isinstance(whole, Sample)
+    assert (whole.id, whole.video.path) == ("m/w1", tmp_path / "panda/w1.mp4")
+    assert (whole.model_dump()["caption"], whole.model_dump()["question"]) == ("A wheel turns.", None)
+    assert "record 1: has no conversations" in str(none)
 
 
 def test_several_turns_give_several_samples(tmp_path: Path) -> None:
@@ -112,6 +188,7 @@ def test_text_may_stand_in_a_list(tmp_path: Path) -> None:
         (llava("a", "b"), "temporal_grounding", "cannot be read as temporal_grounding: 'b'"),
         (llava("a", "b", conversations=[{"from": ["human"], "value": "x"}] * 2), None, "a turn is not a role"),
         (llava("a", "b", conversations=[{"from": "human", "value": [5]}] * 2), None, "a turn is not a role"),
+        (llava("Where is it?", "<bbox>", objects={"bbox": [[1, 2, 3, 4]]}), None, "has <bbox>: boxes of messages"),
         ({"messages": None, "conversations": llava("a", "b")["conversations"]}, None, "has 0 videos where one"),
         ({"sample": "hello"}, None, "record 0, sample: is not JSON"),
         ({"sample": "[1]"}, None, "record 0, sample: is not a JSON object"),

@@ -11,8 +11,10 @@ import click
 
 from timesight.cli.options import json_option
 from timesight.errors import InputError, SampleError
+from timesight.types import Sample
 
 SHOWN = 20  # refusals on the terminal
+EXAMPLE_CHARS = 60
 PATH = click.Path(path_type=Path)
 
 
@@ -33,7 +35,8 @@ def command(
 ) -> None:
     """Turn message JSON (LLaVA, ShareGPT, ms-swift, OpenAI style) into samples, or samples into messages.
 
-    What cannot be converted is told, line by line, and counted: exit code 1.
+    What cannot be converted is told, line by line, and counted: exit code 1. How many became what is told with an
+    example of each, so that a wrong reading is seen.
     """
     from timesight.cli.console import print_json
     from timesight.data.disk import require_new
@@ -42,23 +45,26 @@ def command(
     require_new(out)
     if task is not None and task not in READINGS:
         raise InputError(f"--task {task}: choose one of {', '.join(READINGS)}")
-    counts, refused = (
+    converted, refused = (
         _from_messages(source, out, task) if style == "samples" else _to_messages(source, out, style, think)
     )
+    counts = Counter(sample.task for sample in converted)
+    examples = {sample.task: _example(sample) for sample in reversed(converted)}  # the first one of each task
     for message in refused[:SHOWN]:
         click.echo(f"not converted: {message}", err=True)
     if as_json:
-        print_json({"counts": dict(counts), "num_refused": len(refused), "output": str(out)})
+        print_json({"counts": counts, "examples": examples, "num_refused": len(refused), "output": str(out)})
     else:
-        told = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-        click.echo(f"{out}: {told}; {len(refused)} not converted")
+        click.echo(f"{out}: {len(converted)} converted, {len(refused)} not")
+        for name, count in counts.most_common():
+            click.echo(f"  {count} {name}, such as {examples[name]['id']}")
+            click.echo(f"    {examples[name]['question']!r} -> {examples[name]['answer']!r}")
     ctx.exit(1 if refused else 0)
 
 
-def _from_messages(source: Path, out: Path, task: str | None) -> tuple[Counter[str], list[str]]:
+def _from_messages(source: Path, out: Path, task: str | None) -> tuple[list[Sample], list[str]]:
     from timesight.data.jsonl import write_jsonl
     from timesight.data.messages import read_messages
-    from timesight.types import Sample
 
     read = list(read_messages(source, task))
     if not read:
@@ -66,22 +72,37 @@ def _from_messages(source: Path, out: Path, task: str | None) -> tuple[Counter[s
     samples = [sample for sample in read if isinstance(sample, Sample)]
     if samples:
         write_jsonl(out, samples)
-    return Counter(sample.task for sample in samples), [str(e) for e in read if not isinstance(e, Sample)]
+    return samples, [str(e) for e in read if not isinstance(e, Sample)]
 
 
-def _to_messages(source: Path, out: Path, style: Any, think: bool) -> tuple[Counter[str], list[str]]:
+def _to_messages(source: Path, out: Path, style: Any, think: bool) -> tuple[list[Sample], list[str]]:
     from timesight.data import read_jsonl
     from timesight.data.disk import write_text
     from timesight.data.messages import write_message
 
-    counts: Counter[str] = Counter()
-    refused, lines = [], []
+    converted, refused, lines = [], [], []
     for sample in read_jsonl(source):
         try:
             lines.append(json.dumps(write_message(sample, style, think), ensure_ascii=False) + "\n")
-            counts[sample.task] += 1
+            converted.append(sample)
         except SampleError as error:
             refused.append(str(error))
     if lines:
         write_text(out, "".join(lines))
-    return counts, refused
+    return converted, refused
+
+
+def _example(sample: Sample) -> dict[str, str]:
+    """What ``sample`` asks and the answer it holds to be right, cut short."""
+    from timesight.tasks import TASKS
+
+    task = TASKS[sample.task]
+    asked = getattr(sample, "query", None) or getattr(sample, "question", None) or ""
+    problems = [*sample.problems, *task.problems(sample)]
+    answer = problems[0] if problems else ", ".join(task.write(task.truth(sample)).values())
+    return {"id": sample.id, "question": _cut(asked), "answer": _cut(answer)}
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= EXAMPLE_CHARS else line[: EXAMPLE_CHARS - 1] + "…"

@@ -1,7 +1,9 @@
 """Message JSON, in and out: LLaVA and ShareGPT conversations, OpenAI-style messages as TRL and ms-swift read them.
 
-Coming in, each question with its answer becomes a sample of the task it looks like: options and a letter, a
-question about time and one span, a quality label, and else a caption. Going out, a sample becomes its prompt and
+Also read: TRL's prompt and completion, and the captions of ShareGPT4Video.
+
+Coming in, each question with its answer becomes a sample of the task it looks like: options and a letter, one span
+in answer to when something happens, a quality label, and else a caption. Going out, a sample becomes its prompt and
 its gold reply; a column ``sample`` holds it whole, for ``timesight.tasks.adapters`` and for coming back.
 """
 
@@ -17,18 +19,28 @@ from timesight.data.jsonl import parse_line, sample_line, with_root
 from timesight.data.records import UniqueIds, make_sample, parse_json
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
-from timesight.tasks.parsing import find_span, parse_option
+from timesight.tasks.parsing import find_option, find_span, parse_span
 from timesight.types import Sample, TextPart, VideoPart
 
 Style = Literal["trl", "swift"]
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 MEDIA = re.compile(r"<(?:video|image)>\s*")
 OPTION = re.compile(r"\s*\(?([A-Z])[.):]\s*(\S.*)")
-BRACKETED = re.compile(r"^\(([A-Z])\)\s+(?=\S)")
+OPTION_IN_LINE = re.compile(r"(?:^|\s)\(?([A-Z])[.):]\s+")
+ANSWER_TAG = re.compile(r"\s*<answer>([^<>]*)</answer>\s*")
+BOX_MARK = "<bbox>"  # where ms-swift puts a box of the record's objects
+WHOLE_VIDEO = "-1"  # the idx of ShareGPT4Video's caption of a whole video; the others are of its pieces
 QUOTED = re.compile(r"[\"“]([^\"”]{3,})[\"”]")
-TIMELY = re.compile(
-    r"\b(?:when|times?|timestamps?|seconds?|moments?|start|interval|segment|period)\b", re.IGNORECASE
+# A question about when; "how many times" is none.
+WHEN = re.compile(
+    r"\bwhen\b|\b(?:at|in|during|from|between)\s+(?:what|which)\s+(?:times?|seconds?|moments?|timestamps?|interval|period)\b"
+    r"|\b(?:what|which|the)\s+(?:time\s+(?:span|interval|range|period|window|stamps?|segment)|timestamps?|moment|seconds)\b"
+    r"|\bstart(?:ing)?\s+(?:time\s+)?and\s+end(?:ing)?\b|\bwhich\s+(?:part|segment)\s+of\s+the\s+video\b",
+    re.IGNORECASE,
 )
+AMOUNT = re.compile(r"\bhow\s+(?:long|many|much|often|old|fast|far)\b", re.IGNORECASE)
+UNIT = re.compile(r"\d\s*(?:seconds?|secs?|s)\b|\d:\d\d", re.IGNORECASE)
+YEARS = range(1000, 2200)  # two whole numbers of these, without a unit, are years
 LABELS = ("low quality", "high quality")
 Message = tuple[str, list[dict[str, Any]]]  # user or assistant, and the content in parts as OpenAI writes them
 
@@ -115,7 +127,7 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
     messages = _messages(where, record)
     turns = [(role, _text(parts)) for role, parts in messages]
     video = _video(where, record, messages, file.parent)
-    name = str(record.get("id", where.rpartition(" ")[2]))
+    name = str(record.get("id", record.get("video_id", where.rpartition(" ")[2])))
     for number in range(0, len(turns) - 1, 2):
         (asker, question), (answerer, answer) = turns[number : number + 2]
         if (asker, answerer) != ("user", "assistant"):
@@ -132,9 +144,8 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
 
 def _messages(where: str, record: dict[str, Any]) -> list[Message]:
     """The messages of ``record`` in whatever form they are written, system messages left out."""
-    turns = record.get("conversations") or record.get("messages")
     messages: list[Message] = []
-    for turn in turns if isinstance(turns, list) else ():
+    for turn in _turns(record):
         role = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
         if role == "system":
             continue
@@ -146,7 +157,33 @@ def _messages(where: str, record: dict[str, Any]) -> list[Message]:
         messages.append((ROLES[role], parts))
     if len(messages) < 2:
         raise SampleError(f"{where}: has no conversations or messages of two turns, a question and its answer")
+    if any(BOX_MARK in _text(parts) for _, parts in messages):
+        raise SampleError(
+            f"{where}: has {BOX_MARK}: boxes of messages are not read; see object_tracking in docs/tasks.md"
+        )
     return messages
+
+
+def _turns(record: dict[str, Any]) -> Sequence[Any]:
+    """The turns of ``record``: a list under one name, or a prompt and its completion, as texts or as messages."""
+    turns = record.get("conversations") or record.get("messages")
+    if turns is None and "completion" in record:
+        halves = (("user", record.get("prompt")), ("assistant", record["completion"]))
+        return [
+            turn
+            for role, half in halves
+            for turn in (half if isinstance(half, list) else [{"role": role, "content": half}])
+        ]
+    if turns is None and isinstance(captions := record.get("captions"), list):
+        whole = [
+            part.get("content") for part in captions if isinstance(part, dict) and part.get("idx") == WHOLE_VIDEO
+        ]
+        return [
+            turn
+            for text in whole
+            for turn in ({"role": "user", "content": ""}, {"role": "assistant", "content": text})
+        ]
+    return turns if isinstance(turns, list) else ()
 
 
 def _text(parts: Sequence[dict[str, Any]]) -> str:
@@ -155,17 +192,24 @@ def _text(parts: Sequence[dict[str, Any]]) -> str:
     ).strip()
 
 
-def _video(where: str, record: dict[str, Any], messages: Sequence[Message], root: Path) -> Path:
-    """The one video of a record, which may stand in a field or in a message."""
-    found = record.get("video", record.get("videos"))
+def _video(where: str, record: dict[str, Any], messages: Sequence[Message], root: Path) -> dict[str, Any]:
+    """The one video of a record, which may stand in a field or in a message, and its window if one is named."""
+    shown = [part for _, parts in messages for part in parts if part.get("type") == "video"]
+    found = record.get("video", record.get("videos", record.get("video_path")))
     if found is None:
-        found = [part.get("video") for _, parts in messages for part in parts if part.get("type") == "video"]
+        found = [part.get("video") for part in shown]
     videos: Sequence[Any] = found if isinstance(found, list) else [found]
     if len(videos) != 1:
         raise SampleError(f"{where}: has {len(videos)} videos where one belongs")
     if not isinstance(videos[0], str):
         raise SampleError(f"{where}: has no path of a video")
-    return root / videos[0].removeprefix("file://")
+    window = {
+        ours: value
+        for ours, theirs in (("start_s", "video_start"), ("end_s", "video_end"))
+        for part in (record, *shown)
+        if (value := part.get(theirs)) is not None
+    }
+    return {"path": root / videos[0].removeprefix("file://"), **window}
 
 
 def _understood(where: str, question: str, answer: str, task: str | None) -> tuple[str, dict[str, Any]]:
@@ -181,15 +225,45 @@ def _choice(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
     found = [(n, match) for n, line in enumerate(lines) if (match := OPTION.fullmatch(line))]
     options = [match[2].strip() for _, match in found]
     if len(options) < 2 or [match[1] for _, match in found] != [chr(ord("A") + n) for n in range(len(found))]:
+        return _choice_in_line(question, answer, is_told)
+    return _chosen("\n".join(lines[: found[0][0]]), options, answer)
+
+
+def _choice_in_line(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
+    """Options that stand in a line: ``What is it? A. a cup B. a book``."""
+    marks = list(OPTION_IN_LINE.finditer(question))
+    first = next((n for n, mark in enumerate(marks) if mark[1] == "A"), len(marks))
+    marks = marks[first:]
+    if len(marks) < 2 or [mark[1] for mark in marks] != [chr(ord("A") + n) for n in range(len(marks))]:
         return None
-    index = parse_option(BRACKETED.sub(r"\1. ", answer), options)
-    stem = "\n".join(lines[: found[0][0]]).strip()
-    return None if index is None or not stem else {"question": stem, "options": options, "answer": index}
+    ends = [*(mark.start() for mark in marks[1:]), len(question)]
+    options = [question[mark.end() : end].strip(" ,;\n") for mark, end in zip(marks, ends, strict=True)]
+    return _chosen(question[: marks[0].start()], options, answer) if all(options) else None
+
+
+def _chosen(stem: str, options: Sequence[str], answer: str) -> dict[str, Any] | None:
+    """The fields of a choice whose answer names an option, be it in a phrase or in our tag."""
+    tagged = ANSWER_TAG.fullmatch(answer)
+    index = find_option(tagged[1] if tagged else answer, options)
+    return (
+        None
+        if index is None or not stem.strip()
+        else {"question": stem.strip(), "options": options, "answer": index}
+    )
 
 
 def _grounding(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
+    """A span that answers when, or that is all of the answer and has a unit; other numbers are no times."""
+    tagged = ANSWER_TAG.fullmatch(answer)
+    answer = tagged[1] if tagged else answer
     span = find_span(answer)
-    if span is None or not (is_told or TIMELY.search(question)):
+    if span is None:
+        return None
+    has_unit = UNIT.search(answer) is not None
+    are_years = not has_unit and all(end in YEARS for end in (span.start_s, span.end_s))
+    asked_when = WHEN.search(question) is not None and not are_years
+    is_bare = has_unit and parse_span(answer) is not None and AMOUNT.search(question) is None
+    if not (is_told or asked_when or is_bare):
         return None
     quoted = QUOTED.findall(question)
     return {"query": quoted[0] if len(quoted) == 1 else question, "spans": [[span.start_s, span.end_s]]}
