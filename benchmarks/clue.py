@@ -26,11 +26,12 @@ import numpy as np
 
 from timesight.data import read_jsonl
 from timesight.errors import ModelError
-from timesight.infer.answer import put
+from timesight.generate.base import Answered, Answerer
+from timesight.generate.local import PolicyAnswerer
 from timesight.infer.clue import ClueAnswerer, ClueSettings, choose_segments
-from timesight.policy.answerers import PolicyAnswerer
-from timesight.policy.answering import Answered, Answerer, Prompt
-from timesight.policy.load import load_policy
+from timesight.infer.prompts import build_prompt
+from timesight.model.load import load_policy
+from timesight.model.prompt import Prompt
 from timesight.statistics import cluster_bootstrap
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
@@ -99,7 +100,7 @@ class Looks:
                 answer
                 for first in range(0, len(samples), BATCH)
                 for answer in self._answers(
-                    [put(sample, False, reader) for sample in samples[first : first + BATCH]],
+                    [build_prompt(sample, False, reader) for sample in samples[first : first + BATCH]],
                     answerer or self.answerer,
                 )
             ]

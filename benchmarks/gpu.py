@@ -31,19 +31,20 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoProcessor, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from timesight.policy.adapter import adapter_off, add_adapter
-from timesight.policy.attention import SharedPast, SharedPrefix, shared_prefix_attention
-from timesight.policy.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
-from timesight.policy.generate import _prefill, generate
-from timesight.policy.load import as_policy, load_policy
-from timesight.policy.logprobs import completion_logprobs, token_logprobs
-from timesight.policy.operations import group_operations
-from timesight.policy.outline import KNOWN
-from timesight.policy.packing import Completions, pack
-from timesight.policy.policy import Policy
-from timesight.policy.static_decode import StaticDecoder
-from timesight.policy.tiny import embedded_path
-from timesight.policy.vision import VisionFeatures, encode_vision
+from timesight.generate.decode import _prefill, generate
+from timesight.generate.static import StaticDecoder
+from timesight.model.adapter import adapter_off, add_adapter
+from timesight.model.attention import SharedPast, SharedPrefix, shared_prefix_attention
+from timesight.model.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
+from timesight.model.flops import group_operations
+from timesight.model.load import as_policy, load_policy
+from timesight.model.policy import Policy
+from timesight.model.prompt import Prompt
+from timesight.model.shape import KNOWN
+from timesight.model.tiny import embedded_path
+from timesight.model.vision import VisionFeatures, encode_vision
+from timesight.prefix.layout import Completions, pack
+from timesight.prefix.logprobs import completion_logprobs, token_logprobs
 from timesight.types import TextPart, Video, VideoPart
 from timesight.video import Frames
 
@@ -115,7 +116,7 @@ class Bench:
         count, (width, height) = frames or self.frames, FRAME_PX
         pixels = np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
         shown = Frames(pixels, np.arange(count) / 2.0, (0.0, count / 2.0), count / 2.0)
-        return encode_prompt(self.policy, [VideoPart(Video(path="noise")), TextPart(QUESTION)], [shown])
+        return encode_prompt(self.policy, Prompt([VideoPart(Video(path="noise")), TextPart(QUESTION)], [shown]))
 
     def batch(self, num_prompts: int) -> tuple[PromptBatch, VisionFeatures]:
         """Prompts on the device, and their videos' features."""
@@ -213,7 +214,7 @@ def equality(bench: Bench) -> Iterator[Row]:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 56, 84, 3), dtype=np.uint8)
     frames = Frames(pixels, np.arange(16) / 2.0, (0.0, 8.0), 8.0)
     parts = [VideoPart(Video(path="noise")), TextPart("When is the red circle visible?")]
-    encoded = encode_prompt(policy, parts, [frames])
+    encoded = encode_prompt(policy, Prompt(parts, [frames]))
     rows = [[20 + i, 21, 22 + i, 23][: 2 + i % 3] for i in range(GROUP)]
     results = {}
     for packed in (True, False):

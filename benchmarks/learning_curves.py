@@ -13,7 +13,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from timesight.policy.logprobs import completion_logprobs
+from timesight.prefix.logprobs import completion_logprobs
 from timesight.train import grpo
 from timesight.train.recipe import load_recipe
 from timesight.train.run import run_recipe

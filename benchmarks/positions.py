@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from timesight.policy.encode import EncodedPrompt, encode_prompt, rope_positions
-from timesight.policy.load import load_policy
-from timesight.policy.policy import Policy
-from timesight.policy.tiny import EMBEDDED
+from timesight.model.encode import EncodedPrompt, encode_prompt, rope_positions
+from timesight.model.load import load_policy
+from timesight.model.policy import Policy
+from timesight.model.prompt import Prompt
+from timesight.model.tiny import EMBEDDED
 from timesight.types import Part, TextPart, Video, VideoPart
 from timesight.video import Frames
 
@@ -43,7 +44,7 @@ def prompt(policy: Policy, length_s: float, videos: int) -> EncodedPrompt:
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     frames = Frames(pixels, np.arange(count) / 2.0, (0.0, length_s), length_s)
     parts: list[Part] = [VideoPart(Video(path=Path("noise"))) for _ in range(videos)]
-    return encode_prompt(policy, [*parts, TextPart(QUESTION)], [frames] * videos)
+    return encode_prompt(policy, Prompt([*parts, TextPart(QUESTION)], [frames] * videos))
 
 
 def library_positions(policy: Policy, encoded: EncodedPrompt) -> Tensor:

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from timesight.data import read_jsonl
+from timesight.generate.base import Answered
+from timesight.generate.local import PolicyAnswerer
 from timesight.infer.answer import Asking, answer_batches
-from timesight.policy.answerers import PolicyAnswerer
-from timesight.policy.answering import Answered
-from timesight.policy.load import load_policy
-from timesight.policy.policy import Policy
+from timesight.model.load import load_policy
+from timesight.model.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Sample, TextPart
 from timesight.video import FrameBudget, read
@@ -85,7 +85,7 @@ def loop(policy: Policy, samples: list[Sample], budget: FrameBudget) -> dict[str
     import torch
     from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
-    from timesight.policy.encode import video_metadata
+    from timesight.model.encode import video_metadata
 
     banned = policy.banned_mask.nonzero().flatten().tolist()
     replies = {}

@@ -24,11 +24,12 @@ from transformers import Qwen2VLVideoProcessor
 from transformers.video_utils import VideoMetadata
 from trl import GRPOConfig, GRPOTrainer
 
-from timesight.policy.encode import collate, encode_prompt
-from timesight.policy.load import load_policy
-from timesight.policy.logprobs import completion_logprobs
-from timesight.policy.packing import Completions
-from timesight.policy.policy import Policy
+from timesight.model.encode import collate, encode_prompt
+from timesight.model.load import load_policy
+from timesight.model.policy import Policy
+from timesight.model.prompt import Prompt
+from timesight.prefix.layout import Completions
+from timesight.prefix.logprobs import completion_logprobs
 from timesight.types import TextPart
 
 GROUP, PROMPT_WORDS, LENGTH, REPEATS = 8, 600, 64, 5
@@ -45,7 +46,7 @@ def main() -> None:
 def compare_text(policy: Policy) -> None:
     """The same group through both, timed in turns."""
     torch.manual_seed(0)
-    prompt = encode_prompt(policy, [TextPart(" the red circle is visible" * (PROMPT_WORDS // 5))], [])
+    prompt = encode_prompt(policy, Prompt([TextPart(" the red circle is visible" * (PROMPT_WORDS // 5))], []))
     allowed = (~policy.banned_mask).nonzero().flatten()
     replies = allowed[torch.randint(len(allowed), (GROUP, LENGTH))]
     prompts = collate(policy, [prompt])

@@ -56,10 +56,11 @@ def full_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def new_model(request: pytest.FixtureRequest, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an untrained tiny model, one of each family."""
     from timesight.data import read_jsonl
-    from timesight.policy.tiny import create
+    from timesight.model.tiny import create
+    from timesight.tasks.corpus import prompts_and_replies
 
     folder = tmp_path_factory.mktemp("model") / str(request.param)
-    create(folder, request.param, 0, read_jsonl(world / "train.jsonl"))
+    create(folder, request.param, 0, prompts_and_replies(read_jsonl(world / "train.jsonl")))
     return folder
 
 
@@ -68,7 +69,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small random chat model without eyes, which can only talk nonsense."""
     from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
-    from timesight.policy.tiny import embedded_path
+    from timesight.model.tiny import embedded_path
 
     folder = tmp_path_factory.mktemp("text_model")
     tokenizer = AutoTokenizer.from_pretrained(embedded_path())

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         VideoError,
     )
     from timesight.infer.ask import Question, ask
-    from timesight.policy.load import load_policy
-    from timesight.policy.policy import Policy
+    from timesight.model.load import load_policy
+    from timesight.model.policy import Policy
     from timesight.tasks import TASKS
     from timesight.types import Box, Reply, Sample, Span, Video
 
@@ -27,7 +27,7 @@ _HOME = {
     "TASKS": "tasks",
     "Box": "types",
     "InputError": "errors",
-    "Policy": "policy.load",
+    "Policy": "model.load",
     "Question": "infer.ask",
     "RecipeError": "errors",
     "Reply": "types",
@@ -39,7 +39,7 @@ _HOME = {
     "Video": "types",
     "VideoError": "errors",
     "ask": "infer.ask",
-    "load_policy": "policy.load",
+    "load_policy": "model.load",
 }
 
 __all__ = [

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from timesight.bench.grpo import Case, bench_grpo
-from timesight.policy.load import load_policy
-from timesight.policy.operations import group_operations, vision_operations
+from timesight.model.flops import group_operations, vision_operations
+from timesight.model.load import load_policy
 
 
 @pytest.mark.parametrize("model", ["tiny Qwen2.5-VL", "6M Qwen3-VL"])

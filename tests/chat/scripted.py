@@ -6,7 +6,8 @@ import time
 from collections.abc import Generator, Sequence
 
 from timesight.errors import ModelError
-from timesight.policy.answering import Answered, Prompt
+from timesight.generate.base import Answered
+from timesight.model.prompt import Prompt
 from timesight.types import TextPart
 from timesight.video import FrameBudget
 

@@ -20,12 +20,13 @@ from timesight.chat.terminal import Conversation, parse_question
 from timesight.chat.timeline import EMPTY, SHOWN, draw_timeline
 from timesight.data import read_jsonl
 from timesight.errors import InputError, ModelError, VideoError
+from timesight.generate.base import Answered
+from timesight.generate.local import PolicyAnswerer
 from timesight.infer.ask import Question
 from timesight.infer.clue import Seen
-from timesight.policy.answerers import PolicyAnswerer
-from timesight.policy.answering import Answered, Exchange, Prompt
-from timesight.policy.encode import encode_prompt
-from timesight.policy.load import load_policy
+from timesight.model.encode import encode_prompt
+from timesight.model.load import load_policy
+from timesight.model.prompt import Exchange, Prompt
 from timesight.tasks import TASKS
 from timesight.types import Box, Span, TextPart, Video, VideoPart
 from timesight.video import FrameReader, Wanted
@@ -80,7 +81,7 @@ def test_a_conversation_is_one_chat_with_the_video_first(video: Path) -> None:
     prompt = Prompt([VideoPart(Video(path=video)), TextPart("two?")], [frames], [Exchange("one?", "yes")])
     roles = [(message.role, len(message.parts)) for message in prompt.messages()]
     assert roles == [("user", 2), ("assistant", 1), ("user", 1)]
-    encoded = encode_prompt(policy, prompt.parts, prompt.frames, prompt.earlier)
+    encoded = encode_prompt(policy, prompt)
     text = policy.processor.tokenizer.decode(encoded.input_ids)
     order = [text.index(mark) for mark in ("<|video_pad|>", "one?", "assistant\nyes", "user\ntwo?")]
     assert order == sorted(order)
@@ -192,7 +193,7 @@ def test_hardly_any_temperature_is_none_and_failures_are_told(video: Path, monke
         return finish(Session(answerer, Video(path=video), settings).ask(Question("what?")))[1].text
 
     assert said(1e-300) == said(0.0)
-    monkeypatch.setattr("timesight.policy.answerers.collate", lambda *_: 1 / 0)
+    monkeypatch.setattr("timesight.generate.local.collate", lambda *_: 1 / 0)
     with pytest.raises(ModelError, match=r"gives no reply \(division by zero\)"):
         said(0.0)
 
@@ -294,7 +295,7 @@ def test_open_questions_are_scored() -> None:
 
 
 def test_answers_of_a_stream_that_cannot_stream(video: Path) -> None:
-    from timesight.policy.answering import stream_answer
+    from timesight.generate.base import stream_answer
 
     class Whole:
         name, factor, default_budget = "w", 28, Scripted.default_budget

@@ -244,7 +244,7 @@ def test_trl_and_the_processor_take_what_goes_out(full_world: Path) -> None:
     from datasets import Dataset
     from trl import is_conversational
 
-    from timesight.policy.load import load_policy
+    from timesight.model.load import load_policy
 
     rows = [write_message(sample, "trl") for sample in read_jsonl(full_world / "train.jsonl")]
     dataset = Dataset.from_list(rows)

@@ -17,9 +17,10 @@ from timesight.evaluation import kept_replies, read_items, read_replies
 from timesight.evaluation.folder import claim_folder, require_folder, require_unclaimed
 from timesight.evaluation.questions import weight_files
 from timesight.evaluation.runner import collect_replies
+from timesight.generate.base import Answered
 from timesight.infer.answer import Asking
-from timesight.policy.answering import Answered, Prompt
-from timesight.policy.tiny import embedded_path
+from timesight.model.prompt import Prompt
+from timesight.model.tiny import embedded_path
 from timesight.tasks.own import TaskSettings, own_tasks
 from timesight.types import Sample
 from timesight.video import FrameBudget

@@ -22,10 +22,11 @@ from timesight.errors import ModelError
 from timesight.evaluation import kept_replies, read_replies
 from timesight.evaluation.plan import plan_run
 from timesight.evaluation.runner import collect_replies
+from timesight.generate.base import Answered
+from timesight.generate.local import PolicyAnswerer
 from timesight.infer.answer import Asking
-from timesight.policy.answerers import PolicyAnswerer
-from timesight.policy.answering import Answered, Prompt
-from timesight.policy.load import load_policy
+from timesight.model.load import load_policy
+from timesight.model.prompt import Prompt
 from timesight.types import Sample, TextPart
 from timesight.video import FrameBudget, ReadingSettings
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import timesight
 from timesight.data import read_jsonl
 from timesight.errors import ModelError
+from timesight.generate.base import Answered
 from timesight.infer.answer import Asking, answer_batches
 from timesight.infer.clue import (
     LOST_SPAN,
@@ -23,7 +24,7 @@ from timesight.infer.clue import (
     ClueSettings,
     choose_segments,
 )
-from timesight.policy.answering import Answered, Prompt
+from timesight.model.prompt import Prompt
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Span, TextPart, Video, VideoPart
 from timesight.video import FrameBudget, read

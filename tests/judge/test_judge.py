@@ -20,7 +20,7 @@ from scripted import Server, StallError, StatusError, honest, obedient, served
 from timesight.errors import InputError
 from timesight.judge import AskingJudge, JudgeSettings, open_judge
 from timesight.judge.cache import AnswerCache
-from timesight.policy.tiny import embedded_path
+from timesight.model.tiny import embedded_path
 from timesight.tasks import TASKS
 from timesight.tasks.captioning import CaptioningSample
 from timesight.world import WorldJudge

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from timesight.policy.load import load_policy
-from timesight.policy.outline import KNOWN, outline
+from timesight.model.load import load_policy
+from timesight.model.shape import KNOWN, outline
 from timesight.train.cost import plan
 from timesight.train.recipe import load_recipe
 from timesight.train.settings import GrpoRecipe

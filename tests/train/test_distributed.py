@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from timesight.policy.load import load_policy
+from timesight.model.load import load_policy
 
 TRAIN = {"learning_rate": 1e-3, "max_steps": 2, "save_steps": 2}
 VIDEO = {"min_pixels": 784, "max_pixels": 4704, "max_frames": 8}

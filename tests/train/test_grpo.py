@@ -11,12 +11,12 @@ import torch
 
 from timesight.data import read_jsonl
 from timesight.errors import TrainingError
+from timesight.generate.decode import Sampled
 from timesight.infer.answer import Asking
-from timesight.policy import load as load_module
-from timesight.policy.encode import PromptBatch
-from timesight.policy.generate import Sampled
-from timesight.policy.load import load_policy
-from timesight.policy.policy import Policy
+from timesight.model import load as load_module
+from timesight.model.encode import PromptBatch
+from timesight.model.load import load_policy
+from timesight.model.policy import Policy
 from timesight.train import grpo as grpo_module
 from timesight.train import rollout as rollout_module
 from timesight.train import trainer as trainer_module

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, TrainerCallback
 from timesight.data import read_jsonl
 from timesight.data.mixture import Mixture, Part
 from timesight.errors import InputError, SampleError, TrainingError
-from timesight.policy.load import load_policy
+from timesight.model.load import load_policy
 from timesight.tasks import TASKS
 from timesight.train.run import run_recipe
 from timesight.train.samples import load_mixture

@@ -20,15 +20,17 @@ from torch import Tensor
 from timesight.bench.clock import seconds_of
 from timesight.bench.grpo import MODELS, result_file
 from timesight.bench.memory import peak_above
-from timesight.policy.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
-from timesight.policy.generate import generate
-from timesight.policy.load import load_policy
-from timesight.policy.logprobs import completion_logprobs
-from timesight.policy.operations import group_operations
-from timesight.policy.packing import Completions
-from timesight.policy.policy import Policy
-from timesight.policy.tiny import create
+from timesight.generate.decode import generate
+from timesight.model.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
+from timesight.model.flops import group_operations
+from timesight.model.load import load_policy
+from timesight.model.policy import Policy
+from timesight.model.prompt import Prompt
+from timesight.model.tiny import create
+from timesight.prefix.layout import Completions
+from timesight.prefix.logprobs import completion_logprobs
 from timesight.tasks import TASKS
+from timesight.tasks.corpus import prompts_and_replies
 from timesight.types import Sample, Video
 from timesight.video import Frames
 
@@ -153,7 +155,7 @@ def _policy(model: str, out: Path) -> Policy:
     family, size = MODELS[model]
     folder = out / f"{family}-{size}"
     if not (folder / "config.json").exists():
-        create(folder, family, 0, [_sample()], size)  # type: ignore[arg-type] # from the table
+        create(folder, family, 0, prompts_and_replies([_sample()]), size)  # type: ignore[arg-type] # from the table
     return load_policy(folder, dtype="float32")
 
 
@@ -168,7 +170,7 @@ def _prompt(policy: Policy, num_tokens: int) -> EncodedPrompt:
         pixels = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
         length_s = count / FRAMES_PER_SECOND
         frames = Frames(pixels, np.arange(count) / FRAMES_PER_SECOND, (0.0, length_s), length_s)
-        return encode_prompt(policy, TASKS[sample.task].prompt(sample), [frames])
+        return encode_prompt(policy, Prompt(TASKS[sample.task].prompt(sample), [frames]))
 
     one, two = len(encode(1)), len(encode(2))
     return encode(max(1, 1 + round((num_tokens - one) / (two - one))))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from timesight.generate.base import Answerer
 from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.ask import Question, exchange, read_reply
 from timesight.infer.clue import ClueAnswerer, ClueSettings, Seen
-from timesight.policy.answering import Answerer, Exchange
+from timesight.model.prompt import Exchange
 from timesight.types import Reply, Span, Video
 from timesight.video import FrameBudget, FrameReader
 from timesight.video.pool import Pending, VideoPool

@@ -66,7 +66,7 @@ def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
 
 def _open(video: Any, **flags: Any) -> Session:
     from timesight.chat.session import ChatSettings, Session
-    from timesight.policy.answerers import open_answerer
+    from timesight.generate.local import open_answerer
 
     settings = ChatSettings(
         clue=clue_settings(flags),

@@ -132,9 +132,9 @@ class _Demo:
         from timesight.cli.console import progress
         from timesight.evaluation import score_replies, write_items
         from timesight.evaluation.runner import collect_replies
+        from timesight.generate.local import PolicyAnswerer
         from timesight.infer.answer import Asking
-        from timesight.policy.answerers import PolicyAnswerer
-        from timesight.policy.load import load_policy
+        from timesight.model.load import load_policy
 
         asking = Asking(
             self.recipe.video,
@@ -154,7 +154,7 @@ class _Demo:
     def ask_one(self, samples: list[Sample]) -> dict[str, Any]:
         """Ask the trained model about one held-out video."""
         from timesight.infer.ask import Question, ask
-        from timesight.policy.load import load_policy
+        from timesight.model.load import load_policy
 
         sample: Any = samples[self.seed % len(samples)]
         question = Question(sample.query, "temporal_grounding")

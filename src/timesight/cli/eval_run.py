@@ -25,9 +25,9 @@ from timesight.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from timesight.evaluation import Replies
+    from timesight.generate.base import Answerer
     from timesight.infer.answer import Asking
     from timesight.infer.clue import ClueSettings
-    from timesight.policy.answering import Answerer
     from timesight.types import Sample
     from timesight.video import FrameBudget
 
@@ -168,9 +168,9 @@ def opened(request: Request, tasks: set[str]) -> tuple[Answerer, Asking]:
     """Who is asked, and how. Torch is loaded only here, so that a wrong name or path is told at once before."""
     from timesight.cli.console import quiet_libraries
     from timesight.evaluation.runner import processes
+    from timesight.generate.local import open_answerer
     from timesight.infer.answer import Asking
     from timesight.infer.clue import ClueAnswerer
-    from timesight.policy.answerers import open_answerer
 
     quiet_libraries()
     processes()  # before the model: each process has a card of its own

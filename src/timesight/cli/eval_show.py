@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from timesight.evaluation import EvalResult, Suite
+    from timesight.generate.base import Answerer
     from timesight.infer.answer import Asking
-    from timesight.policy.answering import Answerer
     from timesight.types import Sample
 
 

@@ -21,7 +21,7 @@ def command(adapter: Path, out: Path) -> None:
     ADAPTER is a checkpoint, or a run directory: then its newest checkpoint is taken.
     """
     from timesight.cli.console import quiet_libraries
-    from timesight.policy.adapter import merge_adapter
+    from timesight.model.adapter import merge_adapter
 
     quiet_libraries()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

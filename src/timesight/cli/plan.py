@@ -39,7 +39,7 @@ def command(
     """
     from timesight.bench.rates import matrix_rate, memory_rate
     from timesight.cli.console import OUT, metric_table, print_json, quiet_libraries
-    from timesight.policy.outline import outline
+    from timesight.model.shape import outline
     from timesight.train.cost import plan
     from timesight.train.recipe import load_recipe
 

@@ -63,7 +63,7 @@ def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | N
         raise InputError(f"the page needs {error.name}: pip install 'timesight[serve]'") from None
     from timesight.chat.session import ChatSettings
     from timesight.cli.console import quiet_libraries
-    from timesight.policy.answerers import open_answerer
+    from timesight.generate.local import open_answerer
     from timesight.types import Video
 
     listening = bind(settings.host, settings.port)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from timesight.errors import VideoError
+from timesight.generate.base import Answered, Answerer
 from timesight.infer.answer import Asking, answer_batches
-from timesight.policy.answering import Answered, Answerer
 from timesight.types import Sample
 from timesight.video import ReadingSettings, probe
 

@@ -13,7 +13,7 @@ from typing import Any
 from timesight.errors import InputError
 from timesight.evaluation.replies import kept_questions
 from timesight.infer.answer import Asking
-from timesight.policy.load import base_folder, resolve
+from timesight.model.load import base_folder, resolve
 from timesight.tasks import TASKS
 from timesight.types import Part, Sample, TextPart
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from timesight.data.disk import text_lines, write_text
 from timesight.errors import InputError, SampleError
 from timesight.evaluation.folder import json_object
-from timesight.policy.answering import Answered
+from timesight.generate.base import Answered
 
 WHOLE = "replies.jsonl"
 PARTS = "replies.*.part.jsonl"

@@ -12,8 +12,8 @@ from accelerate.utils import gather_object
 
 from timesight.evaluation.questions import question_digest, require_same_questions
 from timesight.evaluation.replies import Replies, ReplyLog, join_parts, kept_replies
+from timesight.generate.base import Answered, Answerer
 from timesight.infer.answer import Asking, answer_batches
-from timesight.policy.answering import Answered, Answerer
 from timesight.types import Sample
 from timesight.video import ReadingSettings
 

@@ -17,8 +17,9 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from timesight.errors import ModelError, VideoError
-from timesight.policy.answering import Answered, Answerer, Exchange, Prompt
-from timesight.policy.encode import wanted_frames
+from timesight.generate.base import Answered, Answerer
+from timesight.infer.prompts import build_prompt, wanted_frames
+from timesight.model.prompt import Prompt
 from timesight.tasks import TASKS
 from timesight.types import Sample
 from timesight.video import CloserLook, FrameBudget, FrameReader, ReadingSettings
@@ -68,7 +69,10 @@ def answer_batches(
             for group in window:
                 try:
                     groups.append(
-                        [(sample, put(_asked_as(sample, asking), asking.think, reader)) for sample in group]
+                        [
+                            (sample, build_prompt(_asked_as(sample, asking), asking.think, reader))
+                            for sample in group
+                        ]
                     )
                 except VideoError as error:
                     broken += [(sample, error) for sample in group]
@@ -77,12 +81,6 @@ def answer_batches(
             for batch in _filled(sorted(groups, key=_size), asking.batch_size):
                 if any(sample.id not in done for sample, _ in batch):
                     yield batches.answer(batch)
-
-
-def put(sample: Sample, think: bool, reader: FrameReader, earlier: Sequence[Exchange] = ()) -> Prompt:
-    """``sample`` as it is put to a model, with its frames. Raises VideoError."""
-    frames = [reader.read(wanted) for wanted in wanted_frames(sample, think)]
-    return Prompt(TASKS[sample.task].prompt(sample, think), frames, earlier)
 
 
 def _asked_as(sample: Sample, asking: Asking) -> Sample:

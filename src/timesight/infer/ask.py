@@ -11,11 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from timesight.errors import InputError, ModelError
-from timesight.infer.answer import MAX_NEW_TOKENS, put
+from timesight.generate.base import Answered
+from timesight.generate.local import PolicyAnswerer
+from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.clue import ClueAnswerer, ClueSettings
-from timesight.policy.answerers import PolicyAnswerer
-from timesight.policy.answering import Answered, Exchange, Prompt
-from timesight.policy.policy import Policy
+from timesight.infer.prompts import build_prompt
+from timesight.model.policy import Policy
+from timesight.model.prompt import Exchange, Prompt
 from timesight.tasks import TASKS
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Box, Reply, Sample, TextPart, Video
@@ -68,7 +70,7 @@ class Question:
     ) -> tuple[Sample, Prompt]:
         """The question as a model gets it. Raises InputError, and VideoError for a video that cannot be read."""
         sample = self.sample(video)
-        prompt = put(sample, think, reader, earlier)
+        prompt = build_prompt(sample, think, reader, earlier)
         if "<answer>" in self.text:
             prompt = replace(prompt, parts=[*prompt.parts[:-1], TextPart(self.text)])
         return sample, prompt

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from pydantic import Field
 
 from timesight.errors import ModelError, VideoError
+from timesight.generate.base import Answered, Answerer, stream_answer
 from timesight.geometry import merge_spans, span_set_iou
-from timesight.policy.answering import Answered, Answerer, Prompt, stream_answer
+from timesight.model.prompt import Prompt
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Pass, Span, Video, VideoPart, segment_parts
 from timesight.video import CloserLook, FrameBudget, FrameReader, Frames, Wanted

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timesight.policy.outline import Outline
+from timesight.model.shape import Outline
 from timesight.train.settings import GrpoRecipe, SftRecipe
 from timesight.train.trainer import num_steps
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from torch.utils.data import Dataset
 
 from timesight.errors import VideoError
-from timesight.policy.encode import EncodedPrompt, encode_sample, wanted_frames
-from timesight.policy.policy import Policy
+from timesight.infer.prompts import encode_sample, wanted_frames
+from timesight.model.encode import EncodedPrompt
+from timesight.model.policy import Policy
 from timesight.train.schedule import Turn, later_turns
 from timesight.types import Sample
 from timesight.video import FrameReader

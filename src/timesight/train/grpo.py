@@ -23,11 +23,11 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from timesight.errors import RecipeError, TrainingError
-from timesight.policy.adapter import adapter_off
-from timesight.policy.encode import PromptBatch, collate
-from timesight.policy.logprobs import completion_logprobs
-from timesight.policy.policy import Policy
-from timesight.policy.vision import VisionFeatures
+from timesight.model.adapter import adapter_off
+from timesight.model.encode import PromptBatch, collate
+from timesight.model.policy import Policy
+from timesight.model.vision import VisionFeatures
+from timesight.prefix.logprobs import completion_logprobs
 from timesight.tasks import TASKS
 from timesight.train.advantages import Scaling
 from timesight.train.dataset import Item, PromptItem

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from timesight.policy.encode import collate
-from timesight.policy.policy import Policy
+from timesight.model.encode import collate
+from timesight.model.policy import Policy
 from timesight.tasks import TASKS
 from timesight.tasks.own import own_tasks
 from timesight.tasks.scoring import part_means

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from timesight.policy.encode import PromptBatch
-from timesight.policy.generate import Sampled, generate
-from timesight.policy.packing import Completions
-from timesight.policy.policy import Policy
-from timesight.policy.vision import VisionFeatures
+from timesight.generate.decode import Sampled, generate
+from timesight.model.encode import PromptBatch
+from timesight.model.policy import Policy
+from timesight.model.vision import VisionFeatures
+from timesight.prefix.layout import Completions
 from timesight.tasks.scoring import group_totals, part_means, reply_rewards, required_parts
 from timesight.train.advantages import group_spread
 from timesight.train.dataset import PromptItem

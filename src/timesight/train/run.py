@@ -17,11 +17,12 @@ from transformers import TrainerCallback, set_seed
 from timesight.data.mixture import Mixture
 from timesight.errors import InputError, RecipeError
 from timesight.judge import open_judge
-from timesight.policy.adapter import add_adapter
-from timesight.policy.load import load_policy
-from timesight.policy.policy import Policy
-from timesight.policy.tiny import create
+from timesight.model.adapter import add_adapter
+from timesight.model.load import load_policy
+from timesight.model.policy import Policy
+from timesight.model.tiny import create
 from timesight.tasks import TASKS
+from timesight.tasks.corpus import prompts_and_replies
 from timesight.tasks.own import own_tasks
 from timesight.train.dataset import PromptDataset
 from timesight.train.grpo import GrpoTrainer
@@ -131,7 +132,7 @@ def load_model(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample])
         raise InputError(f"model {recipe.model}: new models are new:qwen2_5_vl and new:qwen3_vl")
     start = out / "start"
     if not (start / "config.json").exists():
-        create(start, family, recipe.seed, samples[:2000])  # type: ignore[arg-type] # checked above
+        create(start, family, recipe.seed, prompts_and_replies(samples[:2000]))  # type: ignore[arg-type] # checked above
     return load_policy(start, device=str(this_process().device))
 
 

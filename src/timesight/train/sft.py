@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from timesight.policy.encode import collate
-from timesight.policy.logprobs import completion_logprobs
-from timesight.policy.packing import Completions
+from timesight.model.encode import collate
+from timesight.prefix.layout import Completions
+from timesight.prefix.logprobs import completion_logprobs
 from timesight.tasks import TASKS
 from timesight.train.dataset import PromptItem
 from timesight.train.loss import sft_loss

@@ -23,11 +23,11 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from timesight.errors import RecipeError, TrainingError
 from timesight.infer.answer import MAX_NEW_TOKENS, Asking
-from timesight.policy.encode import PromptBatch
-from timesight.policy.load import ADAPTER_FILE, newest_checkpoint
-from timesight.policy.packing import whole_prompt_reason
-from timesight.policy.policy import Policy
-from timesight.policy.vision import FeatureStore, VisionFeatures, encode_vision
+from timesight.model.encode import PromptBatch
+from timesight.model.load import ADAPTER_FILE, newest_checkpoint
+from timesight.model.policy import Policy
+from timesight.model.vision import FeatureStore, VisionFeatures, encode_vision
+from timesight.prefix.layout import whole_prompt_reason
 from timesight.train.dataset import BrokenItem, Item, PromptItem, RepeatItem
 from timesight.train.settings import GrpoRecipe, SftRecipe
 from timesight.train.validate import REWARD, validate

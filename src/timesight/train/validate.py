@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from timesight.generate.base import Answered
+from timesight.generate.local import PolicyAnswerer
 from timesight.infer.answer import Asking, answer_batches
-from timesight.policy.answerers import PolicyAnswerer
-from timesight.policy.answering import Answered
-from timesight.policy.policy import Policy
+from timesight.model.policy import Policy
 from timesight.tasks import TASKS, Graded
 from timesight.tasks.scoring import group_totals, reply_rewards, required_parts
 from timesight.types import Judge, Sample

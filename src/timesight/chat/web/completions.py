@@ -28,8 +28,8 @@ from timesight.chat.web.protocol import ChatRequest, decoded, earlier, read_requ
 from timesight.chat.web.settings import RefusedError
 from timesight.chat.web.videos import VideoStore
 from timesight.errors import TimesightError
+from timesight.generate.base import Answerer
 from timesight.infer.ask import Question
-from timesight.policy.answering import Answerer
 from timesight.types import Reply
 
 T = TypeVar("T")

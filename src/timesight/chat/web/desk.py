@@ -19,9 +19,10 @@ from typing import Any, Generic, TypeVar
 from timesight.chat.session import Session
 from timesight.chat.web.settings import RefusedError
 from timesight.errors import ModelError, TimesightError
+from timesight.generate.base import Answered, Answerer, stream_answer
 from timesight.infer.ask import Question
 from timesight.infer.clue import Seen
-from timesight.policy.answering import Answered, Answerer, Prompt, stream_answer
+from timesight.model.prompt import Prompt
 from timesight.types import Reply
 from timesight.video import FrameBudget
 

@@ -20,9 +20,9 @@ from timesight.chat.web.settings import MAX_QUESTION_CHARS
 from timesight.chat.web.uploads import Upload
 from timesight.chat.web.videos import StoredVideo, VideoStore
 from timesight.errors import InputError, TimesightError
+from timesight.generate.base import Answerer
 from timesight.infer.ask import Question
 from timesight.infer.clue import Seen
-from timesight.policy.answering import Answerer
 from timesight.types import Box, Reply, Span
 
 Work = AsyncGenerator[str | Seen | Done[Reply], None]

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from timesight.chat.web.settings import MAX_HISTORY_CHARS, MAX_QUESTION_CHARS, RefusedError
-from timesight.policy.answering import Exchange
+from timesight.model.prompt import Exchange
 
 DATA_VIDEO = re.compile(r"data:video/[\w.+-]{1,40};base64,", re.ASCII)
 CHUNK = 1 << 20  # characters decoded at once

@@ -24,7 +24,7 @@ from timesight.chat.web.readers import Readers
 from timesight.chat.web.settings import RefusedError, SiteSettings
 from timesight.chat.web.videos import VideoStore
 from timesight.errors import InputError, reason_of
-from timesight.policy.answering import Answerer
+from timesight.generate.base import Answerer
 
 BACKLOG = 128  # connections
 MEDIA_HEADERS = {"cache-control": "private, no-store", "content-security-policy": "default-src 'none'; sandbox"}

@@ -1,0 +1,157 @@
+"""A video language model behind an OpenAI-compatible address: a hosted one, vLLM, SGLang, Ollama.
+
+The protocol has no videos, so frames are sent as pictures, each after its time in words.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any
+
+from openai import (
+    APIConnectionError,
+    APIError,
+    AuthenticationError,
+    BaseModel,
+    NotFoundError,
+    OpenAI,
+    PermissionDeniedError,
+)
+from openai.types.chat import ChatCompletionContentPartParam
+from PIL import Image
+
+from timesight.errors import InputError, ModelError
+from timesight.generate.base import Answered
+from timesight.model.prompt import Prompt
+from timesight.types import TextPart
+from timesight.video import FrameBudget, Frames
+
+JPEG_QUALITY = 90  # higher costs bytes and shows nothing new at this size
+# A frame of this size costs a model some 200 to 400 tokens and a request 10 to 40 kB: 32 of them fit into contexts
+# of 16,000 tokens, and stay below the number of pictures and megabytes that hosted models take in one request.
+BUDGET = FrameBudget(fps=1.0, max_frames=32, max_pixels=360 * 420)
+NO_REPLY = "not a reply of this protocol"
+MAX_REASON_CHARS = 300  # some servers answer with a web page, or with the whole request
+FOR_ALL = (APIConnectionError, AuthenticationError, PermissionDeniedError, NotFoundError)  # would not change
+
+
+class Endpoint:
+    """Up to ``concurrency`` prompts at once; time-outs, and retries with backoff, are the official client's.
+
+    Without ``base_url`` OpenAI's own address is asked. ``api_key_env`` names the environment variable with the key;
+    ``timeout_s`` bounds one try. ``factor``: frame sides are multiples of this many pixels. Raises InputError where
+    there is neither a key nor an address.
+    """
+
+    default_budget = BUDGET
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str | None,
+        *,
+        api_key_env: str = "OPENAI_API_KEY",
+        timeout_s: float = 120.0,
+        max_retries: int = 4,
+        concurrency: int = 8,
+        factor: int = 28,
+    ) -> None:
+        self.name = name
+        self.factor = factor
+        key = os.environ.get(api_key_env) or ("none" if base_url else None)
+        if key is None:
+            raise InputError(f"{name}: no key in {api_key_env}; set it, or give the base_url of a server")
+        self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=max_retries)
+        self._concurrency = concurrency
+
+    def answer(
+        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
+    ) -> list[Answered | ModelError]:
+        """The reply to each prompt, or why the server gave none; ``temperature`` 0 is greedy.
+
+        Raises ModelError where the server is not there, does not answer in time, or has no such model for us.
+        """
+        pool = ThreadPoolExecutor(self._concurrency)
+        asked = [pool.submit(self._answer, prompt, temperature, max_new_tokens) for prompt in prompts]
+        try:
+            wait(asked, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return [future.result() for future in asked]
+
+    def _answer(self, prompt: Prompt, temperature: float, max_new_tokens: int) -> Answered | ModelError:
+        try:
+            completion = self._client.chat.completions.create(
+                model=self.name,
+                messages=_messages(prompt),
+                temperature=temperature,
+                max_tokens=max_new_tokens,
+            )
+            return self._read(completion)
+        except FOR_ALL as error:
+            raise self._error(_reason(error)) from None
+        except APIError as error:
+            return self._error(_reason(error))
+        except Exception:  # whatever a server may call a completion
+            return self._error(f"{NO_REPLY}: what came cannot be read as JSON")
+
+    def _read(self, completion: Any) -> Answered | ModelError:
+        choices = getattr(completion, "choices", None)
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message, usage = getattr(choice, "message", None), getattr(completion, "usage", None)
+        if not hasattr(message, "content"):
+            return self._error(f"{NO_REPLY}: {_shown(completion)}")
+        text, end = getattr(message, "content", None), getattr(choice, "finish_reason", None)
+        if end == "content_filter" or not isinstance(text, str):
+            refusal = getattr(message, "refusal", None)
+            return self._error(f"no reply, finish_reason {end}" + (f": {refusal}" if refusal else ""))
+        used = [getattr(usage, count, None) for count in ("prompt_tokens", "completion_tokens")]
+        prompt_tokens, new_tokens = (count if isinstance(count, int) else None for count in used)
+        return Answered(text, end == "length", prompt_tokens, new_tokens)
+
+    def _error(self, reason: str) -> ModelError:
+        line = " ".join(reason.split())[:MAX_REASON_CHARS]
+        return ModelError(f"{self.name} at {self._client.base_url}: {line}")
+
+
+def _messages(prompt: Prompt) -> list[Any]:
+    """The conversation: texts and, for each video, its frames with their times."""
+    frames = iter(prompt.frames)
+    messages = []
+    for role, parts in prompt.messages():
+        content: list[ChatCompletionContentPartParam] = []
+        for part in parts:
+            if isinstance(part, TextPart):
+                content.append({"type": "text", "text": part.text})
+            else:
+                content += _pictures(next(frames))
+        messages.append({"role": role, "content": content})
+    return messages
+
+
+def _pictures(frames: Frames) -> list[ChatCompletionContentPartParam]:
+    parts: list[ChatCompletionContentPartParam] = []
+    for pixels, time_s in zip(frames.pixels, frames.times_s.tolist(), strict=True):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG", quality=JPEG_QUALITY)
+        url = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+        parts += [
+            {"type": "text", "text": f"{time_s:.1f} s:"},
+            {"type": "image_url", "image_url": {"url": url}},
+        ]
+    return parts
+
+
+def _shown(completion: Any) -> str:
+    """What came, in the server's own words."""
+    return str(completion.to_json(indent=None, warnings=False) if isinstance(completion, BaseModel) else completion)
+
+
+def _reason(error: APIError) -> str:
+    """The server's own words where there are any, what went wrong with the connection where there are none."""
+    said = error.body.get("message", error.body) if isinstance(error.body, dict) else error.body
+    return str(said or error.__cause__ or error.message)

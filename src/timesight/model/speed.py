@@ -1,0 +1,37 @@
+"""Making stock models fast, without changing what they compute.
+
+Everything goes through public doors, a module's class and the attention registry, and tests compare the results
+with the untouched model's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from timesight.model.attention import install_attention
+
+
+def speed_up(model: Any) -> None:
+    """Swap in the fast parts."""
+    install_attention(model)
+    if model.device.type == "cuda":
+        # cuDNN plans for 0.1 s at every new length, and most prompts have one of their own (docs/performance.md).
+        torch.backends.cuda.enable_cudnn_sdp(False)
+    for module in model.modules():
+        if type(module) is nn.Conv3d and module.kernel_size == module.stride:
+            module.__class__ = PatchLinear
+
+
+class PatchLinear(nn.Conv3d):
+    """A Conv3d over inputs of exactly one kernel each, computed as one matrix product.
+
+    On CPUs the convolution takes longer than the rest of a small vision tower.
+    """
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(N, C, T, H, W) patches of the kernel's size → (N, out, 1, 1, 1)."""
+        flat = nn.functional.linear(patches.flatten(1), self.weight.flatten(1), self.bias)  # (N, out)
+        return flat[:, :, None, None, None]

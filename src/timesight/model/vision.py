@@ -1,0 +1,138 @@
+"""The vision tower: run once for each video, and where it is frozen, once for all epochs.
+
+V videos, N vision patches of all of them, M merged tokens of one video, H width of the text model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from timesight.model.encode import PromptBatch
+from timesight.model.policy import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class VisionFeatures:
+    """What the text model takes from the tower, video by video."""
+
+    pooler_output: tuple[Tensor, ...]  # V of (M, H)
+    deepstack_features: tuple[tuple[Tensor, ...], ...] | None  # layers of V of (M, H), for families that have them
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The model's ``mm_encoder_outputs``; nothing where there is no video."""
+        return {"video": self} if self.pooler_output else {}
+
+    def pick(self, videos: Sequence[int]) -> VisionFeatures:
+        """The features of ``videos``, in that order; one may come more than once."""
+        layers = self.deepstack_features
+        return VisionFeatures(
+            tuple(self.pooler_output[v] for v in videos),
+            None if layers is None else tuple(tuple(layer[v] for v in videos) for layer in layers),
+        )
+
+
+def encode_vision(policy: Policy, prompts: PromptBatch, store: FeatureStore | None = None) -> VisionFeatures:
+    """Run the vision tower once over all videos of ``prompts``, or over those that ``store`` does not have."""
+    if store is None:
+        return _run_tower(policy, prompts.patches, prompts.grid_thw)
+    patches = torch.split(prompts.patches, prompts.grid_thw.prod(-1).tolist())
+    keys = [store.key(p, grid) for p, grid in zip(patches, prompts.grid_thw, strict=True)]
+    known = {key: store.read(key, policy.device) for key in dict.fromkeys(keys)}
+    missing = [key for key, features in known.items() if features is None]
+    if missing:
+        first = [keys.index(key) for key in missing]
+        fresh = _run_tower(policy, torch.cat([patches[i] for i in first]), prompts.grid_thw[first])
+        for place, key in enumerate(missing):
+            known[key] = fresh.pick([place])
+            store.write(key, fresh.pick([place]))
+    return _join([features for key in keys if (features := known[key]) is not None])
+
+
+def repeat_vision(features: VisionFeatures, prompts: PromptBatch, prompt_of: Sequence[int]) -> VisionFeatures:
+    """``features`` laid out for rows that stand for the prompts ``prompt_of``; no video is encoded again."""
+    return features.pick([video for prompt in prompt_of for video in prompts.videos_of[prompt]])
+
+
+def _run_tower(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatures:
+    if len(grid_thw) == 0:
+        return VisionFeatures((), None)
+    output = policy.core.get_video_features(patches, grid_thw, return_dict=True)
+    layers = getattr(output, "deepstack_features", None)
+    return VisionFeatures(output.pooler_output, None if layers is None else tuple(tuple(layer) for layer in layers))
+
+
+def _join(parts: Sequence[VisionFeatures]) -> VisionFeatures:
+    """Features of single videos as features of all of them."""
+    layers = [part.deepstack_features for part in parts]
+    return VisionFeatures(
+        tuple(part.pooler_output[0] for part in parts),
+        None
+        if layers[0] is None
+        else tuple(zip(*([layer[0] for layer in part] for part in layers if part), strict=True)),
+    )
+
+
+class FeatureStore:
+    """A frozen tower's features on disk, one file a video.
+
+    The key is made of the tower's weights and of the patches that go into it: file content, sampling and
+    size all show in those. Files are complete or absent, so several processes may share a store and a kill does
+    no harm. A 7B model's features of 3,584 tokens take 26 MB a video; past ``max_bytes`` nothing more is kept.
+    """
+
+    def __init__(self, folder: Path, policy: Policy, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._tower = hashlib.sha256()
+        for name, weight in policy.core.visual.state_dict().items():
+            self._tower.update(name.encode())
+            self._tower.update(_bytes(weight))
+        self._tower.update(str(policy.autocast_bf16).encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        self._num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+
+    def key(self, patches: Tensor, grid_thw: Tensor) -> str:
+        """The name of one video's features, from what the tower is given: (N, patch_dim) and (3,)."""
+        digest = self._tower.copy()
+        digest.update(_bytes(patches))
+        digest.update(str(grid_thw.tolist()).encode())
+        return digest.hexdigest()
+
+    def read(self, key: str, device: torch.device) -> VisionFeatures | None:
+        """The features under ``key``, or None; a file that cannot be read counts as absent."""
+        try:
+            tensors = load_file(self._file(key), device=str(device))
+        except (OSError, SafetensorError):
+            return None
+        layers = sorted((name for name in tensors if name != "pooled"), key=int)
+        return VisionFeatures((tensors["pooled"],), tuple((tensors[name],) for name in layers) or None)
+
+    def write(self, key: str, features: VisionFeatures) -> None:
+        """Keep the features of one video."""
+        tensors = {"pooled": features.pooler_output[0]}
+        tensors |= {str(i): layer[0] for i, layer in enumerate(features.deepstack_features or ())}
+        size = sum(t.numel() * t.element_size() for t in tensors.values())
+        if self._num_bytes + size > self._max_bytes:
+            return
+        self._num_bytes += size
+        unfinished = self._file(key).with_suffix(f".{os.getpid()}")
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, unfinished)
+        unfinished.replace(self._file(key))
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{key}.safetensors"
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())  # type: ignore[arg-type]
