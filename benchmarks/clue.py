@@ -26,9 +26,9 @@ import numpy as np
 
 from timesight.data import read_jsonl
 from timesight.errors import ModelError
-from timesight.generate.base import Answered, Answerer
-from timesight.generate.local import PolicyAnswerer
-from timesight.infer.clue import ClueAnswerer, ClueSettings, choose_segments
+from timesight.generate.base import Completion, Generator
+from timesight.generate.local import LocalGenerator
+from timesight.infer.clue import ClueGenerator, ClueSettings, choose_segments
 from timesight.infer.prompts import build_prompt
 from timesight.model.load import load_policy
 from timesight.model.prompt import Prompt
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=160)
     parser.add_argument("--seed", type=int, default=11)
     flags = parser.parse_args()
-    answerer = PolicyAnswerer(load_policy(flags.model))
+    generator = LocalGenerator(load_policy(flags.model))
     with tempfile.TemporaryDirectory() as folder:
         write_world(
             Path(folder),
@@ -62,23 +62,23 @@ def main() -> None:
             details=True,
         )
         samples = [s for s in read_jsonl(Path(folder) / "test.jsonl") if "detail" in s.meta]
-        looks = Looks(answerer, answerer.default_budget, ClueSettings(), flags.seed)
+        looks = Looks(generator, generator.default_budget, ClueSettings(), flags.seed)
         show(looks.ways(samples), samples)
 
 
 class Looks:
     """The ways of looking."""
 
-    def __init__(self, answerer: Answerer, budget: FrameBudget, settings: ClueSettings, seed: int) -> None:
-        self.answerer = answerer
+    def __init__(self, generator: Generator, budget: FrameBudget, settings: ClueSettings, seed: int) -> None:
+        self.generator = generator
         self.budget = budget
         self.settings = settings
         self.rng = np.random.default_rng(seed)
 
-    def ways(self, samples: Sequence[Sample]) -> dict[str, list[Answered]]:
+    def ways(self, samples: Sequence[Sample]) -> dict[str, list[Completion]]:
         """Answers by way, one a sample, in their order."""
         first = self.ask(samples, self.budget)
-        clue = self.ask(samples, self.budget, ClueAnswerer(self.answerer, self.budget, self.settings))
+        clue = self.ask(samples, self.budget, ClueGenerator(self.generator, self.budget, self.settings))
         tokens = [sum(vision_tokens(seen) for seen in answered.passes) for answered in clue]
         ways = {"first look": first, "clue": clue}
         for name, share in (("larger frames", 0.0), ("more frames", 1.0), ("both", 0.5)):
@@ -92,20 +92,20 @@ class Looks:
         return ways
 
     def ask(
-        self, samples: Sequence[Sample], budget: FrameBudget, answerer: Answerer | None = None
-    ) -> list[Answered]:
+        self, samples: Sequence[Sample], budget: FrameBudget, generator: Generator | None = None
+    ) -> list[Completion]:
         """An answer to each of ``samples``."""
-        with FrameReader(budget, self.answerer.factor, closer=self.settings, memory_bytes=0) as reader:
+        with FrameReader(budget, self.generator.factor, second_look=self.settings, memory_bytes=0) as reader:
             return [
                 answer
                 for first in range(0, len(samples), BATCH)
                 for answer in self._answers(
                     [build_prompt(sample, False, reader) for sample in samples[first : first + BATCH]],
-                    answerer or self.answerer,
+                    generator or self.generator,
                 )
             ]
 
-    def ask_each(self, samples: Sequence[Sample], budgets: Sequence[FrameBudget]) -> list[Answered]:
+    def ask_each(self, samples: Sequence[Sample], budgets: Sequence[FrameBudget]) -> list[Completion]:
         """An answer to each of ``samples``, seen with a budget of its own."""
         return [self.ask([sample], budget)[0] for sample, budget in zip(samples, budgets, strict=True)]
 
@@ -140,12 +140,12 @@ class Looks:
         changed: Sample = sample.model_copy(update={"segments": tuple((s.start_s, s.end_s) for s in segments)})
         return changed
 
-    def _answers(self, prompts: Sequence[Prompt], answerer: Answerer) -> list[Answered]:
-        answers = answerer.answer(prompts, temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
+    def _answers(self, prompts: Sequence[Prompt], generator: Generator) -> list[Completion]:
+        answers = generator.answer(prompts, temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
         for answer in answers:
             if isinstance(answer, ModelError):
                 raise answer
-        return [answer for answer in answers if isinstance(answer, Answered)]
+        return [answer for answer in answers if isinstance(answer, Completion)]
 
 
 def vision_tokens(seen: Any) -> int:
@@ -154,7 +154,7 @@ def vision_tokens(seen: Any) -> int:
     return seen.num_frames * width * height // PIXELS_PER_TOKEN
 
 
-def show(ways: Mapping[str, Sequence[Answered]], samples: Sequence[Sample]) -> None:
+def show(ways: Mapping[str, Sequence[Completion]], samples: Sequence[Sample]) -> None:
     """A block of lines for all questions, and for each kind of detail."""
     right = {name: _right(answers, samples) for name, answers in ways.items()}
     videos = np.array([str(sample.video.path) for sample in samples])
@@ -172,7 +172,7 @@ def show(ways: Mapping[str, Sequence[Answered]], samples: Sequence[Sample]) -> N
             print(f"{name:28} {share}   to first {gain}   clue has more {lead}   last prompt {tokens:4.0f} tokens")
 
 
-def _right(answers: Sequence[Answered], samples: Sequence[Sample]) -> Any:
+def _right(answers: Sequence[Completion], samples: Sequence[Sample]) -> Any:
     rows = TASKS["open_qa"].item_metrics(
         [TASKS["open_qa"].grade(s, a.text) for s, a in zip(samples, answers, strict=True)], "official"
     )

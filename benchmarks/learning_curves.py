@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=80)
     steps = parser.parse_args().steps
-    recipe = load_recipe("tiny/grpo", [f"train.max_steps={steps}", "train.schedule=constant"])
+    recipe = load_recipe("tiny/grpo", [f"train.max_steps={steps}", "train.lr_scheduler_type=constant"])
     for name in ("packed", "plain"):
         grpo.completion_logprobs = functools.partial(completion_logprobs, packed=name == "packed")
         with tempfile.TemporaryDirectory() as folder:

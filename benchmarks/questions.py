@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from timesight.data import read_jsonl
-from timesight.generate.base import Answered
-from timesight.generate.local import PolicyAnswerer
-from timesight.infer.answer import Asking, answer_batches
+from timesight.generate.base import Completion
+from timesight.generate.local import LocalGenerator
+from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.tasks import TASKS
@@ -52,10 +52,10 @@ def main() -> None:
             Path(folder), {"test": 2 * flags.videos}, seed=3, tasks=("temporal_grounding", "multiple_choice")
         )
         samples = three_a_video(read_jsonl(Path(folder) / "test.jsonl"), flags.videos)
-        asking = Asking(budget, batch_size=24, max_new_tokens=MAX_NEW_TOKENS)
+        config = InferenceConfig(budget, batch_size=24, max_new_tokens=MAX_NEW_TOKENS)
         ways: dict[str, Way] = {
-            "shared": lambda: ask(PolicyAnswerer(policy), samples, asking),
-            "each alone": lambda: ask(PolicyAnswerer(policy, share=False), samples, asking),
+            "shared": lambda: ask(LocalGenerator(policy), samples, config),
+            "each alone": lambda: ask(LocalGenerator(policy, share=False), samples, config),
             "plain loop": lambda: loop(policy, samples, budget),
         }
         report(ways, len(samples))
@@ -70,13 +70,13 @@ def three_a_video(samples: list[Sample], num_videos: int) -> list[Sample]:
     return [sample for mine in enough for sample in mine]
 
 
-def ask(answerer: PolicyAnswerer, samples: list[Sample], asking: Asking) -> dict[str, str]:
+def ask(generator: LocalGenerator, samples: list[Sample], config: InferenceConfig) -> dict[str, str]:
     """Replies by id, as an evaluation asks for them."""
     return {
         sample.id: outcome.text
-        for batch in answer_batches(answerer, samples, asking)
+        for batch in answer_batches(generator, samples, config)
         for sample, outcome in batch
-        if isinstance(outcome, Answered)
+        if isinstance(outcome, Completion)
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from timesight.bench.grpo import Case, bench_grpo
-from timesight.model.flops import group_operations, vision_operations
+from timesight.model.flops import group_flops, vision_flops
 from timesight.model.load import load_policy
 
 
@@ -35,7 +35,7 @@ def test_peak_memory_is_seen() -> None:
     assert 60 * 2**20 < int(printed) < 80 * 2**20
 
 
-def test_operations_by_hand(new_model: Path) -> None:
+def test_flops_by_hand(new_model: Path) -> None:
     """Against the library's own count of what a forward pass multiplies."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -44,8 +44,8 @@ def test_operations_by_hand(new_model: Path) -> None:
     patches = torch.randn(4 * 8 * 8, policy.core.visual.patch_embed.proj.weight[0].numel())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         policy.core.get_video_features(patches, grid, return_dict=True)
-    assert vision_operations(policy, grid) == pytest.approx(counter.get_total_flops(), rel=0.01)
-    packed, plain = (group_operations(policy, grid, 100, 8, 10, packed=packed) for packed in (True, False))
+    assert vision_flops(policy, grid) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    packed, plain = (group_flops(policy, grid, 100, 8, 10, packed=packed) for packed in (True, False))
     assert plain.vision == 8 * packed.vision
     assert plain.text / packed.text == pytest.approx(8 * 110 / 180)
     assert plain.attention / packed.attention == pytest.approx(8 * 6105 / (5050 + 8 * 1055))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from typing import Any
 
 from timesight.errors import ModelError
-from timesight.generate.base import Answered
+from timesight.generate.base import Completion, CompletionStream, Generator, Sampling
 from timesight.model.prompt import Prompt
 from timesight.types import TextPart
 from timesight.video import FrameBudget
 
 
-class Scripted:
+class Scripted(Generator):
     """Answers with ``reply``, in which ``{question}`` stands for the first line of what was asked."""
 
     factor = 28
@@ -25,14 +25,14 @@ class Scripted:
         self.running = 0
         self.prompts: list[Prompt] = []
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
+    def generate(self, *unused: Any) -> Any:
         """All at once."""
         raise AssertionError("conversations stream")
 
-    def stream(self, prompt: Prompt, *, temperature: float, max_new_tokens: int) -> Generator[str, None, Answered]:
+    def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> CompletionStream:
         """Word by word."""
+        assert sampling is not None
+        max_new_tokens = sampling.max_new_tokens
         self.prompts.append(prompt)
         if self.reply.startswith("!"):
             raise ModelError(self.reply[1:])
@@ -47,5 +47,10 @@ class Scripted:
                 yield word if number == 0 else f" {word}"
         finally:
             self.running -= 1
-        said = " ".join(words[:max_new_tokens])
-        return Answered(said, len(words) > max_new_tokens, 10, len(words[:max_new_tokens]))
+        said = words[:max_new_tokens]
+        return Completion(
+            " ".join(said),
+            finish_reason="length" if len(words) > max_new_tokens else "stop",
+            prompt_tokens=10,
+            completion_tokens=len(said),
+        )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import collections.abc
 import io
 import json
 import math
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from timesight.chat.terminal import Conversation, parse_question
 from timesight.chat.timeline import EMPTY, SHOWN, draw_timeline
 from timesight.data import read_jsonl
 from timesight.errors import InputError, ModelError, VideoError
-from timesight.generate.base import Answered
-from timesight.generate.local import PolicyAnswerer
+from timesight.generate.base import Completion, Generator, Sampling
+from timesight.generate.local import LocalGenerator
 from timesight.infer.ask import Question
-from timesight.infer.clue import Seen
+from timesight.infer.clue import PassEvent
 from timesight.model.encode import encode_prompt
 from timesight.model.load import load_policy
 from timesight.model.prompt import Exchange, Prompt
@@ -32,7 +32,7 @@ from timesight.types import Box, Span, TextPart, Video, VideoPart
 from timesight.video import FrameReader, Wanted
 
 
-def finish(pieces: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+def finish(pieces: collections.abc.Generator[Any, None, Any]) -> tuple[list[Any], Any]:
     seen = []
     while True:
         try:
@@ -48,7 +48,7 @@ def test_a_reply_comes_in_pieces_and_ends_as_a_whole(video: Path) -> None:
     assert len(texts) > 3
     assert "".join(texts) == reply.text
     assert (reply.answer, reply.spans) == ("What moves?", (Span(1.0, 2.0), Span(2.4, 2.8)))
-    (look,) = [piece for piece in pieces if isinstance(piece, Seen)]
+    (look,) = [piece for piece in pieces if isinstance(piece, PassEvent)]
     assert look.look == reply.passes[0]
     assert look.look.num_frames == len(look.frames[0].times_s)
     assert session.turns[0].reply is reply
@@ -57,7 +57,7 @@ def test_a_reply_comes_in_pieces_and_ends_as_a_whole(video: Path) -> None:
 
 def test_looking_again_streams_both_looks(video: Path) -> None:
     pieces, reply = finish(Session(Scripted("m"), Video(path=video)).ask(Question("What?"), clue=True))
-    looks = [piece for piece in pieces if isinstance(piece, Seen)]
+    looks = [piece for piece in pieces if isinstance(piece, PassEvent)]
     assert [len(look.frames) for look in looks] == [1, 1]  # the two segments meet once they are padded
     assert "".join(piece for piece in pieces if isinstance(piece, str)) == 2 * reply.text
     assert reply.passes == tuple(look.look for look in looks)
@@ -108,7 +108,7 @@ def test_streamed_replies_are_those_of_an_evaluation(full_world: Path, clue: boo
     policy = load_policy()
     sample = next(s for s in read_jsonl(full_world / "test.jsonl") if s.task == "temporal_grounding")
     question = Question(sample.query, "temporal_grounding")  # type: ignore[attr-defined]
-    pieces, reply = finish(Session(PolicyAnswerer(policy), sample.video).ask(question, clue=clue))
+    pieces, reply = finish(Session(LocalGenerator(policy), sample.video).ask(question, clue=clue))
     at_once = ask(policy, sample.video, question, clue=clue)
     assert reply.text == at_once.text
     assert [seen.text for seen in reply.passes] == [seen.text for seen in at_once.passes]
@@ -164,8 +164,8 @@ def test_errors_of_videos_and_models_reach_who_asks(video: Path, tmp_path: Path)
 
 
 def test_what_a_policy_cannot_take_is_one_line(video: Path) -> None:
-    answerer = PolicyAnswerer(load_policy())
-    session = Session(answerer, Video(path=video))
+    generator = LocalGenerator(load_policy())
+    session = Session(generator, Video(path=video))
     with pytest.raises(ModelError, match=r"the text holds <\|image_pad\|>, a mark of the model's own"):
         finish(session.ask(Question("<|image_pad|> what?")))
     with pytest.raises(ModelError, match=r"the prompt is too long: \d+ tokens, .* takes 32768"):
@@ -174,26 +174,26 @@ def test_what_a_policy_cannot_take_is_one_line(video: Path) -> None:
 
 
 def test_a_batch_answers_what_can_be_put(video: Path) -> None:
-    answerer = PolicyAnswerer(load_policy())
-    frames = FrameReader(answerer.default_budget, answerer.factor).read(Wanted(Video(path=video)))
+    generator = LocalGenerator(load_policy())
+    frames = FrameReader(generator.default_budget, generator.factor).read(Wanted(Video(path=video)))
     texts = ("<|im_end|>", "the first shape is visible", "word " * 40_000)
     prompts = [Prompt([VideoPart(Video(path=video)), TextPart(text)], [frames]) for text in texts]
-    marked, answered, long = answerer.answer(prompts, temperature=0, max_new_tokens=2)
-    assert isinstance(answered, Answered)
+    marked, answered, long = generator.answer(prompts, Sampling(max_new_tokens=2))
+    assert isinstance(answered, Completion)
     assert "a mark of the model's own" in str(marked)
     assert "too long" in str(long)
-    assert len(answerer.answer(prompts[:1], temperature=0, max_new_tokens=2)) == 1
+    assert len(generator.answer(prompts[:1], Sampling(max_new_tokens=2))) == 1
 
 
 def test_hardly_any_temperature_is_none_and_failures_are_told(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answerer = PolicyAnswerer(load_policy())
+    generator = LocalGenerator(load_policy())
 
     def said(temperature: float) -> str:
         settings = ChatSettings(temperature=temperature, max_new_tokens=8)
-        return finish(Session(answerer, Video(path=video), settings).ask(Question("what?")))[1].text
+        return finish(Session(generator, Video(path=video), settings).ask(Question("what?")))[1].text
 
     assert said(1e-300) == said(0.0)
-    monkeypatch.setattr("timesight.generate.local.collate", lambda *_: 1 / 0)
+    monkeypatch.setattr("timesight.generate.local.build_tree", lambda *_, **__: 1 / 0)
     with pytest.raises(ModelError, match=r"gives no reply \(division by zero\)"):
         said(0.0)
 
@@ -294,14 +294,16 @@ def test_open_questions_are_scored() -> None:
     assert not task.usable(odd)
 
 
-def test_answers_of_a_stream_that_cannot_stream(video: Path) -> None:
-    from timesight.generate.base import stream_answer
+def test_a_generator_that_cannot_stream_gives_its_reply_in_one_piece() -> None:
+    class Whole(Generator):
+        name = "w"
+        factor = 28
+        default_budget = Scripted.default_budget
 
-    class Whole:
-        name, factor, default_budget = "w", 28, Scripted.default_budget
+        def generate(self, prompts: Any, *how: Any) -> Any:
+            return [[Completion("all at once")]]
 
-        def answer(self, prompts: Any, **how: Any) -> list[Answered]:
-            return [Answered("all at once", truncated=False)]
-
-    pieces, answered = finish(stream_answer(Whole(), Prompt([], []), temperature=0, max_new_tokens=4))  # type: ignore[arg-type]
-    assert (pieces, answered.text) == (["all at once"], "all at once")
+    pieces, completion = finish(Whole().stream(Prompt([], [])))
+    assert (pieces, completion.text) == (["all at once"], "all at once")
+    with pytest.raises(ModelError, match="w: does not take new weights"):
+        Whole().update_weights(None, 1)

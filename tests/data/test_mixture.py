@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from timesight.data.mixture import Mixture, Part
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
-from timesight.train.schedule import later_turns, make_schedule
+from timesight.train.dataset import PromptDataset
+from timesight.train.schedule import ScheduleEntry, make_schedule
 from timesight.train.settings import CurriculumSettings
 from timesight.types import Sample
 
@@ -99,8 +102,18 @@ def test_a_curriculum_keeps_to_the_weights() -> None:
 def test_reading_ahead_follows_the_batches_that_a_process_is_dealt(
     batch_size: int, num_processes: int, num_turns: int
 ) -> None:
+    reader: Any = SimpleNamespace(settings=SimpleNamespace(ahead=5))
+    schedule = [ScheduleEntry(n, False) for n in range(num_turns)]
     for rank in range(num_processes):
+        dataset = PromptDataset(
+            None,  # type: ignore[arg-type]
+            [],
+            schedule,
+            reader,
+            batch_size,
+            process=rank,
+            num_processes=num_processes,
+        )
         mine = [n for n in range(num_turns) if n // batch_size % num_processes == rank]
         for place, index in enumerate(mine):
-            ahead = list(later_turns(index, 5, num_turns, batch_size, num_processes))
-            assert ahead == mine[place + 1 : place + 6]
+            assert list(dataset._following(index)) == mine[place : place + 6]

@@ -17,8 +17,8 @@ from timesight.evaluation import kept_replies, read_items, read_replies
 from timesight.evaluation.folder import claim_folder, require_folder, require_unclaimed
 from timesight.evaluation.questions import weight_files
 from timesight.evaluation.runner import collect_replies
-from timesight.generate.base import Answered
-from timesight.infer.answer import Asking
+from timesight.generate.base import Completion, Generator
+from timesight.infer.answer import InferenceConfig
 from timesight.model.prompt import Prompt
 from timesight.model.tiny import embedded_path
 from timesight.tasks.own import TaskSettings, own_tasks
@@ -28,21 +28,19 @@ from timesight.video import FrameBudget
 BUDGET = FrameBudget(min_pixels=784, max_pixels=784, max_frames=4)
 
 
-class Same:
+class Same(Generator):
     """Answers everything alike."""
 
     name = "same"
     factor = 28
     default_budget = BUDGET
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
-        return [Answered("A", truncated=False) for _ in prompts]
+    def generate(self, prompts: Sequence[Prompt], *how: Any) -> list[list[Completion] | ModelError]:
+        return [[Completion("A")] for _ in prompts]
 
 
 def collect(samples: Sequence[Sample], folder: Path, **asking: Any) -> dict[str, str]:
-    return collect_replies(Same(), samples, Asking(BUDGET, **asking), folder).replies
+    return collect_replies(Same(), samples, InferenceConfig(BUDGET, **asking), folder).replies
 
 
 @pytest.fixture

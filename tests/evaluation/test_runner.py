@@ -1,4 +1,4 @@
-"""Asking everything once: across interruptions, processes, broken videos and too little memory."""
+"""InferenceConfig everything once: across interruptions, processes, broken videos and too little memory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ from timesight.errors import ModelError
 from timesight.evaluation import kept_replies, read_replies
 from timesight.evaluation.plan import plan_run
 from timesight.evaluation.runner import collect_replies
-from timesight.generate.base import Answered
-from timesight.generate.local import PolicyAnswerer
-from timesight.infer.answer import Asking
+from timesight.generate.base import Completion, Generator, Sampling
+from timesight.generate.local import LocalGenerator
+from timesight.infer.answer import InferenceConfig
 from timesight.model.load import load_policy
 from timesight.model.prompt import Prompt
 from timesight.types import Sample, TextPart
@@ -33,7 +34,7 @@ from timesight.video import FrameBudget, ReadingSettings
 BUDGET = FrameBudget(min_pixels=784, max_pixels=784, max_frames=4)
 
 
-class Echo:
+class Echo(Generator):
     """Answers with the question; says what was asked together."""
 
     name = "echo"
@@ -44,15 +45,18 @@ class Echo:
         self.most = most  # questions that fit into memory
         self.batches: list[int] = []
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
+    def generate(
+        self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+    ) -> list[list[Completion] | ModelError]:
+        assert sampling is not None
+        if sampling.seed is not None:
+            torch.manual_seed(sampling.seed)
         if len(prompts) > self.most:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         self.batches.append(len(prompts))
-        drawn = f" {torch.rand(()).item()}" if temperature else ""
+        drawn = f" {torch.rand(()).item()}" if sampling.temperature else ""
         return [
-            Answered(part.text + drawn, truncated=False, prompt_tokens=10, new_tokens=2)
+            [Completion(part.text + drawn, prompt_tokens=10, completion_tokens=2)]
             for prompt in prompts
             for part in prompt.parts
             if isinstance(part, TextPart)
@@ -64,21 +68,21 @@ def samples(full_world: Path) -> list[Sample]:
     return [s for s in read_jsonl(full_world / "test.jsonl") if s.task != "object_tracking"]
 
 
-def asking(batch_size: int = 8, **other: float) -> Asking:
-    return Asking(BUDGET, batch_size=batch_size, **other)  # type: ignore[arg-type]
+def config(batch_size: int = 8, **other: float) -> InferenceConfig:
+    return InferenceConfig(BUDGET, batch_size=batch_size, **other)  # type: ignore[arg-type]
 
 
 def test_replies_stand_in_the_items_order_and_are_not_asked_for_again(
     samples: list[Sample], tmp_path: Path
 ) -> None:
     first = Echo()
-    whole = collect_replies(first, samples, asking(), tmp_path)
+    whole = collect_replies(first, samples, config(), tmp_path)
     assert list(whole.replies) == [s.id for s in samples]
     assert list(read_replies(tmp_path / "replies.jsonl")) == [s.id for s in samples]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["replies.jsonl"]
     assert sum(first.batches) == len(samples)
     again, done = Echo(), list[int]()
-    assert collect_replies(again, samples, asking(), tmp_path, done.append) == whole
+    assert collect_replies(again, samples, config(), tmp_path, done.append) == whole
     assert (again.batches, sum(done)) == ([], len(samples))
 
 
@@ -86,14 +90,12 @@ def test_questions_on_one_video_stand_together(samples: list[Sample], tmp_path: 
     seen: list[list[int]] = []
 
     class Watch(Echo):
-        def answer(
-            self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-        ) -> list[Answered | ModelError]:
+        def generate(self, prompts: Sequence[Prompt], *how: Any) -> list[list[Completion] | ModelError]:
             seen.append([id(prompt.frames[0]) for prompt in prompts])
-            return super().answer(prompts, temperature=temperature, max_new_tokens=max_new_tokens)
+            return super().generate(prompts, *how)
 
     shuffled = random.Random(0).sample(samples, len(samples))
-    collect_replies(Watch(), shuffled, asking(16), tmp_path)
+    collect_replies(Watch(), shuffled, config(16), tmp_path)
     videos = [video for batch in seen for video in batch]
     changes = sum(a != b for a, b in pairwise(videos))
     assert changes == len({s.video.path for s in samples}) - 1
@@ -103,15 +105,15 @@ def test_questions_on_one_video_stand_together(samples: list[Sample], tmp_path: 
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     samples: list[Sample], tmp_path: Path, temperature: float
 ) -> None:
-    settings = asking(8, temperature=temperature)
+    settings = config(8, temperature=temperature)
     collect_replies(Echo(), samples, settings, tmp_path / "whole")
     parts = tmp_path / "parts"
 
     class Stops(Echo):
-        def answer(self, prompts: Sequence[Prompt], **how: float) -> list[Answered | ModelError]:  # type: ignore[override]
+        def generate(self, prompts: Sequence[Prompt], *how: Any) -> list[list[Completion] | ModelError]:
             if len(self.batches) == 2:
                 raise KeyboardInterrupt
-            return super().answer(prompts, **how)  # type: ignore[arg-type]
+            return super().generate(prompts, *how)
 
     interruptions = 0
     while not (parts / "replies.jsonl").exists():
@@ -127,18 +129,18 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
 
 def test_too_little_memory_halves_the_batch(samples: list[Sample], tmp_path: Path) -> None:
     plenty, little = Echo(), Echo(most=3)
-    whole = collect_replies(plenty, samples, asking(16), tmp_path / "plenty")
-    assert collect_replies(little, samples, asking(16), tmp_path / "little") == whole
+    whole = collect_replies(plenty, samples, config(16), tmp_path / "plenty")
+    assert collect_replies(little, samples, config(16), tmp_path / "little") == whole
     assert max(little.batches) <= 3
     with pytest.raises(ModelError, match=r"one question alone does not fit into memory \(frames 4 × 28 × 28\)"):
-        collect_replies(Echo(most=0), samples, asking(16), tmp_path / "none")
+        collect_replies(Echo(most=0), samples, config(16), tmp_path / "none")
 
 
 def test_a_broken_video_does_not_stop_the_others(samples: list[Sample], tmp_path: Path) -> None:
     gone = samples[0].model_copy(
         update={"video": samples[0].video.model_copy(update={"path": tmp_path / "no.mp4"})}
     )
-    replies = collect_replies(Echo(), [gone, *samples[1:4]], asking(), tmp_path / "r")
+    replies = collect_replies(Echo(), [gone, *samples[1:4]], config(), tmp_path / "r")
     assert replies.quarantined == {gone.id: f"{tmp_path / 'no.mp4'}: no such file"}
     assert len(replies.replies) == 3
 
@@ -147,13 +149,13 @@ def test_a_prompt_that_the_model_refuses_is_named_and_asked_for_again(
     samples: list[Sample], tmp_path: Path
 ) -> None:
     class Refuses(Echo):
-        def answer(self, prompts: Sequence[Prompt], **how: float) -> list[Answered | ModelError]:  # type: ignore[override]
-            answers = super().answer(prompts, **how)  # type: ignore[arg-type]
+        def generate(self, prompts: Sequence[Prompt], *how: Any) -> list[list[Completion] | ModelError]:
+            answers = super().generate(prompts, *how)
             return [ModelError("too long"), *answers[1:]]
 
-    replies = collect_replies(Refuses(), samples[:6], asking(), tmp_path)
+    replies = collect_replies(Refuses(), samples[:6], config(), tmp_path)
     assert list(replies.quarantined.values()) == ["too long"]
-    whole = collect_replies(Echo(), samples[:6], asking(), tmp_path)
+    whole = collect_replies(Echo(), samples[:6], config(), tmp_path)
     assert (len(whole.replies), whole.quarantined) == (6, {})
 
 
@@ -161,7 +163,7 @@ def test_a_dry_run_says_what_there_is_and_what_it_will_take(samples: list[Sample
     gone = samples[0].model_copy(
         update={"id": "gone", "video": samples[0].video.model_copy(update={"path": tmp_path})}
     )
-    plan = plan_run(Echo(), [gone, *samples], asking(4), ReadingSettings(workers=0))
+    plan = plan_run(Echo(), [gone, *samples], config(4), ReadingSettings(workers=0))
     assert (plan.num_items, plan.num_videos) == (len(samples) + 1, len({s.video.path for s in samples}) + 1)
     assert list(plan.missing) == [str(tmp_path)]
     assert (plan.prompt_tokens, plan.new_tokens) == (10 * len(samples), 2 * len(samples))
@@ -171,11 +173,11 @@ def test_a_dry_run_says_what_there_is_and_what_it_will_take(samples: list[Sample
 
 
 def test_batch_size_does_not_change_greedy_replies(samples: list[Sample], tmp_path: Path) -> None:
-    exact = PolicyAnswerer(load_policy(dtype="float32"))
+    exact = LocalGenerator(load_policy(dtype="float32"))
     budget = exact.default_budget
     one, nine = (
         collect_replies(
-            exact, samples[:9], Asking(budget, batch_size=size, max_new_tokens=16), tmp_path / str(size)
+            exact, samples[:9], InferenceConfig(budget, batch_size=size, max_new_tokens=16), tmp_path / str(size)
         )
         for size in (1, 9)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,15 @@ import pytest
 import torch
 
 from timesight.data import read_jsonl
-from timesight.generate import decode as decode_module
-from timesight.generate.decode import generate
+from timesight.generate.base import Completion, Sampling
+from timesight.generate.decode import sample_replies
 from timesight.infer.prompts import encode_sample
-from timesight.model.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
+from timesight.model.encode import EncodedPrompt, encode_prompt
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.prompt import Prompt
-from timesight.prefix.layout import Completions
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.tasks import TASKS
 from timesight.types import Sample
 from timesight.video import FrameReader, Frames, Wanted
@@ -40,34 +41,48 @@ def encode(policy: Policy, samples: list[Sample]) -> list[EncodedPrompt]:
     return [encode_sample(policy, sample, False, reader) for sample in samples]
 
 
-def score(policy: Policy, prompts: PromptBatch, rows: list[list[int]], group: int) -> torch.Tensor:
+def generate(
+    policy: Policy, tree: PrefixTree, num_generations: int = 1, max_new_tokens: int = 256, temperature: float = 1.0
+) -> list[Completion]:
+    sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
+    return sample_replies(policy, tree, num_generations, sampling)
+
+
+def score(policy: Policy, tree: PrefixTree, rows: Sequence[Sequence[int]]) -> torch.Tensor:
     with torch.no_grad():
-        return completion_logprobs(policy, prompts, Completions.of(rows, len(rows) // group, policy.device))[0]
+        return completion_logprobs(policy, tree.with_replies(rows))[0]
+
+
+def ids_of(replies: list[Completion]) -> list[tuple[int, ...]]:
+    return [reply.token_ids for reply in replies]
+
+
+def assert_scored_alike(replies: list[Completion], logps: torch.Tensor) -> None:
+    for row, reply in zip(logps, replies, strict=True):
+        torch.testing.assert_close(row[: len(reply.logprobs)], torch.tensor(reply.logprobs), atol=1e-4, rtol=1e-4)
 
 
 def test_generation_and_training_agree(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples))
+    prompts = build_tree(policy, encode(policy, samples))
     torch.manual_seed(0)
     sampled = generate(policy, prompts, num_generations=3, max_new_tokens=12)
-    logps = score(policy, prompts, sampled.ids, 3)
-    for row, seen in zip(logps, sampled.logps, strict=True):
-        torch.testing.assert_close(row[: len(seen)], torch.tensor(seen), atol=1e-4, rtol=1e-4)
+    assert_scored_alike(sampled, score(policy, prompts, ids_of(sampled)))
 
 
 def test_batching_changes_nothing(policy: Policy, samples: list[Sample]) -> None:
     encoded = encode(policy, samples)
-    together = generate(policy, collate(policy, encoded), temperature=0, max_new_tokens=8)
+    together = generate(policy, build_tree(policy, encoded), temperature=0, max_new_tokens=8)
     for index, prompt in enumerate(encoded):
-        alone = generate(policy, collate(policy, [prompt]), temperature=0, max_new_tokens=8)
-        assert alone.ids[0] == together.ids[index]
+        alone = generate(policy, build_tree(policy, [prompt]), temperature=0, max_new_tokens=8)
+        assert alone[0].token_ids == together[index].token_ids
         torch.testing.assert_close(
-            torch.tensor(alone.logps[0]), torch.tensor(together.logps[index]), atol=1e-4, rtol=1e-4
+            torch.tensor(alone[0].logprobs), torch.tensor(together[index].logprobs), atol=1e-4, rtol=1e-4
         )
 
 
 def test_greedy_equals_the_librarys_own_generate(policy: Policy, samples: list[Sample]) -> None:
     encoded = encode(policy, samples)[0]
-    ours = generate(policy, collate(policy, [encoded]), temperature=0, max_new_tokens=10)
+    ours = generate(policy, build_tree(policy, [encoded]), temperature=0, max_new_tokens=10)
     seconds = {} if encoded.seconds_per_grid is None else {"second_per_grid_ts": encoded.seconds_per_grid}
     banned = policy.banned_mask.nonzero().flatten().tolist()
     theirs = policy.model.generate(
@@ -81,24 +96,24 @@ def test_greedy_equals_the_librarys_own_generate(policy: Policy, samples: list[S
         suppress_tokens=banned,
         **seconds,
     )
-    assert theirs[0, len(encoded) :].tolist() == ours.ids[0]
+    assert tuple(theirs[0, len(encoded) :].tolist()) == ours[0].token_ids
 
 
 def test_a_group_shares_nothing_after_its_prompt(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples[:1]))
+    prompts = build_tree(policy, encode(policy, samples[:1]))
     torch.manual_seed(0)
     sampled = generate(policy, prompts, num_generations=8, max_new_tokens=6)
-    assert len({tuple(ids) for ids in sampled.ids[:8]}) > 1
-    alone = score(policy, prompts, [sampled.ids[5]], 1)
-    together = score(policy, prompts, sampled.ids[:8], 8)
+    assert len(set(ids_of(sampled))) > 1
+    alone = score(policy, prompts, [sampled[5].token_ids])
+    together = score(policy, prompts, ids_of(sampled))
     torch.testing.assert_close(together[5], alone[0, : together.shape[1]], atol=1e-4, rtol=1e-4)
 
 
 def test_banned_tokens_are_never_sampled(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples))
+    prompts = build_tree(policy, encode(policy, samples))
     torch.manual_seed(0)
     sampled = generate(policy, prompts, num_generations=16, max_new_tokens=40)
-    drawn = {token for ids in sampled.ids for token in ids}
+    drawn = {token for ids in ids_of(sampled) for token in ids}
     banned = set(policy.banned_mask.nonzero().flatten().tolist())
     assert policy.processor.video_token_id in banned
     assert not policy.end_ids & banned
@@ -106,29 +121,28 @@ def test_banned_tokens_are_never_sampled(policy: Policy, samples: list[Sample]) 
 
 
 def test_probabilities_sum_to_one_over_what_can_be_sampled(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples[:1]))
+    prompts = build_tree(policy, encode(policy, samples[:1]))
     allowed = (~policy.banned_mask).nonzero().flatten().tolist()
-    logps = score(policy, prompts, [[token] for token in allowed], len(allowed))
+    logps = score(policy, prompts, [[token] for token in allowed])
     assert float(logps[:, 0].exp().sum()) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_temperature_is_part_of_the_distribution(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples[:1]))
+    prompts = build_tree(policy, encode(policy, samples[:1]))
     torch.manual_seed(0)
     sampled = generate(policy, prompts, temperature=0.5, max_new_tokens=5)
-    completions = Completions.of(sampled.ids, 1, policy.device)
     with torch.no_grad():
-        logps, _ = completion_logprobs(policy, prompts, completions, temperature=0.5)
-    torch.testing.assert_close(logps[0], torch.tensor(sampled.logps[0]), atol=1e-4, rtol=1e-4)
+        logps, _ = completion_logprobs(policy, prompts.with_replies(ids_of(sampled)), temperature=0.5)
+    assert_scored_alike(sampled, logps)
 
 
 def test_truncation_is_told_from_an_end(policy: Policy, samples: list[Sample]) -> None:
-    prompts = collate(policy, encode(policy, samples[:1]))
+    prompts = build_tree(policy, encode(policy, samples[:1]))
     torch.manual_seed(0)
     sampled = generate(policy, prompts, num_generations=64, max_new_tokens=20)
-    for ids, truncated in zip(sampled.ids, sampled.truncated, strict=True):
-        assert truncated == (ids[-1] not in policy.end_ids)
-        assert len(ids) == 20 or not truncated
+    for reply in sampled:
+        assert reply.truncated == (reply.token_ids[-1] not in policy.end_ids)
+        assert len(reply.token_ids) == 20 or not reply.truncated
 
 
 def with_other_pixels(frames: Frames) -> Frames:
@@ -142,7 +156,7 @@ def test_the_video_reaches_the_training_logprobs(policy: Policy, samples: list[S
     tokens = policy.processor.tokenizer.encode(task.gold(samples[0]))
     logps = [
         score(
-            policy, collate(policy, [encode_prompt(policy, Prompt(task.prompt(samples[0]), [shown]))]), [tokens], 1
+            policy, build_tree(policy, [encode_prompt(policy, Prompt(task.prompt(samples[0]), [shown]))]), [tokens]
         )
         for shown in (frames, with_other_pixels(frames))
     ]
@@ -157,7 +171,7 @@ def test_the_videos_time_reaches_the_training_logprobs(policy: Policy, samples: 
     tokens = policy.processor.tokenizer.encode(task.gold(samples[0]))
     logps = [
         score(
-            policy, collate(policy, [encode_prompt(policy, Prompt(task.prompt(samples[0]), [shown]))]), [tokens], 1
+            policy, build_tree(policy, [encode_prompt(policy, Prompt(task.prompt(samples[0]), [shown]))]), [tokens]
         )
         for shown in (frames, slow)
     ]
@@ -169,12 +183,10 @@ def test_caches_stay_right_while_replies_end(
     policy: Policy, samples: list[Sample], reason: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A seventh of the tokens end a reply: slots are dropped, filled and dropped again, all along the way."""
-    monkeypatch.setattr(decode_module, "whole_prompt_reason", lambda policy: reason)
-    prompts = collate(policy, encode(policy, samples))
+    monkeypatch.setattr(Policy, "packing_unsupported_reason", reason)
+    prompts = build_tree(policy, encode(policy, samples))
     policy.__dict__["end_ids"] = frozenset(range(10, policy.model.config.get_text_config().vocab_size, 7))
     torch.manual_seed(1)
     sampled = generate(policy, prompts, num_generations=6, max_new_tokens=24)
-    assert len({len(ids) for ids in sampled.ids}) > 6
-    logps = score(policy, prompts, sampled.ids, 6)
-    for row, seen in zip(logps, sampled.logps, strict=True):
-        torch.testing.assert_close(row[: len(seen)], torch.tensor(seen), atol=1e-4, rtol=1e-4)
+    assert len({len(ids) for ids in ids_of(sampled)}) > 6
+    assert_scored_alike(sampled, score(policy, prompts, ids_of(sampled)))

@@ -31,8 +31,8 @@ from transformers.models.got_ocr2 import GotOcr2ImageProcessor
 from transformers.utils.logging import warning_once
 
 from timesight.errors import InputError, ModelError
-from timesight.generate.base import Answered
-from timesight.generate.hf import ForeignModel
+from timesight.generate.base import Completion, Sampling
+from timesight.generate.hf import TransformersGenerator
 from timesight.model.prompt import Prompt
 from timesight.model.tiny import embedded_path
 from timesight.types import TextPart, Video, VideoPart
@@ -150,8 +150,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> ForeignModel:
-    return ForeignModel(folder, device="cpu")
+def model(folder: Path) -> TransformersGenerator:
+    return TransformersGenerator(folder, device="cpu")
 
 
 def noise(seed: int, num_frames: int = 4, height: int = 40, width: int = 60) -> Frames:
@@ -163,26 +163,28 @@ def about(*videos: Frames, question: TextPart = QUESTION) -> Prompt:
     return Prompt([*[VideoPart(Video(path=Path("v.mp4")))] * len(videos), question], videos)
 
 
-def ask(model: ForeignModel, *prompts: Prompt, temperature: float = 0.0, most: int = 8) -> list[Answered]:
-    replies = model.answer(prompts, temperature=temperature, max_new_tokens=most)
+def ask(
+    model: TransformersGenerator, *prompts: Prompt, temperature: float = 0.0, most: int = 8
+) -> list[Completion]:
+    replies = model.answer(prompts, Sampling(temperature=temperature, max_new_tokens=most))
     assert not [reply for reply in replies if isinstance(reply, ModelError)]
-    return [reply for reply in replies if isinstance(reply, Answered)]
+    return [reply for reply in replies if isinstance(reply, Completion)]
 
 
 @torch.inference_mode()
-def logits(model: ForeignModel, prompt: Prompt) -> torch.Tensor:
+def logits(model: TransformersGenerator, prompt: Prompt) -> torch.Tensor:
     """Scores (V,) of the first token of the reply."""
     return torch.as_tensor(model._model(**model._encode(prompt)).logits[0, -1])
 
 
-def test_the_video_is_seen(model: ForeignModel) -> None:
+def test_the_video_is_seen(model: TransformersGenerator) -> None:
     seen = logits(model, about(noise(0)))
     assert torch.equal(seen, logits(model, about(noise(0))))
     assert (seen - logits(model, about(noise(1)))).abs().max() > 0.01
     assert ask(model, about(noise(0)), most=32) != ask(model, about(noise(1)), most=32)
 
 
-def test_every_frame_is_seen_and_their_order(model: ForeignModel) -> None:
+def test_every_frame_is_seen_and_their_order(model: TransformersGenerator) -> None:
     video = noise(0)
     seen = logits(model, about(video))
     for index in range(4):
@@ -194,14 +196,14 @@ def test_every_frame_is_seen_and_their_order(model: ForeignModel) -> None:
     assert (seen - logits(model, about(backwards))).abs().max() > 1e-3
 
 
-def test_both_of_two_videos_are_seen(model: ForeignModel) -> None:
+def test_both_of_two_videos_are_seen(model: TransformersGenerator) -> None:
     first, second = noise(0), noise(1)
     seen = logits(model, about(first, second))
     for other in (about(first, first), about(second, second), about(second, first)):
         assert (seen - logits(model, other)).abs().max() > 1e-3
 
 
-def test_the_processor_gets_real_times_and_takes_no_sample(model: ForeignModel, monkeypatch: Any) -> None:
+def test_the_processor_gets_real_times_and_takes_no_sample(model: TransformersGenerator, monkeypatch: Any) -> None:
     calls: list[dict[str, Any]] = []
     video_processor = model._processor.video_processor
     decode = video_processor._decode_and_sample_videos
@@ -218,7 +220,7 @@ def test_the_processor_gets_real_times_and_takes_no_sample(model: ForeignModel, 
 
 
 @torch.inference_mode()
-def test_greedy_replies_are_the_likeliest_tokens(model: ForeignModel) -> None:
+def test_greedy_replies_are_the_likeliest_tokens(model: TransformersGenerator) -> None:
     prompt = about(noise(0))
     first, again = ask(model, prompt, prompt, most=12)
     inputs = model._encode(prompt)
@@ -231,7 +233,7 @@ def test_greedy_replies_are_the_likeliest_tokens(model: ForeignModel) -> None:
     assert first.text == model._processor.decode(likeliest, skip_special_tokens=True)
 
 
-def test_sampled_replies_are_of_the_whole_distribution(model: ForeignModel) -> None:
+def test_sampled_replies_are_of_the_whole_distribution(model: TransformersGenerator) -> None:
     torch.manual_seed(0)
     prompt = about(noise(0))
     replies = ask(model, *[prompt] * 40, temperature=3.0, most=1)
@@ -239,9 +241,9 @@ def test_sampled_replies_are_of_the_whole_distribution(model: ForeignModel) -> N
     assert len({reply.text for reply in replies}) > 10
 
 
-def test_a_reply_that_runs_into_the_limit_is_truncated(model: ForeignModel) -> None:
+def test_a_reply_that_runs_into_the_limit_is_truncated(model: TransformersGenerator) -> None:
     (reply,) = ask(model, about(noise(0)), most=5)
-    assert (reply.truncated, reply.new_tokens) == (True, 5)
+    assert (reply.truncated, reply.completion_tokens) == (True, 5)
 
 
 def test_a_reply_that_ends_is_not_truncated(folder: Path, tmp_path: Path) -> None:
@@ -249,11 +251,11 @@ def test_a_reply_that_ends_is_not_truncated(folder: Path, tmp_path: Path) -> Non
     file = tmp_path / "model/generation_config.json"
     settings = json.loads(file.read_text()) | {"eos_token_id": list(range(len(make_tokenizer())))}
     file.write_text(json.dumps(settings))
-    (reply,) = ask(ForeignModel(tmp_path / "model", device="cpu"), about(noise(0)), most=1)
-    assert (reply.truncated, reply.new_tokens) == (False, 1)
+    (reply,) = ask(TransformersGenerator(tmp_path / "model", device="cpu"), about(noise(0)), most=1)
+    assert (reply.truncated, reply.completion_tokens) == (False, 1)
 
 
-def test_more_frames_are_more_tokens_of_the_prompt(model: ForeignModel) -> None:
+def test_more_frames_are_more_tokens_of_the_prompt(model: TransformersGenerator) -> None:
     short, long, without = ask(model, about(noise(0, 4)), about(noise(0, 8)), Prompt([QUESTION], []))
     assert short.prompt_tokens is not None
     assert long.prompt_tokens is not None
@@ -262,20 +264,20 @@ def test_more_frames_are_more_tokens_of_the_prompt(model: ForeignModel) -> None:
     assert short.prompt_tokens - without.prompt_tokens >= 4 * 4
 
 
-def test_one_prompt_that_cannot_be_read_does_not_take_the_others_along(model: ForeignModel) -> None:
+def test_one_prompt_that_cannot_be_read_does_not_take_the_others_along(model: TransformersGenerator) -> None:
     bad = about(noise(0), question=TextPart("what does <video> mean?"))
-    first, second, third = model.answer([about(noise(0)), bad, about(noise(1))], temperature=0.0, max_new_tokens=2)
-    assert isinstance(first, Answered)
-    assert isinstance(third, Answered)
+    first, second, third = model.answer([about(noise(0)), bad, about(noise(1))], Sampling(max_new_tokens=2))
+    assert isinstance(first, Completion)
+    assert isinstance(third, Completion)
     assert isinstance(second, ModelError)
     assert str(second).startswith(f"{model.name}: ")
     assert "\n" not in str(second)
 
 
 def test_a_model_for_images_is_not_asked_about_videos(tmp_path: Path) -> None:
-    model = ForeignModel(saved(llava, tmp_path), device="cpu")
+    model = TransformersGenerator(saved(llava, tmp_path), device="cpu")
     with pytest.raises(ModelError, match="does not take videos"):
-        model.answer([about(noise(0))], temperature=0.0, max_new_tokens=2)
+        model.answer([about(noise(0))], Sampling(max_new_tokens=2))
 
 
 def test_settings_saved_with_a_model_cause_no_noise(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -284,25 +286,25 @@ def test_settings_saved_with_a_model_cause_no_noise(folder: Path, caplog: pytest
     library.addHandler(caplog.handler)
     try:
         with caplog.at_level(logging.WARNING, "transformers"):
-            ask(ForeignModel(folder, device="cpu"), about(noise(0)))
+            ask(TransformersGenerator(folder, device="cpu"), about(noise(0)))
     finally:
         library.removeHandler(caplog.handler)
     assert not caplog.messages
 
 
 def test_the_budget_is_the_processors_number_of_frames(tmp_path: Path) -> None:
-    budget = ForeignModel(saved(internvl, tmp_path / "a"), device="cpu").default_budget
+    budget = TransformersGenerator(saved(internvl, tmp_path / "a"), device="cpu").default_budget
     assert (budget.min_frames, budget.max_frames) == (4, 8)
-    budget = ForeignModel(saved(llava_onevision, tmp_path / "b"), device="cpu").default_budget
+    budget = TransformersGenerator(saved(llava_onevision, tmp_path / "b"), device="cpu").default_budget
     assert budget.max_frames == 32
 
 
 def test_what_is_no_such_model_is_named(tmp_path: Path, text_model: Path) -> None:
     with pytest.raises(InputError, match="no model at"):
-        ForeignModel(tmp_path / "nothing")
+        TransformersGenerator(tmp_path / "nothing")
     with pytest.raises(InputError, match=r"is not a model that can be loaded \(.+\)$"):
-        ForeignModel(text_model)
+        TransformersGenerator(text_model)
     mute = saved(internvl, tmp_path / "mute")
     (mute / "chat_template.jinja").unlink()
     with pytest.raises(InputError, match="has no chat template"):
-        ForeignModel(mute)
+        TransformersGenerator(mute)

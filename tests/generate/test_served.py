@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from timesight.errors import InputError, ModelError
-from timesight.generate.base import Answered
-from timesight.generate.served import Endpoint
+from timesight.generate.base import Completion, Sampling
+from timesight.generate.served import ServedGenerator
 from timesight.model.prompt import Prompt
 from timesight.types import TextPart, Video, VideoPart
 from timesight.video import Frames
@@ -79,13 +79,13 @@ def echo(request: dict[str, Any]) -> tuple[int, bytes]:
     return 200, completion(f"reply to {question(request)}")
 
 
-def endpoint(url: str, **settings: Any) -> Endpoint:
-    return Endpoint("m", url, **{"timeout_s": 5.0, "max_retries": 0, "concurrency": 4} | settings)
+def endpoint(url: str, **settings: Any) -> ServedGenerator:
+    return ServedGenerator("m", url, **{"timeout_s": 5.0, "max_retries": 0, "concurrency": 4} | settings)
 
 
-def ask(url: str, *texts: str, **settings: Any) -> list[Answered | ModelError]:
+def ask(url: str, *texts: str, **settings: Any) -> list[Completion | ModelError]:
     prompts = [Prompt([TextPart(text)], []) for text in texts]
-    return endpoint(url, **settings).answer(prompts, temperature=0.0, max_new_tokens=16)
+    return endpoint(url, **settings).answer(prompts, Sampling(max_new_tokens=16))
 
 
 def flat(level: int, *times_s: float) -> Frames:
@@ -98,8 +98,8 @@ def test_frames_are_sent_as_pictures_after_their_times_in_the_order_of_the_parts
     parts = [TextPart("First"), VIDEO, TextPart("then"), VIDEO, TextPart("which is darker?")]
     prompt = Prompt(parts, [flat(40, 0.0, 0.5), flat(200, 61.25)])
     with served(echo) as (url, requests):
-        replies = endpoint(url).answer([prompt], temperature=0.7, max_new_tokens=12)
-    assert replies == [Answered("reply to which is darker?", truncated=False)]
+        replies = endpoint(url).answer([prompt], Sampling(temperature=0.7, max_new_tokens=12))
+    assert replies == [Completion("reply to which is darker?")]
     (request,) = requests
     assert (request["model"], request["temperature"], request["max_tokens"]) == ("m", 0.7, 12)
     assert [message["role"] for message in request["messages"]] == ["user"]
@@ -131,7 +131,7 @@ def test_as_many_prompts_at_once_as_asked_for_and_replies_in_order() -> None:
 
     with served(in_fours) as (url, _):
         replies = ask(url, *map(str, range(8)), concurrency=4)
-    assert replies == [Answered(f"reply to {n}", truncated=False) for n in range(8)]
+    assert replies == [Completion(f"reply to {n}") for n in range(8)]
     assert max(most) == 4
 
 
@@ -145,10 +145,10 @@ def test_what_the_server_tells_about_the_reply_is_kept() -> None:
     }
     with served(lambda request: (200, bodies[question(request)])) as (url, _):
         assert ask(url, *bodies) == [
-            Answered("a", truncated=True, prompt_tokens=900, new_tokens=16),
-            Answered("b", truncated=False, prompt_tokens=900),
-            Answered("c", truncated=False),
-            Answered("d", truncated=False),
+            Completion("a", finish_reason="length", prompt_tokens=900, completion_tokens=16),
+            Completion("b", prompt_tokens=900),
+            Completion("c"),
+            Completion("d"),
         ]
 
 
@@ -178,7 +178,7 @@ def test_what_the_server_tells_about_the_reply_is_kept() -> None:
 def test_a_prompt_without_a_reply_does_not_take_the_others_along(code: int, body: bytes, reason: str) -> None:
     with served(lambda request: (code, body) if question(request) == "bad" else echo(request)) as (url, _):
         first, second, third = ask(url, "a", "bad", "c")
-    assert (first, third) == (Answered("reply to a", False), Answered("reply to c", False))
+    assert (first, third) == (Completion("reply to a"), Completion("reply to c"))
     assert isinstance(second, ModelError)
     assert str(second).startswith(f"m at {url}")
     assert reason in str(second)
@@ -225,7 +225,7 @@ def test_a_server_that_does_not_answer_is_an_error() -> None:
 def test_a_server_that_is_busy_is_asked_again() -> None:
     codes = iter([503, 429, 200])
     with served(lambda request: (next(codes), completion("late"))) as (url, requests):
-        assert ask(url, "a", max_retries=2) == [Answered("late", truncated=False)]
+        assert ask(url, "a", max_retries=2) == [Completion("late")]
     assert len(requests) == 3
 
 
@@ -236,10 +236,10 @@ def test_no_prompts_are_no_requests() -> None:
 def test_the_key_is_taken_from_the_named_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(InputError, match="no key in MY_KEY"):
-        Endpoint("m", None, api_key_env="MY_KEY")
-    Endpoint("m", "http://127.0.0.1:9/v1", api_key_env="MY_KEY")  # servers of one's own want none
+        ServedGenerator("m", None, api_key_env="MY_KEY")
+    ServedGenerator("m", "http://127.0.0.1:9/v1", api_key_env="MY_KEY")  # servers of one's own want none
     monkeypatch.setenv("MY_KEY", "k")
-    assert Endpoint("m", None, api_key_env="MY_KEY", factor=32).factor == 32
+    assert ServedGenerator("m", None, api_key_env="MY_KEY", factor=32).factor == 32
 
 
 def test_a_request_holds_a_modest_number_of_pictures() -> None:

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 import timesight
 from timesight.data import read_jsonl
 from timesight.errors import ModelError
-from timesight.generate.base import Answered
-from timesight.infer.answer import Asking, answer_batches
+from timesight.generate.base import Completion, Generator, Sampling
+from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.infer.clue import (
     LOST_SPAN,
     NO_SPAN,
     NOT_ONE_VIDEO,
-    ClueAnswerer,
+    ClueGenerator,
     ClueSettings,
     choose_segments,
 )
@@ -32,7 +32,7 @@ from timesight.video import FrameBudget, read
 BUDGET = FrameBudget(fps=2.0, min_pixels=784, max_pixels=784, max_frames=16)
 
 
-class Script:
+class Script(Generator):
     """Answers with what a function of the prompt says, and keeps the prompts."""
 
     name = "script"
@@ -43,15 +43,15 @@ class Script:
         self._replies = list(replies)
         self.prompts: list[Prompt] = []
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
+    def generate(
+        self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+    ) -> list[list[Completion] | ModelError]:
         reply = self._replies[min(len(self.prompts), len(self._replies) - 1)]
         self.prompts += prompts
         text = reply if isinstance(reply, str) else reply()
         if text.startswith("!"):
             return [ModelError(text[1:]) for _ in prompts]
-        return [Answered(text, truncated=False, prompt_tokens=7, new_tokens=3) for _ in prompts]
+        return [[Completion(text, prompt_tokens=7, completion_tokens=3)] for _ in prompts]
 
 
 def prompt(video: Path, **window: float) -> Prompt:
@@ -61,10 +61,10 @@ def prompt(video: Path, **window: float) -> Prompt:
 
 def look(
     video: Path, *replies: str | Callable[[], str], settings: ClueSettings | None = None
-) -> tuple[Answered, Script]:
+) -> tuple[Completion, Script]:
     script = Script(*replies)
-    (answer,) = ClueAnswerer(script, BUDGET, settings).answer([prompt(video)], temperature=0, max_new_tokens=9)
-    assert isinstance(answer, Answered)
+    (answer,) = ClueGenerator(script, BUDGET, settings).answer([prompt(video)])
+    assert isinstance(answer, Completion)
     return answer, script
 
 
@@ -131,9 +131,7 @@ def test_a_second_look_that_fails_leaves_the_first_answer(video: Path, tmp_path:
     gone, _ = look(copy, vanish)
     assert gone.note == f"{copy}: no such file: its last answer stands"
     script = Script("!down")
-    assert isinstance(
-        ClueAnswerer(script, BUDGET).answer([prompt(video)], temperature=0, max_new_tokens=9)[0], ModelError
-    )
+    assert isinstance(ClueGenerator(script, BUDGET).answer([prompt(video)])[0], ModelError)
 
 
 def test_prompts_with_no_or_several_videos_are_answered_once(video: Path) -> None:
@@ -141,18 +139,16 @@ def test_prompts_with_no_or_several_videos_are_answered_once(video: Path) -> Non
     two = Prompt([*whole.parts, VideoPart(Video(path=video))], [*whole.frames, *whole.frames])
     words = Prompt([TextPart("Hello?")], [])
     for odd in (two, words):
-        (answer,) = ClueAnswerer(Script("<answer>1 to 2</answer>"), BUDGET).answer(
-            [odd], temperature=0, max_new_tokens=9
-        )
-        assert isinstance(answer, Answered)
+        (answer,) = ClueGenerator(Script("<answer>1 to 2</answer>"), BUDGET).answer([odd])
+        assert isinstance(answer, Completion)
         assert (len(answer.passes), answer.note) == (1, NOT_ONE_VIDEO)
 
 
 def test_segments_stay_in_the_window_of_the_question(video: Path) -> None:
     script = Script("<answer>0.2 to 1.4</answer>")
     asked = prompt(video, start_s=1.0, end_s=2.0)
-    (answer,) = ClueAnswerer(script, BUDGET).answer([asked], temperature=0, max_new_tokens=9)
-    assert isinstance(answer, Answered)
+    (answer,) = ClueGenerator(script, BUDGET).answer([asked])
+    assert isinstance(answer, Completion)
     assert answer.passes[1].segments == (Span(1.0, 1.9),)
 
 
@@ -204,10 +200,10 @@ def test_spans_of_any_reply(reply: str, expected: list[tuple[float, float]]) -> 
 def test_options_are_asked_for_with_their_evidence(full_world: Path) -> None:
     items = [s for s in read_jsonl(full_world / "test.jsonl") if s.task == "multiple_choice"][:4]
     script = Script("<answer>B</answer><glue>[(0.5, 1.0)]</glue>")
-    asking = Asking(BUDGET, evidence=True)
-    outcomes = [o for batch in answer_batches(ClueAnswerer(script, BUDGET), items, asking) for _, o in batch]
+    config = InferenceConfig(BUDGET, evidence=True)
+    outcomes = [o for batch in answer_batches(ClueGenerator(script, BUDGET), items, config) for _, o in batch]
     assert all("<glue>" in str(asked.parts[-1]) for asked in script.prompts)
-    assert all(isinstance(o, Answered) and len(o.passes) == 2 for o in outcomes)
+    assert all(isinstance(o, Completion) and len(o.passes) == 2 for o in outcomes)
 
 
 def test_ask_looks_again(world: Path) -> None:

@@ -13,24 +13,23 @@ from timesight.errors import InputError
 from timesight.infer.prompts import encode_sample
 from timesight.model import load
 from timesight.model.adapter import adapter_off, add_adapter, merge_adapter
-from timesight.model.encode import PromptBatch, collate
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
-from timesight.prefix.layout import Completions
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.video import FrameReader
 
 
-def batch(policy: Policy, world: Path) -> tuple[PromptBatch, Completions]:
+def batch(policy: Policy, world: Path) -> PrefixTree:
     samples = read_jsonl(world / "train.jsonl")[:2]
     reader = FrameReader(policy.default_budget, policy.factor)
-    prompts = collate(policy, [encode_sample(policy, s, False, reader) for s in samples])
-    return prompts, Completions.of([[20, 21, 22], [23], [24, 25], [26]], 2, policy.device)
+    prompts = build_tree(policy, [encode_sample(policy, s, False, reader) for s in samples])
+    return prompts.with_replies([[20, 21, 22], [23], [24, 25], [26]])
 
 
 def logps(policy: Policy, world: Path) -> torch.Tensor:
     with torch.no_grad():
-        return completion_logprobs(policy, *batch(policy, world))[0]
+        return completion_logprobs(policy, batch(policy, world))[0]
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_packed_equals_plain_with_an_adapter(adapted: Policy, world: Path) -> No
     results = []
     for packed in (False, True):
         adapted.model.zero_grad()
-        values, _ = completion_logprobs(adapted, *batch(adapted, world), packed=packed)
+        values, _ = completion_logprobs(adapted, batch(adapted, world), packed=packed)
         (values * torch.linspace(-1, 1, values.numel()).view_as(values)).sum().backward()
         grads = {n: p.grad.clone() for n, p in adapted.model.named_parameters() if p.grad is not None}
         results.append((values.detach(), grads))
@@ -102,7 +101,7 @@ def test_merging_what_is_no_adapter(new_model: Path, tmp_path: Path) -> None:
 def test_four_bit_weights_learn_through_an_adapter(new_model: Path, world: Path) -> None:
     policy = load_policy(new_model, quantize="4bit")
     add_adapter(policy, r=4, alpha=8, dropout=0.0)
-    values, _ = completion_logprobs(policy, *batch(policy, world))
+    values, _ = completion_logprobs(policy, batch(policy, world))
     values.sum().backward()
     grads = [p.grad for n, p in policy.model.named_parameters() if "lora_B" in n]
     assert grads

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForImageTextToText, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from timesight.generate.decode import generate
-from timesight.model.encode import EncodedPrompt, collate, encode_prompt, rope_positions
+from timesight.generate.base import Sampling
+from timesight.generate.decode import sample_replies
+from timesight.model.encode import EncodedPrompt, encode_prompt, rope_positions
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.positions import prompt_positions, use_authors_positions
 from timesight.model.prompt import Exchange, Prompt
+from timesight.prefix.tree import build_tree
 from timesight.types import Part, TextPart, Video, VideoPart
 from timesight.video import Frames
 
@@ -133,7 +135,7 @@ def test_prompts_of_both_families_have_the_authors_positions(policy: Policy) -> 
 def test_generate_of_the_library_follows(policy: Policy) -> None:
     """``generate`` makes its own positions, and later ones from the saved deltas: greedy replies are equal."""
     encoded = encode(policy)
-    ours = generate(policy, collate(policy, [encoded]), temperature=0, max_new_tokens=12)
+    (ours,) = sample_replies(policy, build_tree(policy, [encoded]), 1, Sampling(max_new_tokens=12))
     seconds = {} if encoded.seconds_per_grid is None else {"second_per_grid_ts": encoded.seconds_per_grid}
     theirs = policy.model.generate(
         input_ids=encoded.input_ids[None],
@@ -146,7 +148,7 @@ def test_generate_of_the_library_follows(policy: Policy) -> None:
         suppress_tokens=policy.banned_mask.nonzero().flatten().tolist(),
         **seconds,
     )
-    assert theirs[0, len(encoded) :].tolist() == ours.ids[0]
+    assert tuple(theirs[0, len(encoded) :].tolist()) == ours.token_ids
     text = max(max(p) for p in oracle(policy, encoded)) + 1
     assert int(policy.core.rope_deltas) == text - len(encoded)
 
@@ -154,14 +156,15 @@ def test_generate_of_the_library_follows(policy: Policy) -> None:
 def test_a_saved_model_given_our_positions_scores_the_same(policy: Policy, new_model: Path) -> None:
     stock = AutoModelForImageTextToText.from_pretrained(new_model, dtype=torch.float32)
     encoded = encode(policy)
-    prompts = collate(policy, [encoded])
+    tree = build_tree(policy, [encoded])
+    (prompts,) = tree.levels
     arguments = {
         "input_ids": prompts.input_ids,
         "attention_mask": prompts.mask,
         "position_ids": prompts.position_ids,
-        "pixel_values_videos": prompts.patches,
-        "video_grid_thw": prompts.grid_thw,
-        "mm_token_type_ids": prompts.token_types,
+        "pixel_values_videos": tree.patches,
+        "video_grid_thw": tree.grid_thw,
+        "mm_token_type_ids": encoded.token_types[None],
     }
     with torch.no_grad():
         torch.testing.assert_close(

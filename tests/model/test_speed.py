@@ -11,18 +11,17 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from timesight.data import read_jsonl
 from timesight.infer.prompts import encode_sample
 from timesight.model import attention, speed
-from timesight.model.encode import collate
+from timesight.model.families import family_of
 from timesight.model.load import as_policy
 from timesight.model.policy import Policy
-from timesight.model.positions import use_authors_positions
-from timesight.prefix.layout import Completions
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import build_tree
 from timesight.video import FrameReader
 
 
 def stock(folder: Path) -> Policy:
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    use_authors_positions(model)
+    family_of(model.config).prepare(model)
     return Policy(model, AutoProcessor.from_pretrained(folder), "stock")
 
 
@@ -30,10 +29,9 @@ def results(policy: Policy, world: Path) -> tuple[torch.Tensor, dict[str, torch.
     """Log-probs and all gradients on prompts of different sizes."""
     samples = read_jsonl(world / "train.jsonl")[:5]
     reader = FrameReader(policy.default_budget, policy.factor)
-    prompts = collate(policy, [encode_sample(policy, s, False, reader) for s in samples])
+    prompts = build_tree(policy, [encode_sample(policy, s, False, reader) for s in samples])
     rows = [[20, 21, 22 + i][: 1 + i % 3] for i in range(10)]
-    completions = Completions.of(rows, 5, policy.device)
-    logps, _ = completion_logprobs(policy, prompts, completions, packed=False)
+    logps, _ = completion_logprobs(policy, prompts.with_replies(rows), packed=False)
     logps.sum().backward()
     return logps.detach(), {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
 

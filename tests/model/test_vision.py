@@ -7,12 +7,11 @@ import torch
 
 from timesight.data import read_jsonl
 from timesight.infer.prompts import encode_sample
-from timesight.model.encode import PromptBatch, collate
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
-from timesight.model.vision import FeatureStore, encode_vision
-from timesight.prefix.layout import Completions
+from timesight.model.vision import FeatureStore, encode_videos
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.video import FrameReader
 
 
@@ -21,17 +20,17 @@ def policy(new_model: Path) -> Policy:
     return load_policy(new_model, dtype="float32")
 
 
-def batch(policy: Policy, world: Path, videos: list[int]) -> PromptBatch:
+def batch(policy: Policy, world: Path, videos: list[int]) -> PrefixTree:
     unique = list({sample.video.path: sample for sample in read_jsonl(world / "train.jsonl")}.values())
     reader = FrameReader(policy.default_budget, policy.factor)
-    return collate(policy, [encode_sample(policy, unique[v], False, reader) for v in videos])
+    return build_tree(policy, [encode_sample(policy, unique[v], False, reader) for v in videos])
 
 
-def logps(policy: Policy, prompts: PromptBatch, store: FeatureStore | None) -> torch.Tensor:
-    completions = Completions.of([[20, 21]] * len(prompts.input_ids), len(prompts.input_ids), policy.device)
+def logps(policy: Policy, prompts: PrefixTree, store: FeatureStore | None) -> torch.Tensor:
+    tree = prompts.with_replies([[20, 21]] * len(prompts.leaves.input_ids))
     with torch.no_grad():
-        features = encode_vision(policy, prompts, store)
-        return completion_logprobs(policy, prompts, completions, features=features)[0]
+        features = encode_videos(policy, prompts.patches, prompts.grid_thw, store)
+        return completion_logprobs(policy, tree.with_features(features))[0]
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ from transformers import (
 )
 
 from timesight.data import read_jsonl
-from timesight.generate.decode import generate
+from timesight.generate.base import Sampling
+from timesight.generate.decode import sample_replies
 from timesight.infer.prompts import encode_sample
 from timesight.model import attention
-from timesight.model.encode import PromptBatch, collate
 from timesight.model.load import as_policy, load_policy
 from timesight.model.policy import Policy
-from timesight.model.vision import encode_vision
 from timesight.prefix import logprobs
-from timesight.prefix.layout import Completions, pack, whole_prompt_reason
+from timesight.prefix.layout import pack
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.video import FrameReader
 
 # Three groups of four: unequal, empty, a single token, all of one length.
@@ -48,26 +48,25 @@ def policy(new_model: Path) -> Policy:
 
 
 @pytest.fixture
-def prompts(policy: Policy, world: Path) -> PromptBatch:
+def prompts(policy: Policy, world: Path) -> PrefixTree:
     """Prompts of three videos of different lengths."""
     unique = {sample.video.path: sample for sample in read_jsonl(world / "train.jsonl")}
     reader = FrameReader(policy.default_budget, policy.factor)
-    return collate(policy, [encode_sample(policy, s, False, reader) for s in list(unique.values())[:3]])
+    return build_tree(policy, [encode_sample(policy, s, False, reader) for s in list(unique.values())[:3]])
 
 
 def gradients(
-    policy: Policy, prompts: PromptBatch, packed: bool, rows: list[list[int]] = REPLIES
+    policy: Policy, prompts: PrefixTree, packed: bool, rows: list[list[int]] = REPLIES
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     policy.model.zero_grad()
-    completions = Completions.of(rows, len(prompts.input_ids), policy.device)
-    logps, entropy = completion_logprobs(policy, prompts, completions, temperature=0.8, packed=packed)
+    logps, entropy = completion_logprobs(policy, prompts.with_replies(rows), temperature=0.8, packed=packed)
     weights = torch.linspace(-1, 1, logps.numel()).view_as(logps)  # a loss that tells every token from every other
     (logps * weights).sum().backward()
     grads = {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
     return logps.detach(), entropy, grads
 
 
-def assert_same(policy: Policy, prompts: PromptBatch) -> None:
+def assert_same(policy: Policy, prompts: PrefixTree) -> None:
     logps, entropy, grads = gradients(policy, prompts, packed=False)
     packed_logps, packed_entropy, packed_grads = gradients(policy, prompts, packed=True)
     torch.testing.assert_close(packed_logps, logps, atol=1e-5, rtol=0)
@@ -80,7 +79,7 @@ def assert_same(policy: Policy, prompts: PromptBatch) -> None:
 @pytest.mark.parametrize("longest_plain", [512, 8])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_packed_equals_plain(
-    policy: Policy, prompts: PromptBatch, longest_plain: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, prompts: PrefixTree, longest_plain: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "MAX_PLAIN_LENGTH", longest_plain)
     if frozen:
@@ -104,7 +103,7 @@ def test_packed_equals_plain_for_qwen2_vl(new_model: Path, world: Path) -> None:
     policy = as_policy(model, AutoProcessor.from_pretrained(new_model), "qwen2_vl")
     samples = list({s.video.path: s for s in read_jsonl(world / "train.jsonl")}.values())[:3]
     reader = FrameReader(policy.default_budget, policy.factor)
-    assert_same(policy, collate(policy, [encode_sample(policy, s, False, reader) for s in samples]))
+    assert_same(policy, build_tree(policy, [encode_sample(policy, s, False, reader) for s in samples]))
 
 
 def test_another_family_takes_the_plain_path(new_model: Path, world: Path, tmp_path: Path) -> None:
@@ -123,18 +122,18 @@ def test_another_family_takes_the_plain_path(new_model: Path, world: Path, tmp_p
     Qwen3VLMoeForConditionalGeneration(config).save_pretrained(tmp_path)
     AutoProcessor.from_pretrained(new_model).save_pretrained(tmp_path)
     policy = load_policy(tmp_path, dtype="float32")
-    assert "not known to take packed rows" in (whole_prompt_reason(policy) or "")
+    assert "not known to take packed rows" in (policy.packing_unsupported_reason or "")
     reader = FrameReader(policy.default_budget, policy.factor)
     samples = read_jsonl(world / "train.jsonl")[:2]
-    prompts = collate(policy, [encode_sample(policy, s, False, reader) for s in samples])
-    sampled = generate(policy, prompts, num_generations=2, max_new_tokens=5)
+    prompts = build_tree(policy, [encode_sample(policy, s, False, reader) for s in samples])
+    replies = sample_replies(policy, prompts, 2, Sampling(temperature=1.0, max_new_tokens=5))
     with torch.no_grad():
-        logps, _ = completion_logprobs(policy, prompts, Completions.of(sampled.ids, 2, policy.device))
-    for row, seen in zip(logps, sampled.logps, strict=True):
-        torch.testing.assert_close(row[: len(seen)], torch.tensor(seen), atol=1e-4, rtol=1e-4)
+        logps, _ = completion_logprobs(policy, prompts.with_replies([reply.token_ids for reply in replies]))
+    for row, reply in zip(logps, replies, strict=True):
+        torch.testing.assert_close(row[: len(reply.logprobs)], torch.tensor(reply.logprobs), atol=1e-4, rtol=1e-4)
 
 
-def test_with_gradient_checkpointing(policy: Policy, prompts: PromptBatch) -> None:
+def test_with_gradient_checkpointing(policy: Policy, prompts: PrefixTree) -> None:
     *_, stored = gradients(policy, prompts, packed=True)
     policy.model.gradient_checkpointing_enable()
     policy.model.train()
@@ -143,7 +142,7 @@ def test_with_gradient_checkpointing(policy: Policy, prompts: PromptBatch) -> No
         torch.testing.assert_close(recomputed[name], grad)
 
 
-def test_vocabulary_in_chunks(policy: Policy, prompts: PromptBatch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vocabulary_in_chunks(policy: Policy, prompts: PrefixTree, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _, grads = gradients(policy, prompts, packed=True)
     monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 3 * policy.model.config.get_text_config().vocab_size)
     chunked, _, chunked_grads = gradients(policy, prompts, packed=True)
@@ -152,39 +151,38 @@ def test_vocabulary_in_chunks(policy: Policy, prompts: PromptBatch, monkeypatch:
         torch.testing.assert_close(chunked_grads[name], grad)
 
 
-def test_vision_is_computed_once(policy: Policy, prompts: PromptBatch) -> None:
+def test_vision_is_computed_once(policy: Policy, prompts: PrefixTree) -> None:
     calls = []
     policy.core.visual.register_forward_hook(lambda *args: calls.append(len(args[1][0])))
-    completions = Completions.of(REPLIES, 3, policy.device)
-    features = encode_vision(policy, prompts)
+    tree = prompts.with_features(prompts.vision(policy)).with_replies(REPLIES)
     for packed in (True, False):
-        completion_logprobs(policy, prompts, completions, features=features, packed=packed)
+        completion_logprobs(policy, tree, packed=packed)
     assert calls == [len(prompts.patches)]
 
 
-def test_the_row_holds_each_token_once(policy: Policy, prompts: PromptBatch) -> None:
-    row = pack(prompts, Completions.of(REPLIES, 3, policy.device), pad_id=0)
-    num_tokens = int(prompts.mask.sum()) + sum(map(len, REPLIES))
+def test_the_row_holds_each_token_once(policy: Policy, prompts: PrefixTree) -> None:
+    row = pack(prompts.with_replies(REPLIES), pad_id=0)
+    num_tokens = int(prompts.leaves.mask.sum()) + sum(map(len, REPLIES))
     assert row.input_ids.shape[1] - num_tokens in range(64)
     assert len(row.predicted_by) == sum(map(len, REPLIES))
     assert len(row.predicting) == 3 + sum(max(0, len(reply) - 1) for reply in REPLIES)
 
 
-def test_replies_to_one_prompt_do_not_see_each_other(policy: Policy, prompts: PromptBatch) -> None:
+def test_replies_to_one_prompt_do_not_see_each_other(policy: Policy, prompts: PrefixTree) -> None:
     with torch.no_grad():
-        first, _ = completion_logprobs(policy, prompts, Completions.of(REPLIES, 3, policy.device))
+        first, _ = completion_logprobs(policy, prompts.with_replies(REPLIES))
         others = [REPLIES[0], [40, 41, 42], [43], [44] * 10, *REPLIES[4:]]
-        second, _ = completion_logprobs(policy, prompts, Completions.of(others, 3, policy.device))
+        second, _ = completion_logprobs(policy, prompts.with_replies(others))
     torch.testing.assert_close(first[0], second[0])
     torch.testing.assert_close(first[4:], second[4:])
 
 
 def test_a_model_that_cannot_share_says_why(policy: Policy) -> None:
-    assert whole_prompt_reason(policy) is None
+    assert policy.packing_unsupported_reason is None
     policy.model.config.get_text_config().layer_types = ["sliding_attention", "full_attention"]
-    assert "window" in (whole_prompt_reason(policy) or "")
+    assert "window" in (policy.packing_unsupported_reason or "")
 
 
-def test_replies_that_do_not_fit_the_prompts() -> None:
-    with pytest.raises(ValueError, match="3 replies cannot be split evenly over 2 prompts"):
-        Completions.of([[1], [2], [3]], 2, torch.device("cpu"))
+def test_replies_that_do_not_fit_the_prompts(prompts: PrefixTree) -> None:
+    with pytest.raises(ValueError, match="4 replies cannot be split evenly over 3 prompts"):
+        prompts.with_replies([[1], [2], [3], [4]])

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesight.tasks.scoring import group_totals, required_parts
-from timesight.train.advantages import Scaling, advantages, group_spread
+from timesight.tasks.scoring import group_totals, required_components
+from timesight.train.advantages import AdvantageNormalizer, advantages, group_std
 
 NAN = math.nan
 
@@ -35,7 +35,7 @@ ANY_REWARD = st.floats(allow_nan=True, allow_infinity=True, width=32)
 )
 @pytest.mark.parametrize("kind", ["group", "batch", "none", "task"])
 def test_always_finite_and_centred(kind: str, rewards: list[list[float]]) -> None:
-    result = Scaling(kind)(torch.tensor(rewards), ["a"] * len(rewards))
+    result = AdvantageNormalizer(kind)(torch.tensor(rewards), ["a"] * len(rewards))
     assert result.isfinite().all()
     if kind == "group":
         torch.testing.assert_close(result.sum(1), torch.zeros(len(rewards)), atol=1e-2, rtol=0)
@@ -55,15 +55,15 @@ def test_what_was_not_judged_takes_no_part() -> None:
 
 def test_scaling_by_batch_and_by_nothing() -> None:
     rewards = torch.tensor([[0.0, 1.0], [0.0, 0.2]])
-    none = Scaling("none")(rewards, ["a", "a"])
+    none = AdvantageNormalizer("none")(rewards, ["a", "a"])
     torch.testing.assert_close(none, torch.tensor([[-0.5, 0.5], [-0.1, 0.1]]))
-    batch = Scaling("batch")(rewards, ["a", "a"])
+    batch = AdvantageNormalizer("batch")(rewards, ["a", "a"])
     torch.testing.assert_close(batch, none / (rewards.flatten().std() + 1e-4))
 
 
 def test_scaling_by_task_makes_tasks_weigh_alike() -> None:
     rewards = torch.tensor([[0.0, 1.0], [0.50, 0.52]])
-    scaling = Scaling("task")
+    scaling = AdvantageNormalizer("task")
     result = scaling(rewards, ["accuracy", "iou"])
     torch.testing.assert_close(result[0].abs(), result[1].abs(), rtol=0.01, atol=0)
     quiet = scaling(torch.tensor([[0.51, 0.511]]), ["iou"])  # near-equal replies of a task stay near-equal
@@ -71,13 +71,13 @@ def test_scaling_by_task_makes_tasks_weigh_alike() -> None:
 
 
 def test_the_running_spread_follows_and_is_kept() -> None:
-    scaling = Scaling("task")
+    scaling = AdvantageNormalizer("task")
     for _ in range(200):
         scaling(torch.tensor([[0.0, 1.0]]), ["a"])
-    assert scaling.task_spread("a") == pytest.approx(float(group_spread(torch.tensor([[0.0, 1.0]]))), rel=1e-6)
-    again = Scaling("task")
-    again.restore(scaling.kept())
-    assert again.task_spread("a") == scaling.task_spread("a")
+    assert scaling.task_std("a") == pytest.approx(float(group_std(torch.tensor([[0.0, 1.0]]))), rel=1e-6)
+    again = AdvantageNormalizer("task")
+    again.load_state_dict(scaling.state_dict())
+    assert again.task_std("a") == scaling.task_std("a")
 
 
 def test_a_part_that_no_reply_was_judged_on_is_left_out() -> None:
@@ -94,7 +94,7 @@ def test_a_part_that_one_reply_lacks_sets_that_reply_aside() -> None:
 
 def test_a_group_that_no_judge_scored_has_no_rewards() -> None:
     group = [{"format": 1.0, "event_recall": None}] * 4
-    required = required_parts("captioning")
+    required = required_components("captioning")
     assert required == ("format", "event_recall")
     assert all(math.isnan(total) for total in group_totals(group, {}, required))
-    assert required_parts("multiple_choice") == ()
+    assert required_components("multiple_choice") == ()

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import TrainerCallback
 
+from timesight.train.loop import Listener
+from timesight.train.metrics import METRICS_FILE
 from timesight.train.run import run_recipe
 from timesight.train.settings import GrpoRecipe
-from timesight.train.trainer import METRICS_FILE
 from timesight.video import Frames
 from timesight.video import reader as reader_module
 
@@ -66,7 +66,7 @@ def closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (root / "closed").chmod(0o700)
 
 
-class Vanish(TrainerCallback):  # type: ignore[misc]
+class Vanish(Listener):
     """Deletes videos that no step has asked for, when the third step begins."""
 
     def __init__(self, run: Path, whole: list[Path]) -> None:
@@ -74,8 +74,8 @@ class Vanish(TrainerCallback):  # type: ignore[misc]
         self.whole = whole
         self.deleted: list[Path] = []
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        if state.global_step == 2:
+    def on_step(self, step: int) -> None:
+        if step == 2:
             used = "".join(file.read_text() for file in (self.run / "completions").iterdir())
             self.deleted = [path for path in self.whole if f'"{path.name}"' not in used][-6:]
             for path in self.deleted:
@@ -114,7 +114,7 @@ def run_over(root: Path, expected: dict[str, str], workers: int) -> None:
         }
     )
     vanish = Vanish(root / "run", whole)
-    result = run_recipe(recipe, root / "run", callbacks=[vanish])
+    result = run_recipe(recipe, root / "run", listeners=[vanish])
 
     told = [json.loads(line) for line in (root / "run/quarantine.jsonl").read_text().splitlines()]
     reasons = {str(Path(entry["path"]).relative_to(root)): entry["reason"] for entry in told}

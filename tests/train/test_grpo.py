@@ -11,21 +11,24 @@ import torch
 
 from timesight.data import read_jsonl
 from timesight.errors import TrainingError
-from timesight.generate.decode import Sampled
-from timesight.infer.answer import Asking
+from timesight.generate.base import Completion, Sampling
+from timesight.generate.local import LocalGenerator
+from timesight.infer.answer import InferenceConfig
 from timesight.model import load as load_module
-from timesight.model.encode import PromptBatch
+from timesight.model.encode import EncodedPrompt
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.train import grpo as grpo_module
-from timesight.train import rollout as rollout_module
-from timesight.train import trainer as trainer_module
+from timesight.train import run as run_module
+from timesight.train.batches import zero_loss
+from timesight.train.dataset import PromptDataset
+from timesight.train.loop import REWARD
+from timesight.train.metrics import METRICS_FILE
 from timesight.train.preview import TaskPreview, preview
 from timesight.train.run import run_recipe
-from timesight.train.schedule import Turn, repeat_steps
+from timesight.train.schedule import ScheduleEntry
 from timesight.train.settings import GrpoRecipe
-from timesight.train.trainer import METRICS_FILE
-from timesight.train.validate import REWARD, validate
+from timesight.train.validate import validate
 from timesight.video import FrameBudget
 
 REPLIES = (  # of different lengths, one truncated
@@ -36,22 +39,24 @@ REPLIES = (  # of different lengths, one truncated
 )
 
 
-def given_replies(policy: Policy, prompts: PromptBatch, **unused: Any) -> Sampled:
+def given_replies(
+    self: LocalGenerator, prompts: list[EncodedPrompt], num_generations: int, sampling: Sampling
+) -> list[list[Completion]]:
     """The same four replies to every prompt but in each prompt's own share: longer prompts get shorter ones."""
-    tokenizer = policy.processor.tokenizer
-    ids, texts = [], []
-    for length in prompts.mask.sum(1).tolist():
+    tokenizer, groups = self.policy.processor.tokenizer, []
+    for prompt in prompts:
+        groups.append([])
         for text in REPLIES:
             row = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
-            ids.append(row[: 3 + length % 13])
-            texts.append(text)
-    truncated = [row[-1] not in policy.end_ids for row in ids]
-    return Sampled(ids, [[0.0] * len(row) for row in ids], truncated, texts)
+            ids = tuple(row[: 3 + len(prompt) % 13])
+            reason = "stop" if ids[-1] in self.policy.end_ids else "length"
+            groups[-1].append(Completion(text, ids, finish_reason=reason))
+    return groups
 
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollout_module, "generate", given_replies)
+    monkeypatch.setattr(LocalGenerator, "generate", given_replies)
 
 
 def run(world: Path, out: Path, train: dict[str, Any], **settings: Any) -> dict[str, torch.Tensor]:
@@ -78,7 +83,7 @@ def test_dapo_weighs_every_token_of_a_step_alike(
 ) -> None:
     """However a step is split into passes, dapo's gradient is the same; bnpo's is not."""
     monkeypatch.setattr(load_module, "_multiplies_bf16", lambda: False)
-    splits = {"whole": {"batch_size": 4}, "parts": {"batch_size": 1, "accumulation": 4}}
+    splits = {"whole": {"batch_size": 4}, "parts": {"batch_size": 1, "gradient_accumulation_steps": 4}}
     norms, apart = {}, {}
     for loss_type in ("dapo", "bnpo"):
         for name, split in splits.items():
@@ -130,30 +135,35 @@ def test_without_beta_there_is_no_reference(world: Path, tmp_path: Path, monkeyp
 def test_a_loss_that_is_no_number_stops_the_run(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpo_module.GrpoTrainer, "objective", lambda self, _: self.zero_loss() * float("nan"))
+    monkeypatch.setattr(grpo_module.Grpo, "loss", lambda self, _: zero_loss(self._policy) * float("nan"))
     with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
         run(world, tmp_path, {"batch_size": 2})
 
 
-def test_a_step_is_repeated_whole() -> None:
-    turns = [Turn(index, False) for index in range(4)]
-    repeated = repeat_steps(turns, per_step=2, num_iterations=2)
-    assert [(turn.sample, turn.is_repeat) for turn in repeated] == [
-        (0, False),
-        (1, False),
-        (0, True),
-        (1, True),
-        (2, False),
-        (3, False),
-        (2, True),
-        (3, True),
-    ]
+def test_micro_batches_are_dealt_to_processes_in_turns() -> None:
+    schedule = [ScheduleEntry(index, False) for index in range(11)]
+    places = []
+    for process in range(2):
+        dataset = PromptDataset(
+            None,
+            [],
+            schedule,
+            None,
+            2,
+            num_micro_batches=2,
+            process=process,
+            num_processes=2,  # type: ignore[arg-type]
+        )
+        dataset._item = lambda place: place  # type: ignore[assignment,return-value,method-assign]
+        places.append([dataset.step(0), dataset.step(1)])
+    assert places[0] == [[[0, 1], [4, 5]], [[8, 9], []]]
+    assert places[1] == [[[2, 3], [6, 7]], [[10], []]]
 
 
 def test_validation_keeps_the_best_checkpoint(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The middle one of three looks best: it stays, though only two checkpoints are kept."""
     rewards = iter([0.1, 0.9, 0.5, 0.4])
-    monkeypatch.setattr(trainer_module, "validate", lambda *args, **kwargs: {REWARD: next(rewards)})
+    monkeypatch.setattr(run_module, "validate", lambda *args, **kwargs: {REWARD: next(rewards)})
     recipe = GrpoRecipe.model_validate(
         {
             "kind": "grpo",
@@ -175,7 +185,8 @@ def test_validation_answers_greedily_and_scores(world: Path) -> None:
     samples = read_jsonl(world / "test.jsonl")[:6]
     budget = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=16)
     figures = [
-        validate(load_policy(), samples, Asking(budget, batch_size=size, max_new_tokens=24)) for size in (2, 6)
+        validate(load_policy(), samples, InferenceConfig(budget, batch_size=size, max_new_tokens=24))
+        for size in (2, 6)
     ]
     assert figures[0] == pytest.approx(figures[1])
     assert 1.0 < figures[0][REWARD] <= 2.0  # the embedded model keeps the form and knows something

@@ -10,10 +10,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from timesight.train.loss import grpo_loss, kl_estimate, sft_loss
-from timesight.train.settings import GrpoSettings, LossAverage
+from timesight.errors import RecipeError
+from timesight.train.losses import LossInputs, LossOutput, find_loss, sft_loss
+from timesight.train.losses.sft import LossAverage
+from timesight.train.losses.surrogate import kl_estimate
+from timesight.train.settings import GrpoSettings
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo"]
+
+
+def grpo_loss(
+    logps: torch.Tensor,
+    old: torch.Tensor,
+    gain: torch.Tensor,
+    mask: torch.Tensor,
+    settings: GrpoSettings,
+    ref: torch.Tensor | None = None,
+    sampling: torch.Tensor | None = None,
+) -> LossOutput:
+    """The loss that ``settings`` ask for, of a step of one pass."""
+    inputs = LossInputs(logps, old, gain, mask, float(mask.sum()), settings.max_completion_length, ref, sampling)
+    return find_loss(settings.loss_type, settings.loss_options())(inputs)
 
 
 def objective(
@@ -82,8 +99,6 @@ def test_loss_equals_trls(tensors: dict[str, torch.Tensor], loss_type: str, leve
         }
     )
     loss = float(grpo_loss(t["logps"], t["old"], t["gain"], t["mask"], ours, t["ref"]).loss)
-    if loss_type == "dapo":  # our trainer puts the number of tokens in place of completions × length
-        loss *= 6 * 9 / float(t["mask"].sum())
     theirs = GRPOTrainer._compute_loss(_TrlTrainer(ours, t["logps"]), None, _trl_inputs(t))
     assert loss == pytest.approx(float(theirs), rel=1e-5)
 
@@ -139,7 +154,7 @@ def test_clipping_stops_the_gradient_only_where_the_step_went_too_far() -> None:
     parts.loss.backward()
     assert logps.grad is not None
     assert (logps.grad[:, 0] != 0).tolist() == [False, True, True, False]
-    assert (parts.clip_low_share, parts.clip_high_share) == (0.25, 0.25)
+    assert (parts.metrics["clip_low_share"], parts.metrics["clip_high_share"]) == (0.25, 0.25)
 
 
 def test_the_upper_clip_can_be_wider() -> None:
@@ -200,7 +215,7 @@ def test_nothing_infinite_comes_out(
     assert logps.grad is not None
     assert logps.grad.isfinite().all()
     assert (logps.grad[mask == 0] == 0).all()
-    assert math.isfinite(parts.kl)
+    assert all(math.isfinite(value) for value in parts.metrics.values())
 
 
 @pytest.mark.parametrize("average", ["token", "square", "reply"])
@@ -214,3 +229,64 @@ def test_sft_loss_weighs_tokens_by_the_length_of_their_reply(
     total = sum(weight(n) * -float(logps[r, c]) for r, n in enumerate(lengths) for c in range(n))
     expected = total / sum(weight(n) * n for n in lengths if n) if any(lengths) else 0.0
     assert float(sft_loss(logps, mask, average)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_the_generator_gave_is_compared_with_the_trainers() -> None:
+    old = torch.tensor([[-1.0, -2.0], [-1.0, -1.0]])
+    sampling = torch.tensor([[-1.0, -3.5], [-1.0, -1.1]])
+    mask, gain = torch.ones(2, 2), torch.tensor([1.0, -1.0])
+    plain = grpo_loss(old, old, gain, mask, GrpoSettings(beta=0), None, sampling)
+    d = torch.tensor([0.0, 1.5, 0.0, 0.1])  # trainer minus generator
+    assert plain.metrics["sampler_kl"] == pytest.approx(float((d.exp() - d - 1).mean()), rel=1e-5)
+    assert float(plain.loss) == 0.0
+    chosen: dict[str, Any] = {"beta": 0, "importance_sampling_clip_max": 2.0}
+    truncated = GrpoSettings(importance_sampling_correction="token_truncate", **chosen)
+    weights = [[1.0, 2.0], [1.0, math.exp(0.1)]]
+    expected = (-sum(weights[0]) / 2 + sum(weights[1]) / 2) / 2
+    assert float(grpo_loss(old, old, gain, mask, truncated, None, sampling).loss) == pytest.approx(
+        expected, rel=1e-5
+    )
+    masked = GrpoSettings(importance_sampling_correction="sequence_mask", **chosen)
+    expected = (0.0 + math.exp(0.1)) / 2  # the first sequence is e^1.5 times as likely: beyond the cap
+    assert float(grpo_loss(old, old, gain, mask, masked, None, sampling).loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["token_truncate", "sequence_mask"])
+def test_the_corrected_loss_equals_trls(tensors: dict[str, torch.Tensor], mode: str) -> None:
+    """TRL's trainer weighs tokens by the ratio it has computed before; here by the formula of its ``mode``."""
+    from trl import GRPOTrainer
+
+    t = tensors
+    sampling = t["old"] + 0.05 * t["ref"] * t["mask"]
+    ours = GrpoSettings.model_validate(
+        {"beta": 0.04, "importance_sampling_correction": mode, "importance_sampling_clip_max": 1.2}
+        | {"max_completion_length": 9, "epsilon_high": 0.2}
+    )
+    loss = grpo_loss(t["logps"], t["old"], t["gain"], t["mask"], ours, t["ref"], sampling).loss
+    difference = (t["old"] - sampling) * t["mask"]
+    if mode == "token_truncate":
+        ratio = difference.exp().clamp(max=1.2)
+    else:
+        ratio = difference.sum(-1, keepdim=True).exp()
+        ratio = ratio.masked_fill(ratio > 1.2, 0.0)
+        assert len(set(ratio.flatten().tolist())) > 2  # some are beyond the cap and some are not
+        assert bool((ratio == 0).any())
+    trl = _TrlTrainer(ours, t["logps"])
+    trl.use_vllm = trl.vllm_importance_sampling_correction = True
+    trl.vllm_importance_sampling_mode = mode
+    inputs = _trl_inputs(t) | {"importance_sampling_ratio": ratio}
+    assert float(loss) == pytest.approx(float(GRPOTrainer._compute_loss(trl, None, inputs)), rel=1e-5)
+
+
+def custom_loss(inputs: LossInputs, *, beta: float) -> LossOutput:
+    return LossOutput(beta * inputs.logps.sum())
+
+
+def test_a_loss_of_ones_own_is_named_by_its_path() -> None:
+    loss = find_loss(f"{__name__}:custom_loss", {"beta": 2.0, "epsilon": 0.1})
+    ones = torch.ones(1, 2)
+    assert float(loss(LossInputs(ones, ones, ones[0, :1], ones, 2.0, 2)).loss) == 4.0
+    with pytest.raises(RecipeError, match=r"no_such_module:x: cannot be imported .* is one of grpo, bnpo"):
+        find_loss("no_such_module:x", {})
+    with pytest.raises(RecipeError, match="ppo: cannot be imported"):
+        find_loss("ppo", {})

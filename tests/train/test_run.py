@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import AutoModelForImageTextToText, TrainerCallback
+from transformers import AutoModelForImageTextToText
 
 from timesight.data import read_jsonl
 from timesight.data.mixture import Mixture, Part
 from timesight.errors import InputError, SampleError, TrainingError
 from timesight.model.load import load_policy
 from timesight.tasks import TASKS
+from timesight.train.loop import Listener
+from timesight.train.metrics import METRICS_FILE
 from timesight.train.run import run_recipe
 from timesight.train.samples import load_mixture
 from timesight.train.schedule import make_schedule
 from timesight.train.settings import CurriculumSettings, GrpoRecipe, SftRecipe
-from timesight.train.trainer import METRICS_FILE
 
 VIDEO = {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16}
 
@@ -77,7 +78,9 @@ def test_a_few_grpo_steps_leave_a_whole_run_directory(world: Path, new_model: Pa
         "entropy",
         "completion_tokens",
         "truncated_share",
-        "no_spread_share",
+        "frac_reward_zero_std",
+        "reward_std",
+        "sampler_kl",
         "read_s",
         "encode_s",
         "sample_s",
@@ -134,12 +137,12 @@ def test_a_frozen_tower_stays(world: Path, new_model: Path, tmp_path: Path) -> N
     assert not any("visual" in name for name in changed)
 
 
-class StopAt(TrainerCallback):  # type: ignore[misc]
+class StopAt(Listener):
     def __init__(self, step: int) -> None:
         self._step = step
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        if state.global_step == self._step:
+    def on_step(self, step: int) -> None:
+        if step == self._step:
             raise KeyboardInterrupt
 
 
@@ -147,7 +150,12 @@ class StopAt(TrainerCallback):  # type: ignore[misc]
     "variant",
     [
         {},
-        {"num_iterations": 2, "scale_rewards": "task", "loss_type": "dapo", "train": {"accumulation": 2}},
+        {
+            "num_iterations": 2,
+            "scale_rewards": "task",
+            "loss_type": "dapo",
+            "train": {"gradient_accumulation_steps": 2},
+        },
         {"beta": 0.04, "train": {"lora": {"r": 4, "alpha": 8}, "learning_rate": 1e-2}},
     ],
     ids=["plain", "everything", "lora"],
@@ -160,7 +168,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
     recipe = grpo(world / "train.jsonl", train=train, **settings)
     run_recipe(recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe, tmp_path / "parts", callbacks=[StopAt(3)])
+        run_recipe(recipe, tmp_path / "parts", listeners=[StopAt(3)])
     assert len(metrics(tmp_path / "parts")) == 3
     result = run_recipe(recipe, tmp_path / "parts")
     assert [entry["step"] for entry in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
@@ -175,13 +183,35 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
 def test_a_checkpoint_torn_by_a_kill_is_passed_over(world: Path, tmp_path: Path) -> None:
     recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe, tmp_path, callbacks=[StopAt(2)])
+        run_recipe(recipe, tmp_path, listeners=[StopAt(2)])
     torn = tmp_path / "checkpoint-2"
-    (torn / "trainer_state.json").unlink()
+    (torn / "training_state.json").unlink()
     (torn / "model.safetensors").write_bytes(b"half of it")
     assert load_policy(tmp_path).name == str(tmp_path)  # from checkpoint-1
     assert run_recipe(recipe, tmp_path).checkpoint == tmp_path / "checkpoint-3"
     assert [entry["step"] for entry in metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_a_run_of_the_old_trainer_is_not_gone_on_with(world: Path, tmp_path: Path) -> None:
+    recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, tmp_path, listeners=[StopAt(2)])
+    for state in tmp_path.glob("checkpoint-*/training_state.json"):
+        state.rename(state.with_name("trainer_state.json"))
+    with pytest.raises(InputError, match=r"checkpoint-2 was written by the trainer of timesight 0.1"):
+        run_recipe(recipe, tmp_path)
+    assert load_policy(tmp_path).name == str(tmp_path)  # its model loads as before
+
+
+def test_weights_are_in_a_checkpoint_once(world: Path, tmp_path: Path) -> None:
+    result = run_recipe(grpo(world / "train.jsonl", train={"max_steps": 1}), tmp_path)
+    assert [file.parent for file in result.checkpoint.rglob("*.safetensors")] == [result.checkpoint]
+    assert {file.name for file in (result.checkpoint / "state").iterdir()} == {
+        "optimizer.bin",
+        "random_states_0.pkl",
+        "custom_checkpoint_0.pkl",
+        "custom_checkpoint_1.pkl",
+    }
 
 
 def test_a_finished_run_is_not_run_again(world: Path, tmp_path: Path) -> None:
@@ -244,7 +274,7 @@ def test_odd_samples_are_left_out_and_counted(world: Path, tmp_path: Path) -> No
 
 
 def test_a_recipe_can_bring_its_own_world(tmp_path: Path) -> None:
-    recipe = SftRecipe.model_validate({"kind": "sft", "data": {"world": {"num_videos": 3, "replaced": 1.0}}})
+    recipe = SftRecipe.model_validate({"kind": "sft", "data": {"world": {"num_videos": 3, "label_noise": 1.0}}})
     written: list[None] = []
     samples = load_mixture(recipe.data, tmp_path, lambda: written.append(None)).samples
     assert len(written) == 3

@@ -16,7 +16,7 @@ import pytest
 
 from timesight.errors import VideoError
 from timesight.types import FrameRequest, Video
-from timesight.video import CloserLook, FrameBudget, FrameReader, ReadingSettings, Wanted, read
+from timesight.video import FrameBudget, FrameReader, ReadingSettings, SecondLook, Wanted, read
 from timesight.video.pool import VideoPool
 
 BUDGET = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=8)
@@ -52,7 +52,7 @@ def test_memory_holds_what_was_used_last(video: Path) -> None:
 def test_what_is_looked_at_closer_is_larger_and_denser(video: Path) -> None:
     whole = FrameBudget(fps=2.0, min_pixels=784, max_pixels=784, max_frames=16)
     segment = Video(path=video, start_s=0.5, end_s=1.5)
-    with FrameReader(whole, 28, closer=CloserLook(resolution_boost=3.0, fps_boost=4.0)) as reader:
+    with FrameReader(whole, 28, second_look=SecondLook(resolution_boost=3.0, fps_boost=4.0)) as reader:
         plain, closer = reader.read(Wanted(segment)), reader.read(Wanted(segment, share=1.0))
         half = reader.read(Wanted(segment, share=0.5))
         assert reader.read(Wanted(segment)) is plain  # one is not taken for the other

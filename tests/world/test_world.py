@@ -153,7 +153,9 @@ def test_written_videos_match_their_samples(full_world: Path) -> None:
 
 def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
     write_world(tmp_path / "clean", {"train": 30}, seed=4)
-    write_world(tmp_path / "bad", {"train": 30}, seed=4, corruption=Corruption(replaced=0.5, shift_s=1.0))
+    write_world(
+        tmp_path / "bad", {"train": 30}, seed=4, corruption=Corruption(label_noise=0.5, boundary_jitter_s=1.0)
+    )
     clean, bad = (read_jsonl(tmp_path / name / "train.jsonl") for name in ("clean", "bad"))
     assert [s.id for s in clean] == [s.id for s in bad]
     assert all(s.problems == () for s in bad)
@@ -245,12 +247,14 @@ def test_questions_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
     def asked(sample: Sample) -> dict[str, Any]:
         return sample.model_dump(exclude={"video", "segments", "meta"})
 
-    def write(name: str, closer_share: float) -> list[Any]:
+    def write(name: str, second_look_share: float) -> list[Any]:
         tasks = ("temporal_grounding", "grounded_qa", "open_qa")
-        write_world(tmp_path / name, {"test": 12}, seed=5, tasks=tasks, details=True, closer_share=closer_share)
+        write_world(
+            tmp_path / name, {"test": 12}, seed=5, tasks=tasks, details=True, second_look_share=second_look_share
+        )
         return read_jsonl(tmp_path / name / "test.jsonl")
 
-    whole, closer = write("whole", 0.0), write("closer", 1.0)
+    whole, closer = write("whole", 0.0), write("second_look", 1.0)
     assert len(whole) == len(closer) > 60
     assert {(sample.task, "detail" in sample.meta) for sample in closer} == {
         ("temporal_grounding", False),
@@ -266,7 +270,7 @@ def test_questions_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
 
 
 def test_thoughts_list_what_is_shown(tmp_path: Path) -> None:
-    write_world(tmp_path, {"test": 12}, seed=5, tasks=("open_qa",), closer_share=0.5)
+    write_world(tmp_path, {"test": 12}, seed=5, tasks=("open_qa",), second_look_share=0.5)
     for sample in read_jsonl(tmp_path / "test.jsonl"):
         start_s, end_s = sample.segments[0] if sample.segments else (0.0, sample.meta["duration_s"])
         seconds = [int(entry.split()[0]) for entry in sample.meta["thought"].split("; ")[:-1]]

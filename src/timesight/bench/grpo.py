@@ -58,7 +58,7 @@ class Row:
     packed_spread_s: tuple[float, float]
     plain_attention: str
     speedup: float
-    allowed_speedup: float  # the ratio of operations, vision tower counted
+    allowed_speedup: float  # the ratio of FLOPs, vision tower counted
     memory_ratio: float  # packed / plain, peak above the resting process
     max_logp_difference: float
     max_grad_difference: float  # largest over parameters of ‖Δ‖ / ‖plain‖
@@ -118,7 +118,7 @@ def _row(case: Case, plain_name: str, plain: dict[str, Any], packed: dict[str, A
         packed_spread_s=tuple(packed["spread_s"]),
         plain_attention=plain_name,
         speedup=plain["median_s"] / packed["median_s"],
-        allowed_speedup=packed["plain_operations"] / packed["packed_operations"],
+        allowed_speedup=packed["plain_flops"] / packed["packed_flops"],
         memory_ratio=packed["peak_bytes"] / plain["peak_bytes"],
         max_logp_difference=float((logps[plain_name] - logps["packed"]).abs().max()),
         max_grad_difference=max(

@@ -20,15 +20,16 @@ from torch import Tensor
 from timesight.bench.clock import seconds_of
 from timesight.bench.grpo import MODELS, result_file
 from timesight.bench.memory import peak_above
-from timesight.generate.decode import generate
-from timesight.model.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
-from timesight.model.flops import group_operations
+from timesight.generate.base import Sampling
+from timesight.generate.decode import sample_replies
+from timesight.model.encode import EncodedPrompt, encode_prompt
+from timesight.model.flops import group_flops
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.prompt import Prompt
 from timesight.model.tiny import create
-from timesight.prefix.layout import Completions
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.tasks import TASKS
 from timesight.tasks.corpus import prompts_and_replies
 from timesight.types import Sample, Video
@@ -66,8 +67,8 @@ def measure(
         step = _whole_step(policy, prompt, num_generations, completion_tokens, path)
         step()
         step_s = statistics.median(_times(step))
-    operations = {
-        f"{name}_operations": group_operations(
+    flops = {
+        f"{name}_flops": group_flops(
             policy, prompt.grid_thw, len(prompt), num_generations, completion_tokens, packed=name == "packed"
         ).total
         for name in ("plain", "packed")
@@ -78,7 +79,7 @@ def measure(
         "spread_s": [min(times), max(times)],
         "peak_bytes": peak_bytes,
         "step_s": step_s,
-        **operations,
+        **flops,
     }
 
 
@@ -88,13 +89,12 @@ def _update(policy: Policy, prompt: EncodedPrompt, drawn: Tensor, path: str) -> 
     packed = path == "packed"
     if not packed:
         policy.core.language_model.config._attn_implementation = path
-    prompts = _prompts(policy, prompt, group, packed)
-    completions = Completions.of(drawn.tolist(), len(prompts.input_ids), policy.device)
+    tree = _tree(policy, prompt, group, packed).with_replies(drawn.tolist())
     weights = torch.linspace(-1, 1, drawn.numel(), device=policy.device).view(drawn.shape)
 
     def update() -> Tensor:
         policy.model.zero_grad()
-        logps, _ = completion_logprobs(policy, prompts, completions, packed=packed)
+        logps, _ = completion_logprobs(policy, tree, packed=packed)
         (logps * weights).sum().backward()  # type: ignore[no-untyped-call]
         return logps.detach()
 
@@ -106,23 +106,25 @@ def _whole_step(policy: Policy, prompt: EncodedPrompt, group: int, length: int, 
     packed = path == "packed"
     end_ids = sorted(policy.end_ids)
     policy.__dict__["end_ids"] = frozenset()
-    policy.__dict__.pop("banned_mask", None)
+    for name in ("banned_token_ids", "banned_mask"):
+        policy.__dict__.pop(name, None)
     banned = policy.banned_mask.nonzero().flatten().tolist() + end_ids
-    prompts = _prompts(policy, prompt, group, packed)
+    tree = _tree(policy, prompt, group, packed)
+    (prompts,) = tree.levels
     seconds = (
         {} if prompt.seconds_per_grid is None else {"second_per_grid_ts": prompt.seconds_per_grid.repeat(group)}
     )
 
     def sample() -> Tensor:
         if packed:
-            sampled = generate(policy, prompts, num_generations=group, max_new_tokens=length)
-            return torch.tensor(sampled.ids)
-        replies: Tensor = policy.model.generate(
+            replies = sample_replies(policy, tree, group, Sampling(temperature=1.0, max_new_tokens=length))
+            return torch.tensor([reply.token_ids for reply in replies])
+        ids: Tensor = policy.model.generate(
             input_ids=prompts.input_ids,
-            mm_token_type_ids=prompts.token_types,
+            mm_token_type_ids=prompt.token_types.expand(len(prompts.input_ids), -1).to(policy.device),
             attention_mask=prompts.mask,
-            pixel_values_videos=prompts.patches,
-            video_grid_thw=prompts.grid_thw,
+            pixel_values_videos=tree.patches,
+            video_grid_thw=tree.grid_thw,
             min_new_tokens=length,
             max_new_tokens=length,
             do_sample=True,
@@ -130,7 +132,7 @@ def _whole_step(policy: Policy, prompt: EncodedPrompt, group: int, length: int, 
             suppress_tokens=banned,
             **seconds,
         )
-        return replies[:, -length:]
+        return ids[:, -length:]
 
     def step() -> None:
         _update(policy, prompt, sample(), path)()
@@ -138,8 +140,8 @@ def _whole_step(policy: Policy, prompt: EncodedPrompt, group: int, length: int, 
     return step
 
 
-def _prompts(policy: Policy, prompt: EncodedPrompt, group: int, packed: bool) -> PromptBatch:
-    return collate(policy, [prompt] if packed else [prompt] * group)
+def _tree(policy: Policy, prompt: EncodedPrompt, group: int, packed: bool) -> PrefixTree:
+    return build_tree(policy, [prompt] if packed else [prompt] * group, share=False)
 
 
 def _times(run: Callable[[], Any]) -> list[float]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import collections.abc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from timesight.generate.base import Answerer
+from timesight.generate.base import Generator, Sampling
 from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.ask import Question, exchange, read_reply
-from timesight.infer.clue import ClueAnswerer, ClueSettings, Seen
+from timesight.infer.clue import ClueGenerator, ClueSettings, PassEvent
 from timesight.model.prompt import Exchange
 from timesight.types import Reply, Span, Video
 from timesight.video import FrameBudget, FrameReader
@@ -46,7 +47,7 @@ class Session:
 
     def __init__(
         self,
-        answerer: Answerer,
+        generator: Generator,
         video: Video,
         settings: ChatSettings | None = None,
         pool: VideoPool | None = None,
@@ -54,10 +55,10 @@ class Session:
         self.video = video
         self.turns: list[Turn] = []
         self._settings = settings or ChatSettings()
-        self._answerer = answerer
-        self._budget = self._settings.budget or answerer.default_budget
+        self._generator = generator
+        self._budget = self._settings.budget or generator.default_budget
         self._reads = None if pool is None else _Reads(pool)
-        self._reader = FrameReader(self._budget, answerer.factor, memory_bytes=HELD_BYTES, pool=self._reads)
+        self._reader = FrameReader(self._budget, generator.factor, memory_bytes=HELD_BYTES, pool=self._reads)
         self._said: list[Exchange] = []
 
     def recall(self, said: Sequence[Exchange]) -> None:
@@ -66,14 +67,16 @@ class Session:
 
     def read(self, question: Question) -> None:
         """Read the frames that ``question`` is put with; asking it then begins at once. Raises as ``ask`` does."""
-        question.put(self.video, self._settings.think, self._reader)
+        question.build_prompt(self.video, self._settings.think, self._reader)
 
     def stop_reading(self) -> None:
         """Call off what a pool of processes is reading: whoever waits for it gets CancelledError."""
         if self._reads is not None:
             self._reads.close()
 
-    def ask(self, question: Question, *, clue: bool = False) -> Generator[str | Seen, None, Reply]:
+    def ask(
+        self, question: Question, *, clue: bool = False
+    ) -> collections.abc.Generator[str | PassEvent, None, Reply]:
         """The reply in pieces, after each look what was seen in it, and at the end the whole.
 
         Closing the generator ends the writing, and the question counts as not asked. Raises InputError for a
@@ -81,15 +84,14 @@ class Session:
         """
         settings = self._settings
         earlier = self._said[-settings.remembered :] if settings.remembered else []
-        sample, prompt = question.put(self.video, settings.think, self._reader, earlier)
+        sample, prompt = question.build_prompt(self.video, settings.think, self._reader, earlier)
         again = clue and sample.task != "object_tracking"  # boxes name no time to look at again
         passes = settings.clue if again else settings.clue.model_copy(update={"max_passes": 1})
-        looking = ClueAnswerer(self._answerer, self._budget, passes, self._reads)
-        answered = yield from looking.stream(
-            prompt, temperature=settings.temperature, max_new_tokens=settings.max_new_tokens
-        )
-        reply = read_reply(sample, answered, settings.think)
-        self._said.append(exchange(prompt, answered.text))
+        looking = ClueGenerator(self._generator, self._budget, passes, self._reads)
+        sampling = Sampling(temperature=settings.temperature, max_new_tokens=settings.max_new_tokens)
+        completion = yield from looking.stream_passes(prompt, sampling)
+        reply = read_reply(sample, completion, settings.think)
+        self._said.append(exchange(prompt, completion.text))
         self.turns.append(Turn(question, reply))
         return reply
 

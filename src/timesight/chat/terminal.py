@@ -12,7 +12,7 @@ from timesight.chat.session import Session
 from timesight.chat.timeline import draw_timeline, write_spans
 from timesight.errors import InputError, TimesightError
 from timesight.infer.ask import Question
-from timesight.infer.clue import Seen
+from timesight.infer.clue import PassEvent
 from timesight.types import Box, Pass, Reply
 
 MARGIN = 24  # columns beside a timeline
@@ -60,7 +60,7 @@ class Conversation:
             except StopIteration as end:
                 reply: Reply = end.value
                 break
-            if isinstance(piece, Seen):
+            if isinstance(piece, PassEvent):
                 self._show_look(piece.look, question)
             else:
                 self.console.print(Text(piece), end="", soft_wrap=True)

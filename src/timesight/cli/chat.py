@@ -66,7 +66,7 @@ def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
 
 def _open(video: Any, **flags: Any) -> Session:
     from timesight.chat.session import ChatSettings, Session
-    from timesight.generate.local import open_answerer
+    from timesight.generate.local import open_generator
 
     settings = ChatSettings(
         clue=clue_settings(flags),
@@ -75,7 +75,7 @@ def _open(video: Any, **flags: Any) -> Session:
         max_new_tokens=flags["max_new_tokens"],
         remembered=0 if flags["model"] == TINY else REMEMBERED,
     )
-    return Session(open_answerer(flags["model"], flags["model_url"]), video, settings)
+    return Session(open_generator(flags["model"], flags["model_url"]), video, settings)
 
 
 def _answer_lines(session: Session, clue: bool, num_boxes: int) -> None:

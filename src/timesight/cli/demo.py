@@ -42,11 +42,11 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     from timesight.cli.training import run_with_progress
     from timesight.report import build_report
     from timesight.train.recipe import load_recipe
-    from timesight.train.run import claim
+    from timesight.train.run import init_run_dir
 
     quiet_libraries()
     recipe = load_recipe(RECIPE, [f"seed={seed}", f"data.world.seed={seed}"])
-    claim(recipe, out)
+    init_run_dir(recipe, out)
     demo = _Demo(out, seed, recipe)
     ERR.print(f"[bold]timesight demo[/bold] in {out}", soft_wrap=True)
     ERR.print("[dim]Ctrl-C stops it; the same command goes on from there.[/dim]")
@@ -132,11 +132,11 @@ class _Demo:
         from timesight.cli.console import progress
         from timesight.evaluation import score_replies, write_items
         from timesight.evaluation.runner import collect_replies
-        from timesight.generate.local import PolicyAnswerer
-        from timesight.infer.answer import Asking
+        from timesight.generate.local import LocalGenerator
+        from timesight.infer.answer import InferenceConfig
         from timesight.model.load import load_policy
 
-        asking = Asking(
+        config = InferenceConfig(
             self.recipe.video,
             temperature=MODES[mode],
             batch_size=64,
@@ -145,8 +145,8 @@ class _Demo:
         )
         folder = self.out / "eval" / f"{when}-{mode}"
         with progress(f"{when}, {mode}", len(samples)) as advance:
-            answerer = PolicyAnswerer(load_policy(model))
-            replies = collect_replies(answerer, samples, asking, folder, advance)
+            generator = LocalGenerator(load_policy(model))
+            replies = collect_replies(generator, samples, config, folder, advance)
         result = score_replies("made world, held out", samples, replies, think=False)
         write_items(folder, result.items)
         return result

@@ -25,8 +25,8 @@ from timesight.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from timesight.evaluation import Replies
-    from timesight.generate.base import Answerer
-    from timesight.infer.answer import Asking
+    from timesight.generate.base import Generator
+    from timesight.infer.answer import InferenceConfig
     from timesight.infer.clue import ClueSettings
     from timesight.types import Sample
     from timesight.video import FrameBudget
@@ -96,7 +96,7 @@ class Request:
     passes: int
     resolution_boost: float
     fps_boost: float
-    closer_pixels: int | None
+    second_look_pixels: int | None
     protocols: tuple[str, ...]
     temperature: float
     seed: int
@@ -151,12 +151,12 @@ def run(request: Request) -> None:
             protocols_of(TASKS[task], request.protocols or None)  # said now, not when all has been asked
         if not request.dry_run:
             require_judge(tasks, judge)
-        answerer, asking = opened(request, tasks)
+        generator, config = opened(request, tasks)
         if request.dry_run:
-            show_plan(answerer, items, asking, request.workers, request.as_json)
+            show_plan(generator, items, config, request.workers, request.as_json)
             return
-        identity = request.identity(asking.budget)
-        replies = ask(answerer, items, asking, request, identity)
+        identity = request.identity(config.budget)
+        replies = ask(generator, items, config, request, identity)
         if replies is not None:
             require_replies(replies, len(items))
             scoring = scoring_of(suite, request.protocols)
@@ -164,19 +164,19 @@ def run(request: Request) -> None:
             show_results(results, suite, identity, request.out, request.as_json)
 
 
-def opened(request: Request, tasks: set[str]) -> tuple[Answerer, Asking]:
+def opened(request: Request, tasks: set[str]) -> tuple[Generator, InferenceConfig]:
     """Who is asked, and how. Torch is loaded only here, so that a wrong name or path is told at once before."""
     from timesight.cli.console import quiet_libraries
     from timesight.evaluation.runner import processes
-    from timesight.generate.local import open_answerer
-    from timesight.infer.answer import Asking
-    from timesight.infer.clue import ClueAnswerer
+    from timesight.generate.local import open_generator
+    from timesight.infer.answer import InferenceConfig
+    from timesight.infer.clue import ClueGenerator
 
     quiet_libraries()
     processes()  # before the model: each process has a card of its own
-    answerer: Answerer = open_answerer(request.model, request.model_url)
-    budget = budget_of(answerer, request)
-    asking = Asking(
+    generator: Generator = open_generator(request.model, request.model_url)
+    budget = budget_of(generator, request)
+    config = InferenceConfig(
         budget,
         request.think,
         request.temperature,
@@ -187,12 +187,12 @@ def opened(request: Request, tasks: set[str]) -> tuple[Answerer, Asking]:
     )
     if request.clue:
         require_evidence(tasks)
-        answerer = ClueAnswerer(answerer, budget, request.looking)
-    return answerer, asking
+        generator = ClueGenerator(generator, budget, request.looking)
+    return generator, config
 
 
 def ask(
-    answerer: Answerer, items: list[Sample], asking: Asking, request: Request, identity: dict[str, Any]
+    generator: Generator, items: list[Sample], config: InferenceConfig, request: Request, identity: dict[str, Any]
 ) -> Replies | None:
     """All replies; None on a process that only helps the first one."""
     from tempfile import TemporaryDirectory
@@ -208,7 +208,7 @@ def ask(
         if is_main:
             claim_folder(folder, identity)
         reading = ReadingSettings(workers=request.workers)
-        replies = collect_replies(answerer, items, asking, folder, advance, reading)
+        replies = collect_replies(generator, items, config, folder, advance, reading)
     return replies if is_main else None
 
 
@@ -227,13 +227,13 @@ def require_evidence(tasks: set[str]) -> None:
         raise InputError(f"--clue: replies of {without[0]} name no evidence; it is for {', '.join(with_spans)}")
 
 
-def budget_of(answerer: Answerer, request: Request) -> FrameBudget:
+def budget_of(generator: Generator, request: Request) -> FrameBudget:
     """The model's own budget, with what was asked for in its place. Raises InputError for one that cannot be."""
     from pydantic import ValidationError
 
     from timesight.video import FrameBudget
 
-    own = answerer.default_budget.model_dump()
+    own = generator.default_budget.model_dump()
     given = {name: getattr(request, name) for name in ("fps", "max_frames", "max_pixels")}
     own |= {name: value for name, value in given.items() if value is not None}
     for least, most in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):

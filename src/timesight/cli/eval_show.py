@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from timesight.evaluation import EvalResult, Suite
-    from timesight.generate.base import Answerer
-    from timesight.infer.answer import Asking
+    from timesight.generate.base import Generator
+    from timesight.infer.answer import InferenceConfig
     from timesight.types import Sample
 
 
@@ -152,7 +152,9 @@ def show_suites(as_json: bool) -> None:
     OUT.print(table)
 
 
-def show_plan(answerer: Answerer, items: list[Sample], asking: Asking, workers: int, as_json: bool) -> None:
+def show_plan(
+    generator: Generator, items: list[Sample], config: InferenceConfig, workers: int, as_json: bool
+) -> None:
     """What the run would take."""
     from dataclasses import asdict
 
@@ -161,7 +163,7 @@ def show_plan(answerer: Answerer, items: list[Sample], asking: Asking, workers: 
     from timesight.video import ReadingSettings
 
     with progress("videos", len({item.video.path for item in items})) as advance:
-        plan = plan_run(answerer, items, asking, ReadingSettings(workers=workers), advance)
+        plan = plan_run(generator, items, config, ReadingSettings(workers=workers), advance)
     if as_json:
         print_json(asdict(plan))
         return

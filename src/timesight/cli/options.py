@@ -57,7 +57,7 @@ def clue_options(command: Any) -> Any:
                 help="By how much frames are closer in time when looked at again.",
             ),
             click.option(
-                "--closer-pixels",
+                "--second-look-pixels",
                 type=click.IntRange(1),
                 help="Most pixels that are looked at again, frames counted in pairs.",
             ),
@@ -75,7 +75,7 @@ def clue_settings(flags: Mapping[str, Any]) -> ClueSettings:
         max_passes=flags["passes"],
         resolution_boost=flags["resolution_boost"],
         fps_boost=flags["fps_boost"],
-        total_pixels=flags["closer_pixels"],
+        total_pixels=flags["second_look_pixels"],
     )
 
 

@@ -39,14 +39,14 @@ def command(
     """
     from timesight.bench.rates import matrix_rate, memory_rate
     from timesight.cli.console import OUT, metric_table, print_json, quiet_libraries
-    from timesight.model.shape import outline
+    from timesight.model.shape import model_shape
     from timesight.train.cost import plan
     from timesight.train.recipe import load_recipe
 
     quiet_libraries()
     settings = load_recipe(recipe, overrides)
     count = samples or _count(settings)
-    model = outline(settings.model)
+    model = model_shape(settings.model)
     result = plan(settings, model, count, cards)
     seconds = result.seconds_per_step(
         tflops * 1e12 if tflops else matrix_rate(), gbs * 1e9 if gbs else memory_rate()

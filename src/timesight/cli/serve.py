@@ -63,7 +63,7 @@ def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | N
         raise InputError(f"the page needs {error.name}: pip install 'timesight[serve]'") from None
     from timesight.chat.session import ChatSettings
     from timesight.cli.console import quiet_libraries
-    from timesight.generate.local import open_answerer
+    from timesight.generate.local import open_generator
     from timesight.types import Video
 
     listening = bind(settings.host, settings.port)
@@ -75,7 +75,7 @@ def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | N
         num_boxes=TINY_BOXES if TINY in models else 8,
         remembered=0 if TINY in models else REMEMBERED,
     )
-    opened = {name: open_answerer(name) for name in dict.fromkeys(models)}
+    opened = {name: open_generator(name) for name in dict.fromkeys(models)}
     hard: list[HardItem] = []
     with TemporaryDirectory() as folder:
         site = make_site(settings, opened, chat, hard)

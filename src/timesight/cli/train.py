@@ -57,7 +57,7 @@ def show_preview(recipe: Any, out: Path, as_json: bool) -> None:
             name: {f"mean {part}": percent(mean) for part, mean in parts.items()}
             for name, parts in {"percent": task.parts, **task.baselines}.items()
         }
-        columns["percent"]["groups without spread"] = percent(task.no_spread_share)
+        columns["percent"]["groups without spread"] = percent(task.frac_reward_zero_std)
         columns["percent"]["replies cut off"] = percent(task.truncated_share)
         OUT.print(metric_table(title, columns))
         for sentence in task.advice() or ["Groups differ and there is something to learn: ready to train."]:

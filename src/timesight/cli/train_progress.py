@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
-from transformers import TrainerCallback
 
 from timesight.cli.console import ERR, progress
+from timesight.train.loop import Listener
 
 REPLY_EVERY = 50  # steps between two replies shown while training
 
 
-class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is untyped
+class TrainProgress(Listener):
     """Shows a training run as a progress bar, with the figure that matters beside it."""
 
     def __init__(self, label: str, figure: str) -> None:
@@ -22,21 +21,19 @@ class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is un
         self._note = ""
         self._figure = figure
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+    def on_start(self, step: int, num_steps: int) -> None:
         """Open the bar, at the step a resumed run starts from."""
-        self._bar = progress(self._label, state.max_steps)
+        self._bar = progress(self._label, num_steps)
         self._advance = self._bar.__enter__()
-        self._advance(state.global_step)
+        self._advance(step)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **unused: Any) -> None:
+    def on_log(self, step: int, entry: dict[str, float], out: Path) -> None:
         """Move the bar."""
-        if "loss" not in logs:
-            return
-        if self._figure in logs:  # a step that learns from earlier replies has no reward of its own
-            self._note = f"{self._figure} {logs[self._figure]:.3f}"
+        if self._figure in entry:  # a step that learns from earlier replies has no reward of its own
+            self._note = f"{self._figure} {entry[self._figure]:.3f}"
         self._advance(1, self._note)
-        if state.global_step % REPLY_EVERY == 0:
-            self._show_reply(Path(args.output_dir) / "completions" / f"step-{state.global_step:06d}.jsonl")
+        if step % REPLY_EVERY == 0:
+            self._show_reply(out / "completions" / f"step-{step:06d}.jsonl")
 
     def _show_reply(self, file: Path) -> None:
         """One of the step's replies, with what it earned, above the bar."""
@@ -49,7 +46,7 @@ class TrainProgress(TrainerCallback):  # type: ignore[misc] # transformers is un
         text.truncate(ERR.width - 1, overflow="ellipsis")
         ERR.print(text)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+    def on_end(self) -> None:
         """Close the bar."""
         self._bar.__exit__(None, None, None)
 

@@ -80,7 +80,7 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
     write_world_with_progress(recipe, out)
     bar = TrainProgress(recipe.kind.upper(), "reward" if recipe.kind == "grpo" else "loss")
     try:
-        return run_recipe(recipe, out, callbacks=[bar])
+        return run_recipe(recipe, out, listeners=[bar])
     finally:
         bar.close()
 
@@ -88,13 +88,13 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
 def write_world_with_progress(recipe: Any, out: Path) -> None:
     """The recipe's made worlds, as far as they are not there yet."""
     from timesight.cli.console import progress
-    from timesight.train.run import claim
+    from timesight.train.loop import this_process
+    from timesight.train.run import init_run_dir
     from timesight.train.samples import load_mixture, world_file
-    from timesight.train.trainer import this_process
 
     with this_process().main_process_first():  # the others find it written
         unwritten = [world for world in recipe.data.worlds if not world_file(world, out).exists()]
         if unwritten:
-            claim(recipe, out)
+            init_run_dir(recipe, out)
             with progress("made world", sum(world.num_videos for world in unwritten)) as advance:
                 load_mixture(recipe.data, out, advance)

@@ -129,8 +129,8 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
     video = _video(where, record, messages, file.parent)
     name = str(record.get("id", record.get("video_id", where.rpartition(" ")[2])))
     for number in range(0, len(turns) - 1, 2):
-        (asker, question), (answerer, answer) = turns[number : number + 2]
-        if (asker, answerer) != ("user", "assistant"):
+        (asker, question), (generator, answer) = turns[number : number + 2]
+        if (asker, generator) != ("user", "assistant"):
             raise SampleError(f"{where}: turn {number} is not a question with its answer")
         ident = f"{file.stem}/{name}" + (f"#{number // 2}" if len(turns) > 2 else "")
         try:

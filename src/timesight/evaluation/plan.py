@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from timesight.errors import VideoError
-from timesight.generate.base import Answered, Answerer
-from timesight.infer.answer import Asking, answer_batches
+from timesight.generate.base import Completion, Generator
+from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.types import Sample
 from timesight.video import ReadingSettings, probe
 
@@ -45,9 +45,9 @@ class RunPlan:
 
 
 def plan_run(
-    answerer: Answerer,
+    generator: Generator,
     samples: Sequence[Sample],
-    asking: Asking,
+    config: InferenceConfig,
     reading: ReadingSettings,
     on_video: Callable[[], None] = lambda: None,
 ) -> RunPlan:
@@ -61,18 +61,20 @@ def plan_run(
             missing[path] = error.reason
         on_video()
     readable = [sample for sample in samples if str(sample.video.path) in durations_s]
-    tried: list[tuple[float, list[Answered]]] = []
+    tried: list[tuple[float, list[Completion]]] = []
     began = time.perf_counter()
-    few = _spread(readable, TRIED_BATCHES * asking.batch_size)
-    for batch in answer_batches(answerer, few, asking, reading=reading):
+    few = _spread(readable, TRIED_BATCHES * config.batch_size)
+    for batch in answer_batches(generator, few, config, reading=reading):
         now = time.perf_counter()
-        tried.append((now - began, [outcome for _, outcome in batch if isinstance(outcome, Answered)]))
+        tried.append((now - began, [outcome for _, outcome in batch if isinstance(outcome, Completion)]))
         began = now
     timed = tried[1:] or tried
     answers = [answer for _, batch in timed for answer in batch]
     share = len(readable) / len(answers) if answers else 0.0
     known = [
-        (a.prompt_tokens, a.new_tokens) for a in answers if a.prompt_tokens is not None and a.new_tokens is not None
+        (a.prompt_tokens, a.completion_tokens)
+        for a in answers
+        if a.prompt_tokens is not None and a.completion_tokens is not None
     ]
     return RunPlan(
         num_items=len(samples),

@@ -16,7 +16,7 @@ from typing import Any, Self
 from timesight.data.disk import text_lines, write_text
 from timesight.errors import InputError, SampleError
 from timesight.evaluation.folder import json_object
-from timesight.generate.base import Answered
+from timesight.generate.base import Completion
 
 WHOLE = "replies.jsonl"
 PARTS = "replies.*.part.jsonl"
@@ -49,7 +49,7 @@ class ReplyLog:
     ) -> None:
         self._out.close()
 
-    def write(self, records: Iterable[tuple[str, str, Answered]]) -> None:
+    def write(self, records: Iterable[tuple[str, str, Completion]]) -> None:
         """Keep replies: the sample's id, the digest of the question, what came back."""
         for id_, digest, answered in records:
             record: dict[str, Any] = {"id": id_, "question": digest, "reply": answered.text}

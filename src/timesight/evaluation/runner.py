@@ -12,8 +12,8 @@ from accelerate.utils import gather_object
 
 from timesight.evaluation.questions import question_digest, require_same_questions
 from timesight.evaluation.replies import Replies, ReplyLog, join_parts, kept_replies
-from timesight.generate.base import Answered, Answerer
-from timesight.infer.answer import Asking, answer_batches
+from timesight.generate.base import Completion, Generator
+from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.types import Sample
 from timesight.video import ReadingSettings
 
@@ -26,9 +26,9 @@ def processes() -> PartialState:
 
 
 def collect_replies(
-    answerer: Answerer,
+    generator: Generator,
     samples: Sequence[Sample],
-    asking: Asking,
+    config: InferenceConfig,
     folder: Path,
     on_items: Callable[[int], None] = lambda count: None,
     reading: ReadingSettings | None = None,
@@ -44,16 +44,16 @@ def collect_replies(
     mine = _share(samples, state.process_index, state.num_processes)
     kept = kept_replies(folder)
     done = kept.replies.keys()
-    digests = {sample.id: question_digest(sample, asking) for sample in samples}
+    digests = {sample.id: question_digest(sample, config) for sample in samples}
     require_same_questions(folder, digests)
     on_items(sum(sample.id in done for sample in mine))
     state.wait_for_everyone()  # nobody adds before all have read
     quarantined: dict[str, str] = {}
     with ReplyLog(folder, state.process_index) as log:
-        for batch in answer_batches(answerer, mine, asking, done=done, reading=reading):
+        for batch in answer_batches(generator, mine, config, done=done, reading=reading):
             fresh = [(sample.id, outcome) for sample, outcome in batch if sample.id not in done]
-            log.write([(id_, digests[id_], outcome) for id_, outcome in fresh if isinstance(outcome, Answered)])
-            quarantined |= {id_: str(outcome) for id_, outcome in fresh if not isinstance(outcome, Answered)}
+            log.write([(id_, digests[id_], outcome) for id_, outcome in fresh if isinstance(outcome, Completion)])
+            quarantined |= {id_: str(outcome) for id_, outcome in fresh if not isinstance(outcome, Completion)}
             on_items(len(fresh))
     everybodys: list[tuple[str, str]] = gather_object(list(quarantined.items()))
     ids = [sample.id for sample in samples]

@@ -1,13 +1,15 @@
-"""Whoever answers questions about videos: a policy of ours, any other local model, or one that is served.
+"""What a generator is: something that replies to prompts about videos.
 
 Frames come sized and timed; what happens to them and to the text is up to the model's own processor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import collections.abc
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal
 
 from timesight.errors import ModelError
 from timesight.model.prompt import Prompt
@@ -16,61 +18,113 @@ from timesight.video import FrameBudget
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A reply, and what it took. Token counts are None where the model does not tell.
+class Sampling:
+    """How replies are drawn; names are those of ``transformers``.
 
-    ``passes`` are the looks that led to it, where there was more than one to take; ``note`` says why there was not.
+    Args:
+        temperature: 0 is greedy.
+        max_new_tokens: A reply that gets there is cut off.
+        seed: Of the random numbers; None goes on with those there are.
+        suppress_tokens: Ids that are never drawn, their probability shared out among the others. None: what the
+            generator bans by itself, which for a policy are the control tokens of its family.
+    """
+
+    temperature: float = 0.0
+    max_new_tokens: int = 256
+    seed: int | None = None
+    suppress_tokens: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A reply, and what it took.
+
+    Args:
+        text: Without control tokens.
+        token_ids: The end token included; empty where the generator does not tell.
+        logprobs: Of each token under the distribution that was sampled; empty where the generator does not tell.
+        finish_reason: ``length`` for a reply that was cut off.
+        prompt_tokens: None where the generator does not tell.
+        completion_tokens: None where the generator does not tell.
+        passes: The passes over the video that led to it, where there was more than one to take.
+        note: Why there was not.
     """
 
     text: str
-    truncated: bool  # ran into the limit of new tokens
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: Literal["stop", "length"] = "stop"
     prompt_tokens: int | None = None
-    new_tokens: int | None = None
+    completion_tokens: int | None = None
     passes: tuple[Pass, ...] = ()
     note: str = ""
 
+    @property
+    def truncated(self) -> bool:
+        """Whether it was cut off."""
+        return self.finish_reason == "length"
 
-class Answerer(Protocol):
-    """A model that answers questions about videos."""
+
+CompletionStream = collections.abc.Generator[str, None, Completion]
+
+
+def as_group(replies: Sequence[Completion | ModelError]) -> list[Completion] | ModelError:
+    """The replies to one prompt, or why one of them did not come."""
+    error = next((reply for reply in replies if isinstance(reply, ModelError)), None)
+    return error or [reply for reply in replies if isinstance(reply, Completion)]
+
+
+class Generator(ABC):
+    """Replies to prompts about videos.
+
+    A new kind of generator implements ``generate``, ``factor`` and ``default_budget``.
+    """
 
     name: str
 
     @property
+    @abstractmethod
     def factor(self) -> int:
         """Frame sides are multiples of this many pixels."""
 
     @property
+    @abstractmethod
     def default_budget(self) -> FrameBudget:
         """What is read of a video unless somebody says otherwise."""
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
-        """The reply to each prompt, or why this one got none; ``temperature`` 0 is greedy.
+    @abstractmethod
+    def generate(
+        self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+    ) -> list[list[Completion] | ModelError]:
+        """``num_generations`` replies to each prompt, or why this one gets none.
 
-        Raises ModelError where none can be answered, such as a server that is not there.
+        Raises:
+            ModelError: If no prompt can get any, such as from a server that is not there.
         """
 
+    def answer(self, prompts: Sequence[Prompt], sampling: Sampling | None = None) -> list[Completion | ModelError]:
+        """One reply to each prompt. Raises as ``generate`` does."""
+        outcomes = self.generate(prompts, 1, sampling)
+        return [outcome if isinstance(outcome, ModelError) else outcome[0] for outcome in outcomes]
 
-@runtime_checkable
-class StreamingAnswerer(Protocol):
-    """An answerer whose replies can be read while they are written."""
+    def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> CompletionStream:
+        """The reply piece by piece, and at the end as a whole; in one piece where the generator cannot stream.
 
-    def stream(self, prompt: Prompt, *, temperature: float, max_new_tokens: int) -> Generator[str, None, Answered]:
-        """The reply piece by piece, and at the end as a whole. Closing the generator ends the writing.
+        Closing the stream ends the generation.
 
-        Raises ModelError where there is no reply.
+        Raises:
+            ModelError: If there is no reply.
         """
+        (completion,) = self.answer([prompt], sampling)
+        if isinstance(completion, ModelError):
+            raise completion
+        yield completion.text
+        return completion
 
+    def update_weights(self, policy: Any, version: int) -> None:
+        """Go on with the weights of ``policy``, which are those after ``version`` updates.
 
-def stream_answer(
-    answerer: Answerer, prompt: Prompt, *, temperature: float, max_new_tokens: int
-) -> Generator[str, None, Answered]:
-    """``StreamingAnswerer.stream``; of an answerer that cannot stream, the whole reply in one piece."""
-    if isinstance(answerer, StreamingAnswerer):
-        return (yield from answerer.stream(prompt, temperature=temperature, max_new_tokens=max_new_tokens))
-    (answered,) = answerer.answer([prompt], temperature=temperature, max_new_tokens=max_new_tokens)
-    if isinstance(answered, ModelError):
-        raise answered
-    yield answered.text
-    return answered
+        Raises:
+            ModelError: If the generator's model does not learn.
+        """
+        raise ModelError(f"{self.name}: does not take new weights")

@@ -1,4 +1,4 @@
-"""Sampling replies: each prompt is prefilled once, and its cache is there once for the whole group.
+"""Sampling replies: each node of the prompts' tree is prefilled once, and its cache is there once for all replies.
 
 B prompts, G replies a prompt, R = B · G rows, V vocabulary.
 """
@@ -9,105 +9,83 @@ from collections import deque
 from collections.abc import Container, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from timesight.generate.base import Completion, Sampling
 from timesight.generate.static import StaticDecoder
-from timesight.model.attention import SharedPast
-from timesight.model.encode import PromptBatch
+from timesight.model.attention import PastLevel, TreePast
 from timesight.model.policy import Policy
-from timesight.model.vision import VisionFeatures, encode_vision
-from timesight.prefix.layout import NO_MASK, whole_prompt_reason
+from timesight.prefix.layout import NO_MASK
 from timesight.prefix.logprobs import sampling_logits
-from timesight.prefix.questions import Questions
+from timesight.prefix.tree import Level, PrefixTree
 
-
-@dataclass(frozen=True, eq=False)
-class Sampled:
-    """Replies to a batch of prompts, row by row: the G replies to prompt 0, then those to prompt 1, …"""
-
-    ids: list[list[int]]  # R rows of token ids, the end token included where there is one
-    logps: list[list[float]]  # log-probability of each of those tokens when it was sampled
-    truncated: list[bool]  # R, True where the reply ran into the limit
-    texts: list[str]  # R, without control tokens
+COLDEST = 1e-3  # temperatures below count as 0: scores divided by less than this have no finite exponent
 
 
 @torch.no_grad()
-def generate(
+def sample_replies(
     policy: Policy,
-    prompts: PromptBatch,
-    *,
+    tree: PrefixTree,
     num_generations: int = 1,
-    max_new_tokens: int = 256,
-    temperature: float = 1.0,
-    features: VisionFeatures | None = None,
+    sampling: Sampling | None = None,
+    *,
     static: bool | None = None,
-) -> Sampled:
-    """Sample ``num_generations`` replies to each prompt; ``temperature`` 0 is greedy.
+) -> list[Completion]:
+    """Replies to the prompts of ``tree``: the G to prompt 0, then those to prompt 1, …
 
-    Vision and control tokens are banned; the log-probabilities are those of the distribution that was
-    sampled. Rows that have ended leave the batch, so that long replies do not keep short ones alive; or, with
-    ``static``, a step keeps its shape and a GPU replays it as a graph. None: where ``captures`` says so.
+    Rows that have ended leave the batch, so that long replies do not keep short ones alive; or, with ``static``, a
+    step keeps its shape and a GPU replays it as a graph.
+
+    Args:
+        policy: Whose replies.
+        tree: Prompts without replies.
+        num_generations: G.
+        sampling: Greedy if None.
+        static: None: where ``captures`` says so.
     """
-    with _sampling(policy):
+    sampling = sampling or Sampling()
+    with _evaluating(policy):
         if captures(policy) if static is None else static:
-            rows = _decode_static(policy, prompts, num_generations, features, max_new_tokens, temperature)
+            rows = _decode_static(policy, tree, num_generations, sampling)
         else:
-            rows = _last(_steps(policy, prompts, num_generations, features, max_new_tokens, temperature))
-        return _sampled(policy, rows)
+            rows = deque(_decode(policy, tree, num_generations, sampling), maxlen=1).pop()
+        return _completions(policy, tree, rows)
 
 
 def captures(policy: Policy) -> bool:
     """Whether a decoding step of ``policy`` can be kept as a CUDA graph."""
     return (
         policy.device.type == "cuda"
-        and whole_prompt_reason(policy) is None
+        and policy.packing_unsupported_reason is None
         and not policy.autocast_bf16  # its casts of weights do not outlive the capture
         and not getattr(policy.model, "is_quantized", False)  # not tried
     )
 
 
-@torch.no_grad()
-def generate_answers(
-    policy: Policy, questions: Questions, *, max_new_tokens: int = 256, temperature: float = 0.0
-) -> Sampled:
-    """A reply to each of ``questions``, of which those with a common beginning go on from one cache of it.
-
-    For policies whose attention is ours (``whole_prompt_reason`` None). ``temperature`` as in ``generate``.
-    """
-    with _sampling(policy):
-        _, cache = _prefill(policy, questions.prefixes, None)
-        past = _SharedPast(policy, questions.prefixes, cache, questions.group, questions.padding)
-        start = _Start(
-            past, past.advance(questions.ids, questions.position_ids), questions.next_position, list(questions.rows)
-        )
-        return _sampled(policy, _last(_decode(policy, start, max_new_tokens, temperature)))
-
-
-def stream_reply(
-    policy: Policy, prompt: PromptBatch, *, max_new_tokens: int = 256, temperature: float = 0.0
-) -> Generator[str, None, Sampled]:
-    """The reply to one prompt, piece by piece as it is sampled, and at the end all of it."""
-    steps = _steps(policy, prompt, 1, None, max_new_tokens, temperature)
+def stream_reply(policy: Policy, tree: PrefixTree, sampling: Sampling) -> Generator[str, None, Completion]:
+    """The reply to a tree of one prompt, piece by piece as it is sampled, and at the end all of it."""
+    steps = _decode(policy, tree, 1, sampling)
     rows: list[_Row] = []
     shown = ""
     while True:
-        with torch.no_grad(), _sampling(policy):  # not while somebody else has the thread
+        with torch.no_grad(), _evaluating(policy):  # not while somebody else has the thread
             grown = next(steps, None)
         if grown is None:
-            return _sampled(policy, rows)
+            return _completions(policy, tree, rows)[0]
         rows = grown
-        text = _sampled(policy, rows).texts[0]
+        text = _completions(policy, tree, rows)[0].text
         if not text.endswith("\ufffd"):  # half of a character
             yield text[len(shown) :]
             shown = text
 
 
 @contextmanager
-def _sampling(policy: Policy) -> Iterator[None]:
+def _evaluating(policy: Policy) -> Iterator[None]:
     training = policy.model.training
     policy.model.eval()
     try:
@@ -115,31 +93,6 @@ def _sampling(policy: Policy) -> Iterator[None]:
             yield
     finally:
         policy.model.train(training)
-
-
-def _sampled(policy: Policy, rows: Sequence[_Row]) -> Sampled:
-    ids = [row.ids for row in rows]
-    ended = [bool(row.ids) and row.ids[-1] in policy.end_ids for row in rows]
-    texts = policy.processor.tokenizer.batch_decode(
-        [row[:-1] if done else row for row, done in zip(ids, ended, strict=True)], skip_special_tokens=True
-    )
-    return Sampled(ids, [row.logps for row in rows], [not done for done in ended], texts)
-
-
-def _prefill(policy: Policy, prompts: PromptBatch, features: VisionFeatures | None) -> tuple[Any, Any]:
-    """The model's output on ``prompts``, and their cache."""
-    cache = DynamicCache(config=policy.model.config.get_text_config())
-    features = encode_vision(policy, prompts) if features is None else features
-    output = policy.model(
-        input_ids=prompts.input_ids,
-        attention_mask=prompts.mask,
-        position_ids=prompts.position_ids,
-        mm_encoder_outputs=features.inputs,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return output, cache
 
 
 @dataclass
@@ -150,149 +103,222 @@ class _Row:
     logps: list[float]
 
 
-@dataclass(frozen=True, eq=False)
-class _Start:
-    """Where sampling begins: what rows go on from, and what each of them says first."""
-
-    past: _Past
-    logits: Tensor  # (R, V)
-    position: Tensor  # (R,) of the first token
-    rows: list[int]  # R, which reply each slot of the batch goes on with; the first slot of two counts
-
-
-def _steps(
-    policy: Policy,
-    prompts: PromptBatch,
-    num_generations: int,
-    features: VisionFeatures | None,
-    max_new_tokens: int,
-    temperature: float,
-) -> Iterator[list[_Row]]:
-    """The replies as they grow, after each token."""
-    output, cache = _prefill(policy, prompts, features)
-    past: _Past = (_SharedPast if whole_prompt_reason(policy) is None else _WidenedPast)(
-        policy, prompts, cache, num_generations
+def _completions(policy: Policy, tree: PrefixTree, rows: Sequence[_Row]) -> list[Completion]:
+    ended = [bool(row.ids) and row.ids[-1] in policy.end_ids for row in rows]
+    texts = policy.processor.tokenizer.batch_decode(
+        [row.ids[:-1] if done else row.ids for row, done in zip(rows, ended, strict=True)], skip_special_tokens=True
     )
-    start = _Start(
-        past,
-        output.logits[:, -1].repeat_interleave(num_generations, dim=0),
-        prompts.next_position.repeat_interleave(num_generations),
-        list(range(len(prompts.input_ids) * num_generations)),
-    )
-    yield from _decode(policy, start, max_new_tokens, temperature)
+    lengths = tree.prompt_lengths
+    group = len(rows) // len(lengths)
+    return [
+        Completion(
+            text=text,
+            token_ids=tuple(row.ids),
+            logprobs=tuple(row.logps),
+            finish_reason="stop" if done else "length",
+            prompt_tokens=lengths[index // group],
+            completion_tokens=len(row.ids),
+        )
+        for index, (row, done, text) in enumerate(zip(rows, ended, texts, strict=True))
+    ]
 
 
-def _decode_static(
-    policy: Policy,
-    prompts: PromptBatch,
-    num_generations: int,
-    features: VisionFeatures | None,
-    max_new_tokens: int,
-    temperature: float,
-) -> list[_Row]:
-    """The replies by a step of fixed shape, cut where they end."""
-    output, cache = _prefill(policy, prompts, features)
-    decoder = StaticDecoder(
-        policy,
-        SharedPast(cache, prompts.mask == 0),
-        prompts.next_position.repeat_interleave(num_generations),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-    )
-    if captures(policy) and max_new_tokens > 1:
-        decoder.capture()
-    decoder.start(output.logits[:, -1].repeat_interleave(num_generations, dim=0))
-    length = decoder.run()
-    rows = []
-    for ids, logps in zip(decoder.ids[:, :length].tolist(), decoder.logps[:, :length].tolist(), strict=True):
-        end = next((n + 1 for n, token in enumerate(ids) if token in policy.end_ids), length)
-        rows.append(_Row(ids[:end], logps[:end]))
-    return rows
+# Decoding, one token a step
 
 
-def _last(steps: Iterator[list[_Row]]) -> list[_Row]:
-    return deque(steps, maxlen=1).pop()
-
-
-def _decode(policy: Policy, start: _Start, max_new_tokens: int, temperature: float) -> Iterator[list[_Row]]:
+def _decode(policy: Policy, tree: PrefixTree, group: int, sampling: Sampling) -> Iterator[list[_Row]]:
     """The replies after each token."""
-    past, logits, position, slots = start.past, start.logits, start.position, start.rows
+    banned = _banned_mask(policy, sampling)
+    past, logits, slots = _prefill(policy, tree, group)
+    position = tree.leaves.next_position.repeat_interleave(group)[torch.tensor(slots, device=policy.device)]
     rows = [_Row([], []) for _ in range(max(slots) + 1)]
-    for step in range(max_new_tokens):
-        tokens, logps = _draw(policy, logits, temperature)
+    for step in range(sampling.max_new_tokens):
+        tokens, logps = _draw(logits, banned, _steady(sampling.temperature))
         _append(rows, slots, step, tokens.tolist(), logps.tolist())
         yield rows
-        kept = past.keep(_alive(rows, slots, policy.end_ids))
-        if not kept or step == max_new_tokens - 1:
+        if step == sampling.max_new_tokens - 1:
+            break
+        kept = past.retain(_alive(rows, slots, policy.end_ids))
+        if not kept:
             break
         if kept != list(range(len(slots))):
             index = torch.tensor(kept, device=tokens.device)
-            past.select(index)
             tokens, position, slots = tokens[index], position[index], [slots[i] for i in kept]
         logits = past.advance(tokens[:, None], position.expand(3, -1)[:, :, None])
         position = position + 1
 
 
+def _decode_static(policy: Policy, tree: PrefixTree, group: int, sampling: Sampling) -> list[_Row]:
+    """The replies by a step of fixed shape, cut where they end."""
+    past, logits, slots = _prefill(policy, tree, group)
+    assert isinstance(past, _TreePast)
+    index = torch.tensor(slots, device=policy.device)
+    decoder = StaticDecoder(
+        policy,
+        past.levels,
+        tree.leaves.next_position.repeat_interleave(group)[index],
+        banned=_banned_mask(policy, sampling),
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=_steady(sampling.temperature),
+    )
+    if captures(policy) and sampling.max_new_tokens > 1:
+        decoder.capture()
+    decoder.start(logits)
+    length = decoder.run()
+    first = {row: slot for slot, row in reversed(list(enumerate(slots)))}
+    ids, logps = decoder.ids[:, :length].tolist(), decoder.logps[:, :length].tolist()
+    rows = []
+    for row in sorted(first):
+        drawn = ids[first[row]]
+        end = next((n + 1 for n, token in enumerate(drawn) if token in policy.end_ids), length)
+        rows.append(_Row(drawn[:end], logps[first[row]][:end]))
+    return rows
+
+
+def _prefill(policy: Policy, tree: PrefixTree, group: int) -> tuple[_Past, Tensor, list[int]]:
+    """What replies go on from, the logits (R, V) of their first tokens, and which reply each of the R slots is.
+
+    Slots are as many for every node: where a root has fewer questions, its first one fills them up.
+    """
+    root = tree.levels[0]
+    cache = DynamicCache(config=policy.model.config.get_text_config())
+    output = policy.model(
+        input_ids=root.input_ids,
+        attention_mask=root.mask,
+        position_ids=root.position_ids,
+        mm_encoder_outputs=tree.vision(policy).inputs,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: Tensor = output.logits[:, -1]
+    nodes = list(range(len(root.input_ids)))
+    if policy.packing_unsupported_reason is not None:
+        (_,) = tree.levels  # questions that share a root: build with share=False
+        past: _Past = _WidenedPast(policy, cache, root.mask, group)
+    else:
+        past = tree_past = _TreePast(policy, (PastLevel(cache, root.mask == 0),), ())
+        for level in tree.levels[1:]:
+            nodes, children = _filled(level.parents.tolist(), len(nodes))
+            logits = tree_past.extend(_picked(level, torch.tensor(nodes, device=policy.device)), children)
+        tree_past.branch(group)
+    slots = [node * group + n for node in nodes for n in range(group)]
+    return past, logits.repeat_interleave(group, dim=0), slots
+
+
+def _filled(parents: Sequence[int], num_parents: int) -> tuple[list[int], int]:
+    """Nodes by parent, each parent's first one repeated until all have as many; and how many that are."""
+    children: list[list[int]] = [[] for _ in range(num_parents)]
+    for node, parent in enumerate(parents):
+        children[parent].append(node)
+    most = max(map(len, children))
+    return [node for mine in children for node in mine + mine[:1] * (most - len(mine))], most
+
+
+def _picked(level: Level, nodes: Tensor) -> Level:
+    return Level(
+        level.input_ids[nodes],
+        level.mask[nodes],
+        level.position_ids[:, nodes],
+        level.parents[nodes],
+        level.next_position[nodes],
+    )
+
+
 class _Past(Protocol):
     """What replies go on from."""
 
-    def keep(self, alive: Sequence[bool]) -> list[int]:
-        """The slots that stay in the batch; a slot may stand in for another to keep the batch in shape."""
+    def retain(self, alive: Sequence[bool]) -> list[int]:
+        """Leave behind what no living slot needs; the slots that stay, in the order they have from then on.
 
-    def select(self, index: Tensor) -> None:
-        """Leave all other slots behind."""
+        A slot may stand in for another to keep the batch in shape.
+        """
 
     def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
         """S more tokens in each slot (R, S), at ``position_ids`` (3, R, S); logits (R, V) of the next."""
 
 
-class _SharedPast:
-    """The prompts' cache, there once, and a cache of each row's own tokens."""
+class _TreePast:
+    """A cache for each level of the tree, its nodes there once, and one of each row's own tokens.
 
-    def __init__(
-        self, policy: Policy, prompts: PromptBatch, cache: Any, group: int, own_padding: Tensor | None = None
-    ) -> None:
+    ``children`` are those of each node, at every level but the last.
+    """
+
+    def __init__(self, policy: Policy, levels: tuple[PastLevel, ...], children: tuple[int, ...]) -> None:
         self._policy = policy
-        self._prompts = SharedPast(cache, prompts.mask == 0, own_padding)
-        self._own = DynamicCache(config=policy.model.config.get_text_config())
-        self._group = group
+        self.levels = levels
+        self._children = children
+        self._own = self._new_cache()
 
-    def keep(self, alive: Sequence[bool]) -> list[int]:
-        # Every prompt keeps as many slots as the one with most replies alive; the first of its own fill them up.
-        groups = [range(first, first + self._group) for first in range(0, len(alive), self._group)]
-        living = [mine for slots in groups if (mine := [slot for slot in slots if alive[slot]])]
-        most = max(map(len, living), default=0)
-        return [slot for mine in living for slot in mine + mine[:1] * (most - len(mine))]
+    def _new_cache(self) -> Any:
+        return DynamicCache(config=self._policy.model.config.get_text_config())
 
-    def select(self, index: Tensor) -> None:
-        prompt_of = torch.div(index, self._group, rounding_mode="floor")
-        prompts: Tensor = torch.unique_consecutive(prompt_of)
-        self._prompts = self._prompts.select(prompts, index)
-        self._group = len(index) // len(prompts)
+    def extend(self, level: Level, children: int) -> Tensor:
+        """Prefill ``level``, which has so many ``children`` of every node before it; logits (N, V) after it."""
+        padding = level.mask == 0
+        logits = self._advance(level.input_ids, level.position_ids, padding)
+        self.levels = (*self.levels, PastLevel(self._own, padding))
+        self._children = (*self._children, children)
+        self._own = self._new_cache()
+        return logits
+
+    def branch(self, group: int) -> None:
+        """From here on every node has ``group`` rows."""
+        self._children = (*self._children, group)
+
+    def retain(self, alive: Sequence[bool]) -> list[int]:
+        # From the rows upwards: nodes with nothing alive go, the others are given as many children as the largest.
+        blocks = [[slot] if is_alive else [] for slot, is_alive in enumerate(alive)]
+        children: list[int] = []
+        for count in reversed(self._children):
+            living = [
+                [block for block in blocks[first : first + count] if block]
+                for first in range(0, len(blocks), count)
+            ]
+            children.insert(0, max(map(len, living)))
+            blocks = [
+                [slot for block in mine + mine[:1] * (children[0] - len(mine)) for slot in block] for mine in living
+            ]
+        kept = [slot for block in blocks for slot in block]
+        if kept and kept != list(range(len(alive))):
+            self._select(torch.tensor(kept, device=self.levels[0].padding.device), tuple(children))
+        return kept
+
+    def _select(self, index: Tensor, children: tuple[int, ...]) -> None:
+        levels = []
+        for depth, level in enumerate(self.levels):
+            rows_before, rows_now = prod(self._children[depth:]), prod(children[depth:])
+            levels.append(level.select(index[::rows_now] // rows_before))
+        self.levels, self._children = tuple(levels), children
         if self._own.get_seq_length() > 0:
             self._own.batch_select_indices(index)
 
     def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
+        return self._advance(tokens, position_ids, None)
+
+    def _advance(self, tokens: Tensor, position_ids: Tensor, padding: Tensor | None) -> Tensor:
+        past = TreePast(self.levels, own_padding=padding)
         return _next_logits(
-            self._policy, tokens, position_ids, NO_MASK.to(tokens.device), self._own, shared_past=self._prompts
+            self._policy, tokens, position_ids, NO_MASK.to(tokens.device), self._own, tree_past=past
         )
 
 
 class _WidenedPast:
     """The prompts' cache repeated for each reply: for models whose attention is not ours."""
 
-    def __init__(self, policy: Policy, prompts: PromptBatch, cache: Any, group: int) -> None:
+    def __init__(self, policy: Policy, cache: Any, mask: Tensor, group: int) -> None:
         self._policy = policy
         self._cache = cache
         self._cache.batch_repeat_interleave(group)
-        self._mask = prompts.mask.repeat_interleave(group, dim=0)
+        self._mask = mask.repeat_interleave(group, dim=0)
 
-    def keep(self, alive: Sequence[bool]) -> list[int]:
-        return [slot for slot, is_alive in enumerate(alive) if is_alive]
-
-    def select(self, index: Tensor) -> None:
-        self._cache.batch_select_indices(index)
-        self._mask = self._mask[index]
+    def retain(self, alive: Sequence[bool]) -> list[int]:
+        kept = [slot for slot, is_alive in enumerate(alive) if is_alive]
+        if kept and len(kept) < len(alive):
+            index = torch.tensor(kept, device=self._mask.device)
+            self._cache.batch_select_indices(index)
+            self._mask = self._mask[index]
+        return kept
 
     def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
         self._mask = torch.nn.functional.pad(self._mask, (0, tokens.shape[1]), value=1)
@@ -300,7 +326,7 @@ class _WidenedPast:
 
 
 def _next_logits(
-    policy: Policy, tokens: Tensor, position_ids: Tensor, mask: Tensor, cache: Any, **shared: SharedPast
+    policy: Policy, tokens: Tensor, position_ids: Tensor, mask: Tensor, cache: Any, **shared: TreePast
 ) -> Tensor:
     logits: Tensor = policy.model(
         input_ids=tokens,
@@ -314,9 +340,22 @@ def _next_logits(
     return logits
 
 
-def _draw(policy: Policy, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _banned_mask(policy: Policy, sampling: Sampling) -> Tensor:
+    """(V,) True for tokens that are never drawn."""
+    if sampling.suppress_tokens in (None, policy.banned_token_ids):
+        return policy.banned_mask
+    banned = torch.zeros_like(policy.banned_mask)
+    banned[list(sampling.suppress_tokens or ())] = True
+    return banned
+
+
+def _steady(temperature: float) -> float:
+    return temperature if temperature >= COLDEST else 0.0
+
+
+def _draw(logits: Tensor, banned: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """One token a row and its log-probability, both (R,)."""
-    logps = torch.log_softmax(sampling_logits(policy, logits, temperature or 1.0), dim=-1)
+    logps = torch.log_softmax(sampling_logits(logits, banned, temperature or 1.0), dim=-1)
     tokens = logps.argmax(-1) if temperature == 0 else torch.multinomial(logps.exp(), 1).squeeze(-1)
     return tokens, logps.gather(-1, tokens[:, None]).squeeze(-1)
 

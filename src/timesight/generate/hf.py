@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from timesight.errors import InputError, ModelError
-from timesight.generate.base import Answered
+from timesight.generate.base import Completion, Generator, Sampling
 from timesight.model.encode import video_metadata
 from timesight.model.load import resolve
 from timesight.model.prompt import Prompt
@@ -22,15 +22,13 @@ MAX_FRAMES = 32
 MAX_PIXELS = 448 * 448  # InternVL's size, and about that of others: their processors fit the frame to it
 
 
-class ForeignModel:
+class TransformersGenerator(Generator):
     """Any video-text-to-text model of ``transformers``: a folder, or a hub id.
 
     Prompts are answered one at a time, since families differ in how, and whether, they take videos of different
     lengths at once. ``device``: a GPU if there is one. ``dtype``: the weights' type, ``auto`` as saved. Raises
     InputError for what cannot be loaded or has no chat template.
     """
-
-    factor = 1  # the processors bring frames to the size that their model wants
 
     def __init__(self, path: str | Path, *, device: str | None = None, dtype: str = "auto") -> None:
         self.name = str(path)
@@ -49,6 +47,11 @@ class ForeignModel:
         self._end_ids: list[int] = ends if isinstance(ends, list) else [ends]
 
     @property
+    def factor(self) -> int:
+        """1: the processors bring frames to the size that their model wants."""
+        return 1
+
+    @property
     def default_budget(self) -> FrameBudget:
         """As many frames as the model's processor says that it was made for, close together in short videos."""
         video_processor = getattr(self._processor, "video_processor", None)
@@ -61,20 +64,30 @@ class ForeignModel:
             total_pixels=most // 2 * MAX_PIXELS,  # the size does not depend on the number
         )
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
-        """The reply to each prompt, or why the model gave none; ``temperature`` 0 is greedy.
+    def generate(
+        self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+    ) -> list[list[Completion] | ModelError]:
+        """Replies to each prompt, or why the model gave none.
 
-        Raises ModelError where the model does not take videos.
+        Raises:
+            ModelError: If the model does not take videos.
         """
-        chosen: dict[str, Any] = {"do_sample": False}
-        if temperature > 0:
-            chosen = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-        return [self._answer(prompt, chosen | {"max_new_tokens": max_new_tokens}) for prompt in prompts]
+        sampling = sampling or Sampling()
+        settings: dict[str, Any] = {"do_sample": False}
+        if sampling.temperature > 0:
+            settings = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+        if sampling.suppress_tokens:
+            settings["suppress_tokens"] = list(sampling.suppress_tokens)
+        if sampling.seed is not None:
+            torch.manual_seed(sampling.seed)
+        settings |= {"max_new_tokens": sampling.max_new_tokens, "num_return_sequences": num_generations}
+        if num_generations > 1 and sampling.temperature == 0:
+            settings["num_return_sequences"] = 1  # all would be the same
+        groups = [self._replies(prompt, settings) for prompt in prompts]
+        return [group if isinstance(group, ModelError) else _widened(group, num_generations) for group in groups]
 
     @torch.inference_mode()
-    def _answer(self, prompt: Prompt, settings: dict[str, Any]) -> Answered | ModelError:
+    def _replies(self, prompt: Prompt, settings: dict[str, Any]) -> list[Completion] | ModelError:
         try:
             inputs = self._encode(prompt)
             output = self._model.generate(
@@ -89,9 +102,18 @@ class ForeignModel:
         except Exception as error:  # such as a prompt that is too long, or that holds a mark of the processor's
             return ModelError(f"{self.name}: {_first_line(error)}")
         num_prompt = inputs["input_ids"].shape[1]
-        reply = output[0, num_prompt:].tolist()
-        text = self._processor.decode(reply, skip_special_tokens=True)
-        return Answered(text, reply[-1] not in self._end_ids, num_prompt, len(reply))
+        return [self._completion(row, num_prompt) for row in output[:, num_prompt:].tolist()]
+
+    def _completion(self, row: list[int], num_prompt: int) -> Completion:
+        length = next((n + 1 for n, token in enumerate(row) if token in self._end_ids), len(row))  # then padding
+        ids = row[:length]
+        return Completion(
+            text=self._processor.decode(ids, skip_special_tokens=True),
+            token_ids=tuple(ids),
+            finish_reason="stop" if ids[-1] in self._end_ids else "length",
+            prompt_tokens=num_prompt,
+            completion_tokens=length,
+        )
 
     def _encode(self, prompt: Prompt) -> Any:
         """What the model's own processor makes of ``prompt``. Raises ModelError if it makes nothing of videos."""
@@ -123,6 +145,10 @@ class ForeignModel:
         if prompt.frames and not any("pixel_values" in key for key in inputs):
             raise ModelError(f"{self.name}: does not take videos")
         return inputs.to(self._model.device, dtype=self._model.dtype)
+
+
+def _widened(group: list[Completion], num_generations: int) -> list[Completion]:
+    return group * (num_generations // len(group))
 
 
 def _first_line(error: Exception) -> str:

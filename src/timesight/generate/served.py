@@ -25,7 +25,7 @@ from openai.types.chat import ChatCompletionContentPartParam
 from PIL import Image
 
 from timesight.errors import InputError, ModelError
-from timesight.generate.base import Answered
+from timesight.generate.base import Completion, Generator, Sampling, as_group
 from timesight.model.prompt import Prompt
 from timesight.types import TextPart
 from timesight.video import FrameBudget, Frames
@@ -39,15 +39,13 @@ MAX_REASON_CHARS = 300  # some servers answer with a web page, or with the whole
 FOR_ALL = (APIConnectionError, AuthenticationError, PermissionDeniedError, NotFoundError)  # would not change
 
 
-class Endpoint:
+class ServedGenerator(Generator):
     """Up to ``concurrency`` prompts at once; time-outs, and retries with backoff, are the official client's.
 
     Without ``base_url`` OpenAI's own address is asked. ``api_key_env`` names the environment variable with the key;
     ``timeout_s`` bounds one try. ``factor``: frame sides are multiples of this many pixels. Raises InputError where
     there is neither a key nor an address.
     """
-
-    default_budget = BUDGET
 
     def __init__(
         self,
@@ -61,35 +59,50 @@ class Endpoint:
         factor: int = 28,
     ) -> None:
         self.name = name
-        self.factor = factor
+        self._factor = factor
         key = os.environ.get(api_key_env) or ("none" if base_url else None)
         if key is None:
             raise InputError(f"{name}: no key in {api_key_env}; set it, or give the base_url of a server")
         self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=max_retries)
         self._concurrency = concurrency
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
-        """The reply to each prompt, or why the server gave none; ``temperature`` 0 is greedy.
+    @property
+    def factor(self) -> int:
+        """As given."""
+        return self._factor
 
-        Raises ModelError where the server is not there, does not answer in time, or has no such model for us.
+    @property
+    def default_budget(self) -> FrameBudget:
+        """``BUDGET``."""
+        return BUDGET
+
+    def generate(
+        self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+    ) -> list[list[Completion] | ModelError]:
+        """Replies to each prompt, each asked for by itself, or why the server gave none.
+
+        Raises:
+            ModelError: If the server is not there, does not answer in time, or has no such model for us.
         """
         pool = ThreadPoolExecutor(self._concurrency)
-        asked = [pool.submit(self._answer, prompt, temperature, max_new_tokens) for prompt in prompts]
+        sampling = sampling or Sampling()
+        asked = [
+            [pool.submit(self._reply, prompt, sampling, n) for n in range(num_generations)] for prompt in prompts
+        ]
         try:
-            wait(asked, return_when=FIRST_EXCEPTION)
+            wait([one for group in asked for one in group], return_when=FIRST_EXCEPTION)
         finally:
             pool.shutdown(cancel_futures=True)
-        return [future.result() for future in asked]
+        return [as_group([future.result() for future in group]) for group in asked]
 
-    def _answer(self, prompt: Prompt, temperature: float, max_new_tokens: int) -> Answered | ModelError:
+    def _reply(self, prompt: Prompt, sampling: Sampling, number: int) -> Completion | ModelError:
         try:
             completion = self._client.chat.completions.create(
                 model=self.name,
                 messages=_messages(prompt),
-                temperature=temperature,
-                max_tokens=max_new_tokens,
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_new_tokens,
+                **_options(sampling, number),
             )
             return self._read(completion)
         except FOR_ALL as error:
@@ -99,7 +112,7 @@ class Endpoint:
         except Exception:  # whatever a server may call a completion
             return self._error(f"{NO_REPLY}: what came cannot be read as JSON")
 
-    def _read(self, completion: Any) -> Answered | ModelError:
+    def _read(self, completion: Any) -> Completion | ModelError:
         choices = getattr(completion, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message, usage = getattr(choice, "message", None), getattr(completion, "usage", None)
@@ -111,11 +124,26 @@ class Endpoint:
             return self._error(f"no reply, finish_reason {end}" + (f": {refusal}" if refusal else ""))
         used = [getattr(usage, count, None) for count in ("prompt_tokens", "completion_tokens")]
         prompt_tokens, new_tokens = (count if isinstance(count, int) else None for count in used)
-        return Answered(text, end == "length", prompt_tokens, new_tokens)
+        return Completion(
+            text=text,
+            finish_reason="length" if end == "length" else "stop",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=new_tokens,
+        )
 
     def _error(self, reason: str) -> ModelError:
         line = " ".join(reason.split())[:MAX_REASON_CHARS]
         return ModelError(f"{self.name} at {self._client.base_url}: {line}")
+
+
+def _options(sampling: Sampling, number: int) -> dict[str, Any]:
+    """Sent only where asked for, since not every server knows them; each reply of a group has a seed of its own."""
+    options: dict[str, Any] = {}
+    if sampling.seed is not None:
+        options["seed"] = sampling.seed + number
+    if sampling.suppress_tokens:
+        options["logit_bias"] = {str(token): -100 for token in sampling.suppress_tokens}
+    return options
 
 
 def _messages(prompt: Prompt) -> list[Any]:

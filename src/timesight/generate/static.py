@@ -1,6 +1,6 @@
 """Decoding with tensors of fixed size and place, so that a CUDA graph can replay a step without its launches.
 
-The eager sampler (``generate``) launches some 1,500 kernels a token and waits for the device twice. Here a step
+The eager sampler (``decode``) launches some 1,500 kernels a token and waits for the device twice. Here a step
 reads and writes tensors that were made before it: tokens, positions and log-probabilities are written by index,
 the replies' keys and values go into a ``StaticCache``, and the host looks at the tokens every ``CHECK_EVERY``
 steps only. Rows that have ended go on and are cut afterwards. On a CPU the same code runs without the graph.
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import StaticCache
 
-from timesight.model.attention import SharedPast
+from timesight.model.attention import PastLevel, TreePast
 from timesight.model.policy import Policy
 from timesight.prefix.layout import NO_MASK
 from timesight.prefix.logprobs import sampling_logits
@@ -30,23 +30,32 @@ class StaticDecoder:
 
     Args:
         policy: A policy whose attention is timesight's.
-        past: The prompts' cache, there once for the G replies to each.
+        levels: The prompts' caches, each node there once for all replies that go on from it.
         position: (R,) of the first token of each reply.
         max_new_tokens: C.
+        banned: (V,) True for tokens that are never drawn.
         temperature: 0 is greedy.
     """
 
     def __init__(
-        self, policy: Policy, past: SharedPast, position: Tensor, *, max_new_tokens: int, temperature: float
+        self,
+        policy: Policy,
+        levels: tuple[PastLevel, ...],
+        position: Tensor,
+        *,
+        banned: Tensor,
+        max_new_tokens: int,
+        temperature: float,
     ) -> None:
         rows, device = len(position), position.device
         self._policy = policy
+        self._banned = banned
         self._temperature = temperature
         self._steps = torch.arange(max_new_tokens, device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)  # index of the last token
         self._position = position.clone()
         self._own_hidden = torch.zeros(max_new_tokens, dtype=torch.bool, device=device)
-        self._past = SharedPast(past.cache, past.padding, own_hidden=self._own_hidden)
+        self._past = TreePast(levels, own_hidden=self._own_hidden)
         self._own = StaticCache(config=policy.model.config.get_text_config(), max_cache_len=max_new_tokens)
         self._no_mask = NO_MASK.to(device)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -100,25 +109,25 @@ class StaticDecoder:
             past_key_values=self._own,
             use_cache=True,
             logits_to_keep=1,
-            shared_past=self._past,
+            tree_past=self._past,
         )
         self._step += 1
         self._position += 1
         self._write(output.logits[:, -1])
 
     def _write(self, logits: Tensor) -> None:
-        tokens, logps = draw(self._policy, logits, self._temperature)
+        tokens, logps = draw(logits, self._banned, self._temperature)
         self.ids.index_copy_(1, self._step, tokens[:, None])
         self.logps.index_copy_(1, self._step, logps[:, None])
 
 
-def draw(policy: Policy, logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def draw(logits: Tensor, banned: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """One token a row and its log-probability, both (R,).
 
     The largest of probabilities divided by exponential noise is a draw from them; ``torch.multinomial`` does
     the same with the same random numbers, and waits for the device to check its input.
     """
-    logps = torch.log_softmax(sampling_logits(policy, logits, temperature or 1.0), dim=-1)
+    logps = torch.log_softmax(sampling_logits(logits, banned, temperature or 1.0), dim=-1)
     scores = logps if temperature == 0 else logps.exp() / torch.empty_like(logps).exponential_()
     tokens = scores.argmax(-1)
     return tokens, logps.gather(-1, tokens[:, None]).squeeze(-1)

@@ -13,26 +13,25 @@ from dataclasses import dataclass
 from itertools import chain
 from zlib import crc32
 
-import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from timesight.errors import ModelError, VideoError
-from timesight.generate.base import Answered, Answerer
+from timesight.generate.base import Completion, Generator, Sampling
 from timesight.infer.prompts import build_prompt, wanted_frames
 from timesight.model.prompt import Prompt
 from timesight.tasks import TASKS
 from timesight.types import Sample
-from timesight.video import CloserLook, FrameBudget, FrameReader, ReadingSettings
+from timesight.video import FrameBudget, FrameReader, ReadingSettings, SecondLook
 
 MAX_NEW_TOKENS = 256
 WINDOW = 4  # batches among which prompts are sorted by length
-Outcome = Answered | VideoError | ModelError
+Outcome = Completion | VideoError | ModelError
 Asked = tuple[Sample, Prompt]
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How questions are asked; ``temperature`` 0 is greedy, ``batch_size`` counts questions."""
+class InferenceConfig:
+    """How samples are answered; ``temperature`` 0 is greedy, ``batch_size`` counts prompts."""
 
     budget: FrameBudget
     think: bool = False
@@ -41,13 +40,13 @@ class Asking:
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
     evidence: bool = False  # ask for the evidence of multiple-choice answers too
-    closer: CloserLook | None = None  # for samples that show segments; None: as it comes
+    second_look: SecondLook | None = None  # for samples that show segments; None: as it comes
 
 
 def answer_batches(
-    answerer: Answerer,
+    generator: Generator,
     samples: Sequence[Sample],
-    asking: Asking,
+    config: InferenceConfig,
     *,
     done: Collection[str] = frozenset(),
     reading: ReadingSettings | None = None,
@@ -57,20 +56,20 @@ def answer_batches(
     Batches of which all are ``done`` (ids) are passed over; of others all are answered. ``reading`` lets other
     processes read the videos of the next window meanwhile.
     """
-    batches = _Batches(answerer, asking)
-    windows = _windows(samples, WINDOW * asking.batch_size)
+    batches = _Batches(generator, config)
+    windows = _windows(samples, WINDOW * config.batch_size)
     windows = [window for window in windows if any(s.id not in done for s in chain(*window))]
-    with FrameReader(asking.budget, answerer.factor, reading, asking.closer) as reader:
+    with FrameReader(config.budget, generator.factor, reading, config.second_look) as reader:
         for number, window in enumerate(windows):
             for sample in chain.from_iterable(chain(*windows[number : number + 2])):
-                reader.expect(wanted_frames(sample, asking.think))
+                reader.expect(wanted_frames(sample, config.think))
             broken: list[tuple[Sample, Outcome]] = []
             groups = []
             for group in window:
                 try:
                     groups.append(
                         [
-                            (sample, build_prompt(_asked_as(sample, asking), asking.think, reader))
+                            (sample, build_prompt(_asked_as(sample, config), config.think, reader))
                             for sample in group
                         ]
                     )
@@ -78,14 +77,14 @@ def answer_batches(
                     broken += [(sample, error) for sample in group]
             if broken:
                 yield broken
-            for batch in _filled(sorted(groups, key=_size), asking.batch_size):
+            for batch in _filled(sorted(groups, key=_size), config.batch_size):
                 if any(sample.id not in done for sample, _ in batch):
                     yield batches.answer(batch)
 
 
-def _asked_as(sample: Sample, asking: Asking) -> Sample:
+def _asked_as(sample: Sample, config: InferenceConfig) -> Sample:
     """``sample``, or the grounded question that asks for the same option and what shows it."""
-    if not asking.evidence or sample.task != "multiple_choice":
+    if not config.evidence or sample.task != "multiple_choice":
         return sample
     task = TASKS["grounded_qa"]
     grounded: Sample = task.Sample.model_validate({**sample.model_dump(), "task": task.name, "spans": ()})
@@ -129,24 +128,25 @@ def _filled(groups: Sequence[list[Asked]], batch_size: int) -> Iterator[list[Ask
 class _Batches:
     """Answers batches. One that does not fit into memory is asked again in halves, and so are those after it."""
 
-    def __init__(self, answerer: Answerer, asking: Asking) -> None:
-        self._answerer = answerer
-        self._asking = asking
-        self._most = asking.batch_size
+    def __init__(self, generator: Generator, config: InferenceConfig) -> None:
+        self._generator = generator
+        self._config = config
+        self._most = config.batch_size
 
     def answer(self, batch: Sequence[Asked]) -> list[tuple[Sample, Outcome]]:
         """Each question of ``batch`` with its reply. Raises ModelError where one alone does not fit."""
-        if self._asking.temperature > 0:
-            torch.manual_seed(crc32(f"{self._asking.seed} {batch[0][0].id}".encode()))
+        config = self._config
+        seed = crc32(f"{config.seed} {batch[0][0].id}".encode())
         outcomes: list[tuple[Sample, Outcome]] = []
         while rest := batch[len(outcomes) :]:
             part = rest[: self._most]
             try:
-                replies = self._answerer.answer(
-                    [prompt for _, prompt in part],
-                    temperature=self._asking.temperature,
-                    max_new_tokens=self._asking.max_new_tokens,
+                sampling = Sampling(
+                    temperature=config.temperature,
+                    max_new_tokens=config.max_new_tokens,
+                    seed=seed + len(outcomes) if config.temperature > 0 else None,
                 )
+                replies = self._generator.answer([prompt for _, prompt in part], sampling)
             except Exception as error:
                 if not should_reduce_batch_size(error):
                     raise

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from timesight.errors import InputError, ModelError
-from timesight.generate.base import Answered
-from timesight.generate.local import PolicyAnswerer
+from timesight.generate.base import Completion, Sampling
+from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import MAX_NEW_TOKENS
-from timesight.infer.clue import ClueAnswerer, ClueSettings
+from timesight.infer.clue import ClueGenerator, ClueSettings
 from timesight.infer.prompts import build_prompt
 from timesight.model.policy import Policy
 from timesight.model.prompt import Exchange, Prompt
@@ -65,7 +65,7 @@ class Question:
             raise InputError(f"this cannot be asked: {error.errors()[0]['msg']}") from None
         return sample
 
-    def put(
+    def build_prompt(
         self, video: Video, think: bool, reader: FrameReader, earlier: Sequence[Exchange] = ()
     ) -> tuple[Sample, Prompt]:
         """The question as a model gets it. Raises InputError, and VideoError for a video that cannot be read."""
@@ -120,13 +120,13 @@ def ask(
     source = video if isinstance(video, Video) else Video(path=Path(video))
     asked = Question(question) if isinstance(question, str) else question
     budget = budget or policy.default_budget
-    sample, prompt = asked.put(source, think, FrameReader(budget, policy.factor))
+    sample, prompt = asked.build_prompt(source, think, FrameReader(budget, policy.factor))
     settings = clue if isinstance(clue, ClueSettings) else ClueSettings(max_passes=2 if clue else 1)
-    answerer = ClueAnswerer(PolicyAnswerer(policy), budget, settings)
-    (answered,) = answerer.answer([prompt], temperature=0.0, max_new_tokens=max_new_tokens)
-    if isinstance(answered, ModelError):
-        raise answered
-    return read_reply(sample, answered, think)
+    generator = ClueGenerator(LocalGenerator(policy), budget, settings)
+    (completion,) = generator.answer([prompt], Sampling(max_new_tokens=max_new_tokens))
+    if isinstance(completion, ModelError):
+        raise completion
+    return read_reply(sample, completion, think)
 
 
 def exchange(prompt: Prompt, reply: str) -> Exchange:
@@ -134,9 +134,9 @@ def exchange(prompt: Prompt, reply: str) -> Exchange:
     return Exchange("".join(part.text for part in prompt.parts[-1:] if isinstance(part, TextPart)), reply)
 
 
-def read_reply(sample: Sample, answered: Answered, think: bool) -> Reply:
-    """What ``answered`` says, and what it shows."""
-    parsed: Any = TASKS[sample.task].parse(answered.text, think, strict=False, sample=sample)
+def read_reply(sample: Sample, completion: Completion, think: bool) -> Reply:
+    """What ``completion`` says, and what it shows."""
+    parsed: Any = TASKS[sample.task].parse(completion.text, think, strict=False, sample=sample)
     answer, boxes, times_s = parsed, (), ()
     if parsed is not None and sample.task == "open_qa":
         answer = parsed.text
@@ -144,5 +144,14 @@ def read_reply(sample: Sample, answered: Answered, think: bool) -> Reply:
         answer = None if parsed.option is None else sample.options[parsed.option]  # type: ignore[attr-defined]
     elif parsed is not None and sample.task == "object_tracking":
         boxes, times_s = parsed, sample.times_s  # type: ignore[attr-defined]
-    spans = () if sample.task == "object_tracking" else spans_of_reply(answered.text)
-    return Reply(answered.text, answer, spans, boxes, times_s, answered.passes, answered.note, answered.truncated)
+    spans = () if sample.task == "object_tracking" else spans_of_reply(completion.text)
+    return Reply(
+        completion.text,
+        answer,
+        spans,
+        boxes,
+        times_s,
+        completion.passes,
+        completion.note,
+        completion.truncated,
+    )

@@ -8,20 +8,21 @@ a later one does not replace the answer before it.
 
 from __future__ import annotations
 
+import collections.abc
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pydantic import Field
 
 from timesight.errors import ModelError, VideoError
-from timesight.generate.base import Answered, Answerer, stream_answer
+from timesight.generate.base import Completion, CompletionStream, Generator, Sampling, as_group
 from timesight.geometry import merge_spans, span_set_iou
 from timesight.model.prompt import Prompt
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Pass, Span, Video, VideoPart, segment_parts
-from timesight.video import CloserLook, FrameBudget, FrameReader, Frames, Wanted
+from timesight.video import FrameBudget, FrameReader, Frames, SecondLook, Wanted
 from timesight.video.pool import VideoPool
 
 NO_SPAN = "the reply names no usable span: there is nothing to look at again"
@@ -29,7 +30,7 @@ LOST_SPAN = "the last look's reply names no usable span: the answer before it st
 NOT_ONE_VIDEO = "the prompt does not hold one video: there is nothing to look at again"
 
 
-class ClueSettings(CloserLook):
+class ClueSettings(SecondLook):
     """How the second look is taken.
 
     Segments are ``padding_share`` of their length longer on each side, ``padding_s`` at least, and the first
@@ -43,77 +44,89 @@ class ClueSettings(CloserLook):
     settled_iou: float = Field(default=0.9, ge=0, le=1)
 
 
-class Seen(NamedTuple):
+class PassEvent(NamedTuple):
     """A pass with the frames that were shown in it."""
 
     look: Pass
     frames: Sequence[Frames]
 
 
-class ClueAnswerer:
-    """An ``Answerer`` that looks again. ``budget`` is that of the first pass, whose prompts come with their frames.
+class ClueGenerator(Generator):
+    """A generator that looks again. ``budget`` is that of the first pass, whose prompts come with their frames.
 
     Replies carry all their ``passes``. Prompts that do not hold exactly one video are answered once.
     """
 
     def __init__(
         self,
-        answerer: Answerer,
+        generator: Generator,
         budget: FrameBudget,
         settings: ClueSettings | None = None,
         pool: VideoPool | None = None,
     ) -> None:
-        self.name = f"{answerer.name} + clue"
+        self.name = f"{generator.name} + clue"
         self.settings = settings or ClueSettings()
-        self._answerer = answerer
-        self._reader = FrameReader(budget, answerer.factor, closer=self.settings, memory_bytes=0, pool=pool)
+        self._generator = generator
+        self._reader = FrameReader(budget, generator.factor, second_look=self.settings, memory_bytes=0, pool=pool)
 
     @property
     def factor(self) -> int:
-        """The answerer's own."""
-        return self._answerer.factor
+        """The generator's own."""
+        return self._generator.factor
 
     @property
     def default_budget(self) -> FrameBudget:
-        """The answerer's own."""
-        return self._answerer.default_budget
+        """The generator's own."""
+        return self._generator.default_budget
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
-        """The last reply to each prompt, with all passes that led to it."""
-        looks = [_Look(prompt, prompt) for prompt in prompts]
+    def generate(
+        self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+    ) -> list[list[Completion] | ModelError]:
+        """The last reply to each prompt, with all passes that led to it; each of several goes its own way."""
+        looks = [_Look(prompt, prompt) for prompt in prompts for _ in range(num_generations)]
         while going := [look for look in looks if look.next is not None]:
             began = time.perf_counter()
             asked = [look.next for look in going if look.next is not None]
-            outcomes = self._answerer.answer(asked, temperature=temperature, max_new_tokens=max_new_tokens)
+            outcomes = self._generator.answer(asked, sampling)
             seconds = (time.perf_counter() - began) / len(going)
             for look, outcome in zip(going, outcomes, strict=True):
-                look.took(outcome, seconds)
+                look.record_pass(outcome, seconds)
                 look.next = self._after(look)
-        return [look.result() for look in looks]
+        results = [look.result() for look in looks]
+        return [as_group(results[n : n + num_generations]) for n in range(0, len(results), num_generations)]
 
-    def stream(
-        self, prompt: Prompt, *, temperature: float, max_new_tokens: int
-    ) -> Generator[str | Seen, None, Answered]:
-        """The replies of all passes piece by piece, each followed by what was seen; the last one whole at the end.
+    def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> CompletionStream:
+        """The replies of all passes piece by piece; the last one whole at the end. Raises ModelError."""
+        events = self.stream_passes(prompt, sampling)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                completion: Completion = end.value
+                return completion
+            if isinstance(event, str):
+                yield event
 
-        Raises ModelError where there is no reply.
+    def stream_passes(
+        self, prompt: Prompt, sampling: Sampling | None = None
+    ) -> collections.abc.Generator[str | PassEvent, None, Completion]:
+        """``stream``, with what was seen in a pass after each pass's reply.
+
+        Raises:
+            ModelError: If there is no reply.
         """
         look = _Look(prompt, prompt)
         while look.next is not None:
             began = time.perf_counter()
             prompt_frames = look.next.frames
-            outcome: Answered | ModelError
+            outcome: Completion | ModelError
             try:
-                outcome = yield from stream_answer(
-                    self._answerer, look.next, temperature=temperature, max_new_tokens=max_new_tokens
-                )
+                outcome = yield from self._generator.stream(look.next, sampling)
             except ModelError as error:
                 outcome = error
-            look.took(outcome, time.perf_counter() - began)
-            if isinstance(outcome, Answered):
-                yield Seen(look.passes[-1], prompt_frames)
+            look.record_pass(outcome, time.perf_counter() - began)
+            if isinstance(outcome, Completion):
+                yield PassEvent(look.passes[-1], prompt_frames)
             look.next = self._after(look)
         result = look.result()
         if isinstance(result, ModelError):
@@ -135,7 +148,7 @@ class ClueAnswerer:
         if len(look.passes) >= self.settings.max_passes or look.is_settled(self.settings):
             return None
         try:
-            return closer(look.first, videos[0].video, segments, self._reader)
+            return second_look(look.first, videos[0].video, segments, self._reader)
         except VideoError as error:
             look.note = f"{error}: its last answer stands"
             return None
@@ -148,11 +161,11 @@ class _Look:
     first: Prompt
     next: Prompt | None
     passes: list[Pass] = field(default_factory=list)
-    outcome: Answered | ModelError | None = None
-    before: Answered | None = None  # what was answered in the pass before the last
+    outcome: Completion | ModelError | None = None
+    before: Completion | None = None  # what was answered in the pass before the last
     note: str = ""
 
-    def took(self, outcome: Answered | ModelError, seconds: float) -> None:
+    def record_pass(self, outcome: Completion | ModelError, seconds: float) -> None:
         """Note what came of a pass; a failure after the first one leaves the answer that there is."""
         prompt = self.next
         assert prompt is not None
@@ -161,14 +174,14 @@ class _Look:
             self.note = f"{outcome}: its last answer stands" if self.passes else ""
             self.outcome = self.outcome or outcome
             return
-        self.before = self.outcome if isinstance(self.outcome, Answered) else None
+        self.before = self.outcome if isinstance(self.outcome, Completion) else None
         self.outcome = outcome
         self.passes.append(
             Pass(
                 text=outcome.text,
                 num_frames=sum(len(frames.times_s) for frames in prompt.frames),
                 prompt_tokens=outcome.prompt_tokens or 0,
-                new_tokens=outcome.new_tokens or 0,
+                new_tokens=outcome.completion_tokens or 0,
                 seconds=seconds,
                 segments=tuple(Span(*frames.window_s) for frames in prompt.frames),
                 size_px=_size(prompt.frames),
@@ -193,7 +206,7 @@ class _Look:
         before, now = self.passes[-2].spans, self.passes[-1].spans
         return span_set_iou(before, now) >= settings.settled_iou
 
-    def result(self) -> Answered | ModelError:
+    def result(self) -> Completion | ModelError:
         assert self.outcome is not None
         if isinstance(self.outcome, ModelError):
             return self.outcome
@@ -211,7 +224,7 @@ def choose_segments(spans: Sequence[Span], window_s: tuple[float, float], settin
     return [span for span in merge_spans(padded) if span.length_s > 0]
 
 
-def closer(prompt: Prompt, video: Video, segments: Sequence[Span], reader: FrameReader) -> Prompt:
+def second_look(prompt: Prompt, video: Video, segments: Sequence[Span], reader: FrameReader) -> Prompt:
     """``prompt`` with ``segments`` of ``video`` in the video's place, each after its times. Raises VideoError."""
     total_s = sum(segment.length_s for segment in segments)
     parts = segment_parts(video, segments)

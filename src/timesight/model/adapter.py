@@ -12,15 +12,18 @@ from timesight.errors import InputError
 from timesight.model.load import ADAPTER_FILE, load_policy, resolve
 from timesight.model.policy import Policy
 
-# The language model's linear layers; the vision tower and its merger are left as they are.
-TARGETS = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
-
 
 def add_adapter(policy: Policy, *, r: int, alpha: int, dropout: float) -> None:
-    """Freeze all weights and add adapters to the language model's linear layers, which alone will learn."""
+    """Freeze all weights and add adapters to the linear layers that the family names, which alone will learn."""
     policy.model.requires_grad_(False)
     policy.model.add_adapter(
-        LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=TARGETS, task_type="CAUSAL_LM")
+        LoraConfig(
+            r=r,
+            lora_alpha=alpha,
+            lora_dropout=dropout,
+            target_modules=policy.family.lora_targets,
+            task_type="CAUSAL_LM",
+        )
     )
     for parameter in policy.model.parameters():
         if parameter.requires_grad:  # small steps vanish in the base model's bf16

@@ -1,17 +1,17 @@
 """Attention functions for stock models, put in place through the library's registry.
 
-Two patterns are computed here because nothing stock computes them well:
+Three patterns are computed here because nothing stock computes them well:
 
 - *segments*, in the vision tower: every frame, or window of a frame, attends to itself only. Stock code calls
   the kernel once a segment; here all segments of one length go in one call.
-- *shared prefix*, in the text model: one row ``[prompts | completions]`` in which each completion sees its
-  prompt and itself. No mask over the row is ever made, so cost and memory grow with what is attended, not with
-  the row squared.
-- *shared past*, while sampling: the replies of a group, or the questions about a video, each have a cache of their
-  own tokens, and the cache of what they go on from is there once for all of them.
+- *tree*, in the text model: one row that holds every node of a ``prefix.PrefixTree`` once, in which each node sees
+  the path to it and itself. No mask over the row is ever made, so cost and memory grow with what is attended, not
+  with the row squared.
+- *tree past*, while sampling: the cache of a node is there once for all rows that go on from it, and each row has a
+  cache of its own tokens.
 
-Letters in shapes: L tokens in the row, B prompts, G completions a prompt, P and C padded prompt and completion
-lengths, H query heads, K key heads, d head size.
+Letters in shapes: L tokens in the row, N nodes of a level, B paths, G nodes on each path, P and C padded lengths of
+paths and nodes, R rows, H query heads, K key heads, d head size.
 """
 
 from __future__ import annotations
@@ -35,42 +35,56 @@ MAX_PLAIN_LENGTH = 512  # keys; up to here plain softmax beats the fused CPU ker
 
 
 @dataclass(frozen=True, eq=False)
-class SharedPrefix:
-    """Where prompts and completions lie in one row; given to the model as the argument ``shared_prefix``.
+class LevelLayout:
+    """Where the nodes at one depth of a tree lie in the row, and what they go on from.
 
     Index tensors pad on the right with 0; what is computed for padding is never read.
     """
 
-    prompts: Tensor  # (B, P) index in the row of each prompt token
-    prompt_lengths: tuple[int, ...]  # B
-    completions: Tensor  # (B, G, C) index in the row of each completion token
-    restore: Tensor  # (L,) each token's index in [B · P prompt slots | B · G · C completion slots]
+    nodes: Tensor  # (B, G, C) index in the row of each token: G nodes go on from each of B paths
+    node_lengths: tuple[int, ...]  # B · G
+    paths: Tensor  # (B, P) index in the row of each token from the root to the nodes' parent; P is 0 for roots
+    path_lengths: tuple[int, ...]  # B
 
     @property
     def longest(self) -> int:
         """The most keys that a token can see."""
-        return self.prompts.shape[1] + self.completions.shape[2]
+        return self.paths.shape[1] + self.nodes.shape[2]
 
 
 @dataclass(frozen=True, eq=False)
-class SharedPast:
-    """Prompts that replies go on from; given to the model as the argument ``shared_past``.
+class TreeLayout:
+    """A tree as one row; given to the model as the argument ``tree_layout``."""
 
-    R = B · G rows go on from them, G from each. Rows that begin with a question of their own, of different lengths,
-    say where it is padded.
+    levels: tuple[LevelLayout, ...]
+    restore: Tensor  # (L,) each token's index among the slots of all levels, one level after the other
+
+
+@dataclass(frozen=True, eq=False)
+class PastLevel:
+    """Keys and values of the nodes at one depth, each there once for all rows that go on from it."""
+
+    cache: Any  # layer by layer: (N, K, P, d)
+    padding: Tensor  # (N, P) True where there is no token
+
+    def select(self, nodes: Tensor) -> PastLevel:
+        """The past of ``nodes`` alone, one of which may come more than once."""
+        if torch.equal(nodes, torch.arange(len(self.padding), device=nodes.device)):
+            return self
+        self.cache.batch_select_indices(nodes)
+        return PastLevel(self.cache, self.padding[nodes])
+
+
+@dataclass(frozen=True, eq=False)
+class TreePast:
+    """What R rows go on from; given to the model as the argument ``tree_past``.
+
+    At every level the N nodes have R / N rows each, in order.
     """
 
-    cache: Any  # keys and values of the prompts, layer by layer: (B, K, P, d)
-    padding: Tensor  # (B, P) True where there is no token
+    levels: tuple[PastLevel, ...]
     own_padding: Tensor | None = None  # (R, S) True where the first tokens of a row's own are none
     own_hidden: Tensor | None = None  # (t,) True in the slots of a cache of fixed size that are not written yet
-
-    def select(self, prompts: Tensor, rows: Tensor) -> SharedPast:
-        """The past of ``prompts`` alone, for ``rows`` alone."""
-        if len(prompts) < len(self.padding):
-            self.cache.batch_select_indices(prompts)
-        own = None if self.own_padding is None else self.own_padding[rows]
-        return SharedPast(self.cache, self.padding[prompts], own)
 
 
 def install_attention(model: Any) -> None:
@@ -84,7 +98,7 @@ def install_attention(model: Any) -> None:
 
 
 def _register_text(former: str) -> str:
-    """Register shared-prefix attention in front of the attention called ``former``; returns the new name."""
+    """Register attention over trees in front of the attention called ``former``; returns the new name."""
     name = TEXT_PREFIX + former
     if name not in ALL_ATTENTION_FUNCTIONS:
         otherwise: Callable[..., Any]
@@ -94,12 +108,12 @@ def _register_text(former: str) -> str:
             otherwise, mask = ALL_ATTENTION_FUNCTIONS[former], ALL_MASK_ATTENTION_FUNCTIONS[former]
 
         def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-            layout, past = kwargs.pop("shared_prefix", None), kwargs.pop("shared_past", None)
+            layout, past = kwargs.pop("tree_layout", None), kwargs.pop("tree_past", None)
             scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
             if layout is not None:
-                return shared_prefix_attention(query, key, value, layout, scaling), None
+                return tree_attention(query, key, value, layout, scaling), None
             if past is not None:
-                return shared_past_attention(query, key, value, past, module.layer_idx, scaling), None
+                return tree_past_attention(query, key, value, past, module.layer_idx, scaling), None
             return otherwise(module, query, key, value, *args, **kwargs)
 
         AttentionInterface.register(name, attend)
@@ -107,50 +121,63 @@ def _register_text(former: str) -> str:
     return name
 
 
-def shared_prefix_attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: SharedPrefix, scaling: float
-) -> Tensor:
-    """Causal attention in which each completion sees its own prompt and itself.
+def tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, scaling: float) -> Tensor:
+    """Causal attention in which each node of a tree sees the path to it and itself.
 
-    query (1, H, L, d), key and value (1, K, L, d) → (1, L, H, d). Costs B·P² + B·G·C·(P + C) products a head and
-    no mask of the row.
+    query (1, H, L, d), key and value (1, K, L, d) → (1, L, H, d). A level costs B·G·C·(P + C) products a head, and
+    no mask of the row is made.
     """
-    plain = query.device.type == "cpu" and layout.longest <= MAX_PLAIN_LENGTH
-    attend = _prefix_plain if plain else _prefix_fused
-    prompts, completions = attend(query[0], key[0], value[0], layout, scaling)
-    slots = torch.cat([prompts.flatten(0, 1), completions.flatten(0, 2)])  # (B · P + B · G · C, H, d)
-    return slots.index_select(0, layout.restore)[None]
+    slots = []
+    for level in layout.levels:
+        plain = query.device.type == "cpu" and level.longest <= MAX_PLAIN_LENGTH
+        attend = _level_plain if plain else _level_fused
+        slots.append(attend(query[0], key[0], value[0], level, scaling).flatten(0, 2))  # (B · G · C, H, d)
+    return torch.cat(slots).index_select(0, layout.restore)[None]
 
 
-def shared_past_attention(
-    query: Tensor, key: Tensor, value: Tensor, past: SharedPast, layer: Any, scaling: float
+def tree_past_attention(
+    query: Tensor, key: Tensor, value: Tensor, past: TreePast, layer: Any, scaling: float
 ) -> Tensor:
     """The next S tokens of R rows attend to what their rows go on from and, causally, to what they have themselves.
 
     query (R, H, S, d), own key and value (R, K, t, d) with t >= S → (R, S, H, d).
     """
     (rows, heads, steps, size), (_, kv_heads, own, _) = query.shape, key.shape
-    past_key, past_value = past.cache.layers[layer].keys, past.cache.layers[layer].values  # (B, K, P, d)
-    prompts, _, length, _ = past_key.shape
-    group, queries = rows // prompts, heads // kv_heads * steps
-    q = query.reshape(prompts, group, kv_heads, queries, size)
-    to_past = q.transpose(1, 2).flatten(2, 3) @ past_key.to(q.dtype).mT  # (B, K, G · H/K · S, P)
-    to_past = to_past.masked_fill(past.padding[:, None, None], float("-inf"))
-    to_past = to_past.view(prompts, kv_heads, group, queries, length).transpose(1, 2)
-    to_own = q.view(rows, kv_heads, queries, size) @ key.mT  # (R, K, H/K · S, t)
+    queries = heads // kv_heads * steps
+    q = query.reshape(rows, kv_heads, queries, size)
+    scores, values = [], []
+    for level in past.levels:
+        past_key, past_value = level.cache.layers[layer].keys, level.cache.layers[layer].values  # (N, K, P, d)
+        values.append(past_value.to(value.dtype))
+        to_past = _by_node(q, len(past_key)) @ past_key.to(q.dtype).mT  # (N, K, R/N · H/K · S, P)
+        scores.append(_by_row(to_past.masked_fill(level.padding[:, None, None], float("-inf")), rows))
+    to_own = q @ key.mT  # (R, K, H/K · S, t)
     if past.own_hidden is not None:
         to_own = to_own.masked_fill(past.own_hidden, float("-inf"))
     elif steps > 1 or past.own_padding is not None:
         hidden = _hidden_own(past.own_padding, rows, steps, own, query.device)  # (R, S, t)
         to_own = to_own.view(rows, kv_heads, -1, steps, own).masked_fill(hidden[:, None, None], float("-inf"))
         to_own = to_own.view(rows, kv_heads, queries, own)
-    scores = torch.cat([to_past.reshape(rows, kv_heads, queries, length), to_own], dim=-1)
-    weights = torch.softmax(scores * scaling, dim=-1, dtype=torch.float32).to(value.dtype)
-    on_past = weights[..., :length].view(prompts, group, kv_heads, queries, length)
-    from_past = on_past.transpose(1, 2).flatten(2, 3) @ past_value.to(value.dtype)  # (B, K, G · H/K · S, d)
-    from_past = from_past.view(prompts, kv_heads, group, queries, size).transpose(1, 2)
-    out: Tensor = from_past.reshape(rows, kv_heads, queries, size) + weights[..., length:] @ value
+    joined = torch.cat([*scores, to_own], dim=-1) * scaling
+    weights = torch.softmax(joined, dim=-1, dtype=torch.float32).to(value.dtype)
+    *on_past, on_own = torch.split(weights, [*(v.shape[2] for v in values), own], dim=-1)
+    out: Tensor = on_own @ value
+    for on, past_value in zip(on_past, values, strict=True):
+        out = out + _by_row(_by_node(on, len(past_value)) @ past_value, rows)
     return out.reshape(rows, heads, steps, size).transpose(1, 2)
+
+
+def _by_node(rows: Tensor, num_nodes: int) -> Tensor:
+    """(R, K, Q, x), rows in the order of their nodes → (N, K, R/N · Q, x)."""
+    (num_rows, heads, queries, width), group = rows.shape, len(rows) // num_nodes
+    assert group * num_nodes == num_rows
+    return rows.reshape(num_nodes, group, heads, queries, width).transpose(1, 2).flatten(2, 3)
+
+
+def _by_row(nodes: Tensor, num_rows: int) -> Tensor:
+    """(N, K, R/N · Q, x) → (R, K, Q, x)."""
+    (num_nodes, heads, _, width), group = nodes.shape, num_rows // len(nodes)
+    return nodes.view(num_nodes, heads, group, -1, width).transpose(1, 2).reshape(num_rows, heads, -1, width)
 
 
 def _hidden_own(padding: Tensor | None, rows: int, steps: int, own: int, device: torch.device) -> Tensor:
@@ -169,67 +196,71 @@ def _pick(rows: Tensor, index: Tensor) -> Tensor:
     return picked.view(len(rows), *index.shape, rows.shape[-1]).movedim(0, 1)
 
 
-def _prefix_plain(
-    query: Tensor, key: Tensor, value: Tensor, layout: SharedPrefix, scaling: float
-) -> tuple[Tensor, Tensor]:
-    """By matrix products over all groups at once: (B, P, H, d) and (B, G, C, H, d)."""
-    (num_prompts, longest), (_, group, length) = layout.prompts.shape, layout.completions.shape
-    k_prompt, v_prompt = _pick(key, layout.prompts), _pick(value, layout.prompts)  # (B, K, P, d)
-    q_prompt = _pick(query, layout.prompts)  # (B, H, P, d)
-    out_prompt = _plain_attention(q_prompt, k_prompt, v_prompt, _causal(longest, query), scaling)
-
+def _level_plain(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+    """By matrix products over all nodes at once: (B, G, C, H, d)."""
+    (num_paths, group, length), longest = level.nodes.shape, level.paths.shape[1]
     heads, kv_heads, size = query.shape[0], key.shape[0], query.shape[2]
+    if longest == 0:  # roots see themselves only
+        nodes = level.nodes.flatten(0, 1)
+        q, k, v = (_pick(t, nodes) for t in (query, key, value))  # (B · G, heads, C, d)
+        out = _plain_attention(q, k, v, _causal(length, query), scaling)
+        return out.transpose(1, 2).view(num_paths, group, length, heads, size)
     repeats = heads // kv_heads
-    k, v = _pick(key, layout.completions), _pick(value, layout.completions)  # (B, K, G, C, d)
-    q = _pick(query, layout.completions).reshape(num_prompts, kv_heads, repeats, group, length, size)
-    to_prompt = q.flatten(2, 4) @ k_prompt.mT  # (B, K, H/K · G · C, P)
+    k_path, v_path = _pick(key, level.paths), _pick(value, level.paths)  # (B, K, P, d)
+    k, v = _pick(key, level.nodes), _pick(value, level.nodes)  # (B, K, G, C, d)
+    q = _pick(query, level.nodes).reshape(num_paths, kv_heads, repeats, group, length, size)
+    to_path = q.flatten(2, 4) @ k_path.mT  # (B, K, H/K · G · C, P)
     to_own = q.transpose(2, 3).flatten(3, 4) @ k.mT  # (B, K, G, H/K · C, C)
-    to_prompt = to_prompt.masked_fill(_padding(layout, query.device), float("-inf"))
+    to_path = to_path.masked_fill(_path_padding(level, query.device), float("-inf"))
     scores = torch.cat(
         [
-            to_prompt.view(num_prompts, kv_heads, repeats, group, length, longest),
-            to_own.view(num_prompts, kv_heads, group, repeats, length, length).transpose(2, 3)
+            to_path.view(num_paths, kv_heads, repeats, group, length, longest),
+            to_own.view(num_paths, kv_heads, group, repeats, length, length).transpose(2, 3)
             + _causal(length, query),
         ],
         dim=-1,
     )  # (B, K, H/K, G, C, P + C)
     weights = torch.softmax(scores * scaling, dim=-1, dtype=torch.float32).to(value.dtype)
-    from_prompt = weights[..., :longest].flatten(2, 4) @ v_prompt  # (B, K, H/K · G · C, d)
+    from_path = weights[..., :longest].flatten(2, 4) @ v_path  # (B, K, H/K · G · C, d)
     from_own = weights[..., longest:].transpose(2, 3).flatten(3, 4) @ v  # (B, K, G, H/K · C, d)
-    out = from_prompt.view(q.shape) + from_own.view(num_prompts, kv_heads, group, repeats, length, size).transpose(
-        2, 3
-    )
-    out = out.reshape(num_prompts, heads, group, length, size).permute(0, 2, 3, 1, 4)
-    return out_prompt.transpose(1, 2), out
+    out = from_path.view(q.shape) + from_own.view(num_paths, kv_heads, group, repeats, length, size).transpose(2, 3)
+    return out.reshape(num_paths, heads, group, length, size).permute(0, 2, 3, 1, 4)
 
 
-def _padding(layout: SharedPrefix, device: torch.device) -> Tensor:
-    """(B, 1, 1, P) True in a prompt's padding."""
-    lengths = torch.tensor(layout.prompt_lengths, device=device)
-    return (torch.arange(layout.prompts.shape[1], device=device) >= lengths[:, None])[:, None, None]
+def _path_padding(level: LevelLayout, device: torch.device) -> Tensor:
+    """(B, 1, 1, P) True in a path's padding."""
+    lengths = torch.tensor(level.path_lengths, device=device)
+    return (torch.arange(level.paths.shape[1], device=device) >= lengths[:, None])[:, None, None]
 
 
-def _prefix_fused(
-    query: Tensor, key: Tensor, value: Tensor, layout: SharedPrefix, scaling: float
-) -> tuple[Tensor, Tensor]:
-    """By fused kernels, prompt after prompt: (B, P, H, d) and (B, G, C, H, d)."""
-    longest, (_, group, length) = layout.prompts.shape[1], layout.completions.shape
-    fused = nn.functional.scaled_dot_product_attention
-    out_prompts, out_completions = [], []
-    for prompt, own, size in zip(layout.prompts, layout.completions, layout.prompt_lengths, strict=True):
-        q, k, v = (_pick(t, prompt[None, :size]) for t in (query, key, value))  # (1, heads, p, d)
-        out = fused(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
-        out_prompts.append(nn.functional.pad(out[0].transpose(0, 1), (0, 0, 0, 0, 0, longest - size)))
+def _level_fused(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+    """By fused kernels, path after path: (B, G, C, H, d)."""
+    if level.paths.shape[1] == 0:
+        return _roots_fused(query, key, value, level, scaling)
+    _, group, length = level.nodes.shape
+    outs = []
+    for path, own, size in zip(level.paths, level.nodes, level.path_lengths, strict=True):
         q = _pick(query, own)  # (G, H, C, d)
         k, v = (
-            torch.cat([shared.expand(group, -1, -1, -1), _pick(t, own)], dim=2)
-            for shared, t in ((k, key), (v, value))
+            torch.cat([_pick(t, path[None, :size]).expand(group, -1, -1, -1), _pick(t, own)], dim=2)
+            for t in (key, value)
         )  # (G, K, p + C, d)
         # With a mask, CUDA has a fused kernel only for as many key heads as query heads.
         k, v = (t.repeat_interleave(len(query) // len(key), dim=1) for t in (k, v))
         seen = torch.ones(length, size + length, dtype=torch.bool, device=query.device).tril(size)
-        out_completions.append(fused(q, k, v, attn_mask=seen, scale=scaling).transpose(1, 2))  # (G, C, H, d)
-    return torch.stack(out_prompts), torch.stack(out_completions)
+        out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling)
+        outs.append(out.transpose(1, 2))  # (G, C, H, d)
+    return torch.stack(outs)
+
+
+def _roots_fused(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+    """Each root by itself, without padding, so that the kernel needs no mask: (B, 1, C, H, d)."""
+    longest, outs = level.nodes.shape[2], []
+    for root, size in zip(level.nodes[:, 0], level.node_lengths, strict=True):
+        q, k, v = (_pick(t, root[None, :size]) for t in (query, key, value))  # (1, heads, c, d)
+        out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
+        outs.append(nn.functional.pad(out.transpose(1, 2), (0, 0, 0, 0, 0, longest - size)))
+    return torch.stack(outs)
 
 
 def by_length_attention(

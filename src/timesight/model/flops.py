@@ -1,7 +1,7 @@
-"""How many multiplications a forward pass takes: what a speed-up is measured against, and what a run will cost.
+"""FLOPs of a forward pass: what a speedup is measured against.
 
-Counted are matrix products, twice a multiply-add pair; a backward pass takes twice as many again. P prompt tokens,
-G completions of C tokens.
+Matrix products alone are counted, two FLOPs a multiply-add pair; a backward pass takes twice as many again.
+P prompt tokens, G completions of C tokens.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from timesight.model.policy import Policy
 
 
 @dataclass(frozen=True)
-class Operations:
-    """Operations of one forward pass, by part."""
+class Flops:
+    """FLOPs of one forward pass, by part."""
 
     vision: float
     text: float
@@ -29,9 +29,9 @@ class Operations:
         return self.vision + self.text + self.attention + self.vocabulary
 
 
-def group_operations(
+def group_flops(
     policy: Policy, grid_thw: Tensor, prompt_tokens: int, group: int, completion_tokens: int, *, packed: bool
-) -> Operations:
+) -> Flops:
     """One forward pass over a prompt and its G completions: in one row, or G times over, tower included.
 
     ``grid_thw`` (V, 3): patches along time, height and width of the prompt's videos.
@@ -45,18 +45,18 @@ def group_operations(
     rows = 1 if packed else group
     tokens = p + group * c if packed else group * (p + c)
     pairs = alone + group * added if packed else group * (alone + added)
-    return Operations(
-        vision=rows * vision_operations(policy, grid_thw),
+    return Flops(
+        vision=rows * vision_flops(policy, grid_thw),
         text=2.0 * _linear_weights(policy.core.language_model) * tokens,
         attention=per_pair * pairs,
         vocabulary=2.0 * text.vocab_size * text.hidden_size * group * c,
     )
 
 
-def vision_operations(policy: Policy, grid_thw: Tensor) -> float:
+def vision_flops(policy: Policy, grid_thw: Tensor) -> float:
     """One pass of the vision tower over videos of these grids."""
     visual, config = policy.core.visual, policy.model.config.vision_config
-    mergers = [m for name, m in visual.named_children() if "merger" in name]
+    mergers = [m for name, m in visual.named_children() if policy.family.vision_part(name) == "merger"]
     merging = sum(_linear_weights(m) for m in mergers)
     per_patch = _linear_weights(visual) - merging
     patches = float(grid_thw.prod(-1).sum())

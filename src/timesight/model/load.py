@@ -22,13 +22,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import is_bitsandbytes_available
 
 from timesight.errors import InputError
+from timesight.model.families import family_of
 from timesight.model.policy import Policy
-from timesight.model.positions import use_authors_positions
 from timesight.model.speed import speed_up
 from timesight.model.tiny import EMBEDDED, embedded_path
 
 ADAPTER_FILE = "adapter_config.json"
-WRITTEN_LAST = "trainer_state.json"  # of a checkpoint's files
+# Of a checkpoint's files the one that is written last; before version 0.2 it was the other.
+TRAINING_STATE, OLD_TRAINING_STATE = "training_state.json", "trainer_state.json"
 
 
 def load_policy(
@@ -103,7 +104,8 @@ def resolve(path: str | Path) -> str | Path:
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """The newest checkpoint that was written to its end; a run stopped while it saves leaves a torn one."""
-    whole = [file.parent for file in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{WRITTEN_LAST}")]
+    written_last = (TRAINING_STATE, OLD_TRAINING_STATE)
+    whole = [file.parent for name in written_last for file in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{name}")]
     return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
@@ -149,7 +151,7 @@ def as_policy(model: Any, processor: Any, name: str, *, autocast_bf16: bool = Fa
     if model.generation_config is None:
         model.generation_config = GenerationConfig()
     speed_up(model)
-    use_authors_positions(model)
+    family_of(model.config).prepare(model)
     is_fast = model.device.type != "cpu" or _multiplies_bf16()
     return Policy(model, processor, name, autocast_bf16=autocast_bf16 and is_fast)
 

@@ -1,4 +1,4 @@
-"""A policy: model, processor and what the rest of the house must know about their family."""
+"""A policy: a model with its processor, and what follows from them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from timesight.model.families import Family, family_of
 from timesight.video import FrameBudget
 
 
@@ -52,19 +53,29 @@ class Policy:
         return frozenset(ids if isinstance(ids, list) else [ids])
 
     @cached_property
-    def banned_mask(self) -> Tensor:
-        """(V,) True where a token never belongs in a reply: vision and control tokens, ids without a token.
+    def family(self) -> Family:
+        """What is known of the model's family."""
+        return family_of(self.model.config)
 
-        The ban is part of the policy: sampling and log-probs both renormalise over what is left. Qwen's
-        ``<think>``-like added tokens are ordinary text and stay.
-        """
-        tokenizer = self.processor.tokenizer
+    @property
+    def packing_unsupported_reason(self) -> str | None:
+        """Why prompts cannot be shared in this policy's passes, or None where they can."""
+        return self.family.packing_unsupported_reason(self.model)
+
+    @cached_property
+    def banned_token_ids(self) -> tuple[int, ...]:
+        """Tokens that are never sampled; the family's, see ``Family.banned_token_ids``."""
         size = self.model.config.get_text_config().vocab_size
-        banned = torch.zeros(size, dtype=torch.bool)
-        banned[len(tokenizer) :] = True
-        special = {int(i) for i in tokenizer.all_special_ids}
-        special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.content.startswith("<|")}
-        banned[sorted(special - self.end_ids)] = True
+        return self.family.banned_token_ids(self.processor.tokenizer, size, self.end_ids)
+
+    @cached_property
+    def banned_mask(self) -> Tensor:
+        """(V,) True for ``banned_token_ids``.
+
+        The ban is part of the policy: sampling and log-probs both renormalize over what is left.
+        """
+        banned = torch.zeros(self.model.config.get_text_config().vocab_size, dtype=torch.bool)
+        banned[list(self.banned_token_ids)] = True
         return banned.to(self.device)
 
     @contextlib.contextmanager
@@ -88,8 +99,7 @@ class Policy:
     def freeze(self, *parts: str) -> None:
         """Leave ``parts`` of the vision tower as they are: ``tower``, and ``merger``, which leads to the text."""
         for name, parameter in self.core.visual.named_parameters():
-            part = "merger" if "merger" in name else "tower"
-            if part in parts:
+            if self.family.vision_part(name) in parts:
                 parameter.requires_grad_(False)
 
     @property

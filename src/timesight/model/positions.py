@@ -18,14 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl")
 TEXT, IMAGE, VIDEO = 0, 1, 2  # token types
 
 
 def use_authors_positions(model: Any) -> None:
     """Make ``model`` compute the authors' positions wherever it computes positions, ``generate`` included."""
-    if model.config.model_type in FAMILIES:
-        model.model.get_rope_index = MethodType(_get_rope_index, model.model)
+    model.model.get_rope_index = MethodType(_get_rope_index, model.model)
 
 
 def prompt_positions(token_types: Tensor, grids: Tensor, seconds: Tensor, rate: float, merge_size: int) -> Tensor:

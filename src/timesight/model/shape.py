@@ -10,52 +10,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, Qwen2_5_VLConfig
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from timesight.errors import InputError
+from timesight.model.families import FAMILIES, family_of
 from timesight.model.load import base_folder
-
-_QWEN2_5_VISION = {
-    "depth": 32,
-    "hidden_size": 1280,
-    "intermediate_size": 3420,
-    "num_heads": 16,
-    "patch_size": 14,
-    "window_size": 112,
-    "fullatt_block_indexes": [7, 15, 23, 31],
-}
-# Published shapes of the models that shipped recipes name, so that planning needs no network.
-KNOWN: dict[str, dict[str, Any]] = {
-    "Qwen/Qwen2.5-VL-3B-Instruct": {
-        "text_config": {
-            "vocab_size": 151936,
-            "hidden_size": 2048,
-            "intermediate_size": 11008,
-            "num_hidden_layers": 36,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 2,
-            "tie_word_embeddings": True,
-        },
-        "vision_config": _QWEN2_5_VISION | {"out_hidden_size": 2048},
-        "tie_word_embeddings": True,
-    },
-    "Qwen/Qwen2.5-VL-7B-Instruct": {
-        "text_config": {
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-        },
-        "vision_config": _QWEN2_5_VISION | {"out_hidden_size": 3584},
-        "tie_word_embeddings": False,
-    },
-}
 
 
 @dataclass(frozen=True)
-class Outline:
+class ModelShape:
     """Numbers of weights, and the sizes that activations depend on."""
 
     name: str
@@ -74,6 +37,8 @@ class Outline:
     vision_hidden: int
     vision_intermediate: int
     patches_per_token: int
+    pixels_per_token: int  # of one frame
+    frames_per_token: int
 
     @property
     def total(self) -> int:
@@ -81,27 +46,27 @@ class Outline:
         return self.text_linear + self.embeddings + self.tower + self.merger + self.other
 
 
-def outline(name: str) -> Outline:
-    """The outline of a model folder, a run directory or a hub id. Raises InputError."""
+def model_shape(name: str) -> ModelShape:
+    """The shape of a model folder, a run directory or a hub id. Raises InputError."""
     config = _config(name)
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config)
     text, vision = config.get_text_config(), config.vision_config
     linear = [m for m in model.model.language_model.modules() if isinstance(m, nn.Linear)]
-    visual = dict(model.model.visual.named_parameters())
-    merger = sum(p.numel() for name, p in visual.items() if "merger" in name)
-    tower = sum(p.numel() for p in visual.values()) - merger
+    family = family_of(config)
+    weights = {"tower": 0, "merger": 0}
+    for parameter, weight in model.model.visual.named_parameters():
+        weights[family.vision_part(parameter)] += weight.numel()
     embeddings = sum(p.numel() for p in {model.get_input_embeddings().weight, model.lm_head.weight})
     text_linear = sum(m.weight.numel() for m in linear)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return Outline(
+    return ModelShape(
         name=name,
         text_linear=text_linear,
         lora_sites=sum(m.in_features + m.out_features for m in linear),
         embeddings=embeddings,
-        tower=tower,
-        merger=merger,
-        other=sum(p.numel() for p in model.parameters()) - text_linear - embeddings - tower - merger,
+        **weights,
+        other=sum(p.numel() for p in model.parameters()) - text_linear - embeddings - sum(weights.values()),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,
@@ -111,12 +76,15 @@ def outline(name: str) -> Outline:
         vision_hidden=getattr(vision, "embed_dim", None) or vision.hidden_size,
         vision_intermediate=getattr(vision, "intermediate_size", 4 * vision.hidden_size),
         patches_per_token=vision.spatial_merge_size**2,
+        pixels_per_token=family.pixels_per_token(vision),
+        frames_per_token=family.frames_per_token(vision),
     )
 
 
 def _config(name: str) -> Any:
-    if name in KNOWN:
-        return Qwen2_5_VLConfig(**KNOWN[name])
+    for family in FAMILIES.values():
+        if name in family.published:
+            return family.published[name]
     folder = base_folder(name)
     try:
         return AutoConfig.from_pretrained(folder)

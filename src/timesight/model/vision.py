@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from timesight.model.encode import PromptBatch
 from timesight.model.policy import Policy
 
 
@@ -41,27 +41,41 @@ class VisionFeatures:
             None if layers is None else tuple(tuple(layer[v] for v in videos) for layer in layers),
         )
 
-
-def encode_vision(policy: Policy, prompts: PromptBatch, store: FeatureStore | None = None) -> VisionFeatures:
-    """Run the vision tower once over all videos of ``prompts``, or over those that ``store`` does not have."""
-    if store is None:
-        return _run_tower(policy, prompts.patches, prompts.grid_thw)
-    patches = torch.split(prompts.patches, prompts.grid_thw.prod(-1).tolist())
-    keys = [store.key(p, grid) for p, grid in zip(patches, prompts.grid_thw, strict=True)]
-    known = {key: store.read(key, policy.device) for key in dict.fromkeys(keys)}
-    missing = [key for key, features in known.items() if features is None]
-    if missing:
-        first = [keys.index(key) for key in missing]
-        fresh = _run_tower(policy, torch.cat([patches[i] for i in first]), prompts.grid_thw[first])
-        for place, key in enumerate(missing):
-            known[key] = fresh.pick([place])
-            store.write(key, fresh.pick([place]))
-    return _join([features for key in keys if (features := known[key]) is not None])
+    @staticmethod
+    def join(parts: Sequence[VisionFeatures]) -> VisionFeatures:
+        """The features of ``parts`` one after the other."""
+        layers = [part.deepstack_features for part in parts if part.deepstack_features is not None]
+        return VisionFeatures(
+            tuple(pooled for part in parts for pooled in part.pooler_output),
+            tuple(tuple(chain.from_iterable(layer)) for layer in zip(*layers, strict=True)) or None,
+        )
 
 
-def repeat_vision(features: VisionFeatures, prompts: PromptBatch, prompt_of: Sequence[int]) -> VisionFeatures:
-    """``features`` laid out for rows that stand for the prompts ``prompt_of``; no video is encoded again."""
-    return features.pick([video for prompt in prompt_of for video in prompts.videos_of[prompt]])
+def encode_videos(
+    policy: Policy, patches: Tensor, grid_thw: Tensor, store: FeatureStore | None = None
+) -> VisionFeatures:
+    """Run the vision tower once over all videos, or over those that ``store`` does not have.
+
+    Args:
+        policy: Whose tower runs.
+        patches: (N, patch_dim) of all videos, one after the other.
+        grid_thw: (V, 3) patches along time, height and width of each video.
+        store: Features of a frozen tower on disk.
+    """
+    with policy.precision():
+        if store is None:
+            return _run_tower(policy, patches, grid_thw)
+        of_videos = torch.split(patches, grid_thw.prod(-1).tolist())
+        keys = [store.key(p, grid) for p, grid in zip(of_videos, grid_thw, strict=True)]
+        known = {key: store.read(key, policy.device) for key in dict.fromkeys(keys)}
+        missing = [key for key, features in known.items() if features is None]
+        if missing:
+            first = [keys.index(key) for key in missing]
+            fresh = _run_tower(policy, torch.cat([of_videos[i] for i in first]), grid_thw[first])
+            for place, key in enumerate(missing):
+                known[key] = fresh.pick([place])
+                store.write(key, fresh.pick([place]))
+        return VisionFeatures.join([features for key in keys if (features := known[key]) is not None])
 
 
 def _run_tower(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatures:
@@ -70,17 +84,6 @@ def _run_tower(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatu
     output = policy.core.get_video_features(patches, grid_thw, return_dict=True)
     layers = getattr(output, "deepstack_features", None)
     return VisionFeatures(output.pooler_output, None if layers is None else tuple(tuple(layer) for layer in layers))
-
-
-def _join(parts: Sequence[VisionFeatures]) -> VisionFeatures:
-    """Features of single videos as features of all of them."""
-    layers = [part.deepstack_features for part in parts]
-    return VisionFeatures(
-        tuple(part.pooler_output[0] for part in parts),
-        None
-        if layers[0] is None
-        else tuple(zip(*([layer[0] for layer in part] for part in layers if part), strict=True)),
-    )
 
 
 class FeatureStore:

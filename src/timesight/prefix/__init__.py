@@ -1,4 +1,4 @@
-"""What prompts, questions and replies have in common, computed once.
+"""What prompts and replies have in common, computed once.
 
-``layout`` prompts and replies as one row, ``questions`` prompts on one video, ``logprobs`` the scores of replies.
+``tree`` prompts and replies as a tree, ``layout`` a tree as one row, ``logprobs`` the scores of replies.
 """

@@ -41,7 +41,7 @@ def group_totals(
     return totals
 
 
-def part_means(rows: Sequence[Rewards]) -> dict[str, float]:
+def component_means(rows: Sequence[Rewards]) -> dict[str, float]:
     """The mean of each reward part, over the replies for which it was judged."""
     judged: dict[str, list[float]] = defaultdict(list)
     for row in rows:
@@ -51,6 +51,6 @@ def part_means(rows: Sequence[Rewards]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in sorted(judged.items())}
 
 
-def required_parts(task: str) -> tuple[str, ...]:
+def required_components(task: str) -> tuple[str, ...]:
     """The parts without which a reply to ``task`` has no total."""
     return TASKS[task].part_names if TASKS[task].needs_judge else ()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timesight.model.shape import Outline
+from timesight.model.shape import ModelShape
+from timesight.train.schedule import num_steps
 from timesight.train.settings import GrpoRecipe, SftRecipe
-from timesight.train.trainer import num_steps
 
 FLOAT32, BFLOAT16, FOUR_BIT = 4.0, 2.0, 0.52  # bytes a weight; NF4 with doubly quantised scales
 ADAM_BYTES = 8.0  # two float32 moments a weight
@@ -26,7 +26,7 @@ class Plan:
 
     tokens_per_step: int
     steps: int
-    operations_per_step: float
+    flops_per_step: float
     sampled_tokens: float  # one after the other
     weight_bytes: float  # read for each sampled token
     memory: dict[str, float]
@@ -37,17 +37,19 @@ class Plan:
         passing = max(self.memory["sampling"], self.memory["update"])
         return sum(gb for name, gb in self.memory.items() if name not in ("sampling", "update")) + passing
 
-    def seconds_per_step(self, operations_per_s: float, bytes_per_s: float) -> float:
+    def seconds_per_step(self, flops_per_s: float, bytes_per_s: float) -> float:
         """At these measured rates: the update is bound by arithmetic, sampling by reading the weights."""
         reading = self.sampled_tokens * self.weight_bytes / bytes_per_s
-        return self.operations_per_step / operations_per_s + reading
+        return self.flops_per_step / flops_per_s + reading
 
 
-def plan(recipe: SftRecipe | GrpoRecipe, model: Outline, num_samples: int, cards: int = 1) -> Plan:
+def plan(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_samples: int, cards: int = 1) -> Plan:
     """The plan of ``recipe`` on ``cards`` cards; with several, moments and gradients are shared out (ZeRO-2)."""
     train = recipe.train
     grpo = recipe.grpo if isinstance(recipe, GrpoRecipe) else None
-    visual = round(min(recipe.video.total_pixels, recipe.video.max_frames / 2 * recipe.video.max_pixels) / 28**2)
+    steps_in_time = recipe.video.max_frames / model.frames_per_token
+    pixels = min(recipe.video.total_pixels, steps_in_time * recipe.video.max_pixels)
+    visual = round(pixels / model.pixels_per_token)
     prompt = visual + TEXT_TOKENS
     group = grpo.num_generations if grpo else 1
     reply = grpo.max_completion_length if grpo else GOLD_TOKENS
@@ -62,10 +64,10 @@ def plan(recipe: SftRecipe | GrpoRecipe, model: Outline, num_samples: int, cards
     )
     prefill = fresh * 2.0 * model.text_linear * train.batch_size * prompt if grpo else 0.0
     return Plan(
-        tokens_per_step=row * train.accumulation * cards,
+        tokens_per_step=row * train.gradient_accumulation_steps * cards,
         steps=num_steps(recipe, num_samples, cards),
-        operations_per_step=train.accumulation * (forward + backward + again + prefill),
-        sampled_tokens=fresh * train.accumulation * reply if grpo else 0.0,
+        flops_per_step=train.gradient_accumulation_steps * (forward + backward + again + prefill),
+        sampled_tokens=fresh * train.gradient_accumulation_steps * reply if grpo else 0.0,
         weight_bytes=(model.total - model.tower) * BFLOAT16,
         memory=_memory(recipe, model, cards, row, prompt, group, reply, patches),
     )
@@ -73,7 +75,7 @@ def plan(recipe: SftRecipe | GrpoRecipe, model: Outline, num_samples: int, cards
 
 def _memory(
     recipe: SftRecipe | GrpoRecipe,
-    model: Outline,
+    model: ModelShape,
     cards: int,
     row: int,
     prompt: int,

@@ -1,20 +1,19 @@
-"""Training examples: one prompt with its videos, read and encoded when the trainer asks for it."""
+"""Training examples: prompts with their videos, read and encoded when the loop asks for them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from torch.utils.data import Dataset
 
 from timesight.errors import VideoError
 from timesight.infer.prompts import encode_sample, wanted_frames
 from timesight.model.encode import EncodedPrompt
 from timesight.model.policy import Policy
-from timesight.train.schedule import Turn, later_turns
+from timesight.train.metrics import MetricsLog
+from timesight.train.schedule import ScheduleEntry
 from timesight.types import Sample
-from timesight.video import FrameReader
+from timesight.video import FrameReader, Quarantine
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,52 +34,86 @@ class BrokenItem:
     error: VideoError
 
 
-@dataclass(frozen=True, eq=False)
-class RepeatItem:
-    """A prompt whose replies are learned from once more; it was read before."""
-
-    sample: Sample
+Item = PromptItem | BrokenItem
 
 
-Item = PromptItem | BrokenItem | RepeatItem
+class PromptDataset:
+    """The items of a schedule; while one is taken, the videos of the next ones are read already.
 
-
-class PromptDataset(Dataset[Item]):
-    """The items of a schedule; while one is taken, the videos of the next ones are read already."""
+    Args:
+        policy: Whose processor encodes prompts.
+        samples: What the schedule's entries point at.
+        schedule: The same on every process.
+        reader: Reads the videos.
+        batch_size: Items of a micro-batch.
+        num_micro_batches: Of a step, on each process.
+        process: This one, of ``num_processes``; micro-batches are dealt to them in turns.
+        num_processes: How many there are.
+    """
 
     def __init__(
         self,
         policy: Policy,
         samples: Sequence[Sample],
-        schedule: Sequence[Turn],
+        schedule: Sequence[ScheduleEntry],
         reader: FrameReader,
         batch_size: int,
+        *,
+        num_micro_batches: int = 1,
+        process: int = 0,
         num_processes: int = 1,
     ) -> None:
         self._policy = policy
         self._samples = samples
         self._schedule = schedule
         self._reader = reader
-        self._deal = {"num_turns": len(schedule), "batch_size": batch_size, "num_processes": num_processes}
+        self._batch_size = batch_size
+        self._num_micro_batches = num_micro_batches
+        self._process, self._num_processes = process, num_processes
 
-    def __len__(self) -> int:
-        return len(self._schedule)
+    def step(self, step: int) -> list[list[Item]]:
+        """This process's micro-batches of ``step``, the first being 0; shorter where the schedule ends."""
+        first = step * self._num_micro_batches
+        return [[self._item(n) for n in self._places(first + k)] for k in range(self._num_micro_batches)]
 
-    def __getitem__(self, index: int) -> Item:
-        turn = self._schedule[index]
-        sample = self._samples[turn.sample]
-        if turn.is_repeat:
-            return RepeatItem(sample)
-        self._read_ahead(index)
+    def _places(self, micro_batch: int) -> range:
+        """Where in the schedule this process's ``micro_batch`` lies."""
+        first = (micro_batch * self._num_processes + self._process) * self._batch_size
+        return range(first, min(first + self._batch_size, len(self._schedule)))
+
+    def _item(self, place: int) -> Item:
+        entry = self._schedule[place]
+        sample = self._samples[entry.sample]
+        for later in self._following(place):
+            upcoming = self._schedule[later]
+            self._reader.expect(wanted_frames(self._samples[upcoming.sample], upcoming.think))
         started = time.perf_counter()
         try:
-            encoded = encode_sample(self._policy, sample, turn.think, self._reader)
+            encoded = encode_sample(self._policy, sample, entry.think, self._reader)
         except VideoError as error:
             return BrokenItem(sample, error)
-        return PromptItem(sample, turn.think, encoded, time.perf_counter() - started)
+        return PromptItem(sample, entry.think, encoded, time.perf_counter() - started)
 
-    def _read_ahead(self, index: int) -> None:
-        for place in (index, *later_turns(index, self._reader.settings.ahead, **self._deal)):
-            turn = self._schedule[place]
-            if not turn.is_repeat:
-                self._reader.expect(wanted_frames(self._samples[turn.sample], turn.think))
+    def _following(self, place: int) -> Iterator[int]:
+        """``place`` and those after it that fall to this process, as far as the reader reads ahead."""
+        yield place
+        for _ in range(self._reader.settings.ahead):
+            place += 1
+            if place % self._batch_size == 0:
+                place += self._batch_size * (self._num_processes - 1)
+            if place >= len(self._schedule):
+                return
+            yield place
+
+
+def readable(items: Sequence[Item], quarantine: Quarantine, metrics: MetricsLog) -> list[PromptItem]:
+    """The prompts of ``items``; broken ones are set aside. Raises TrainingError where they are too many."""
+    prompts = []
+    for item in items:
+        quarantine.saw(item.sample.video.path)
+        if isinstance(item, BrokenItem):
+            quarantine.put(item.error)
+        else:
+            prompts.append(item)
+    metrics.log_metrics(quarantined=float(len(quarantine)), read_s=sum(item.read_s for item in prompts))
+    return prompts

@@ -1,8 +1,7 @@
-"""Group relative policy optimisation on video prompts (paper, section 3.1).
+"""Group relative policy optimization on video prompts (paper, section 3.1).
 
-For each batch of prompts: encode the videos once, sample a group of replies from one prefill, reward them, and
-take ``num_iterations`` steps on the clipped objective. ``GrpoTrainer.collect`` and ``GrpoTrainer.objective``
-are the whole algorithm.
+``collect`` samples a group of replies to each prompt of a step, rewards them and turns rewards into advantages;
+``loss`` is the clipped objective on one micro-batch of them.
 """
 
 from __future__ import annotations
@@ -12,30 +11,33 @@ import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.utils.data import Dataset
-from transformers import TrainerCallback
 
-from timesight.errors import RecipeError, TrainingError
+from timesight.errors import TrainingError
+from timesight.generate.base import Generator, Sampling
 from timesight.model.adapter import adapter_off
-from timesight.model.encode import PromptBatch, collate
+from timesight.model.encode import EncodedPrompt
 from timesight.model.policy import Policy
-from timesight.model.vision import VisionFeatures
+from timesight.model.vision import FeatureStore, encode_videos
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.tasks import TASKS
-from timesight.train.advantages import Scaling
-from timesight.train.dataset import Item, PromptItem
-from timesight.train.loss import grpo_loss
+from timesight.train.advantages import AdvantageNormalizer
+from timesight.train.batches import zero_loss
+from timesight.train.dataset import Item, PromptItem, readable
+from timesight.train.losses import LossInputs, find_loss
+from timesight.train.metrics import MetricsLog
 from timesight.train.rollout import Rollout, make_rollout, sample_groups
 from timesight.train.settings import GrpoRecipe
-from timesight.train.trainer import PromptTrainer
-from timesight.types import Judge, Sample
+from timesight.types import Judge
+from timesight.video import Quarantine
 
 COMPLETIONS_DIR = "completions"
 LEAST_JUDGED, JUDGED_WINDOW = 20, 200  # replies: before their unscored share says anything; that it is taken of
@@ -43,183 +45,236 @@ LEAST_JUDGED, JUDGED_WINDOW = 20, 200  # replies: before their unscored share sa
 
 @dataclass(eq=False)
 class Experience:
-    """A batch of prompts with rewarded replies, and what is needed to learn from it more than once."""
+    """One micro-batch of replies with what is learned from them. R replies of up to C tokens."""
 
-    prompts: PromptBatch
-    features: VisionFeatures | None  # None once a step has made them stale
-    rollout: Rollout
-    advantages: Tensor  # (B · G,)
-    ref_logps: Tensor | None  # (B · G, C)
-    old_logps: Tensor | None = None  # (B · G, C), of the policy that sampled
+    tree: PrefixTree
+    mask: Tensor  # (R, C) tokens that are learned from
+    advantages: Tensor  # (R,)
+    ref_logps: Tensor | None  # (R, C)
+    sampling_logps: Tensor | None  # (R, C)
+    tokens_per_pass: float = 0.0
+    old_logps: Tensor | None = None  # (R, C), known once the first update has computed them
 
 
-class GrpoTrainer(PromptTrainer):
-    """Samples from the policy it trains."""
+class Grpo:
+    """GRPO as an ``Algorithm`` of the training loop.
 
-    recipe: GrpoRecipe
+    Args:
+        policy: Learns.
+        recipe: How.
+        out: The run directory; replies are written to ``completions/``.
+        accelerator: Of the run.
+        metrics: Where it reports.
+        quarantine: Where broken videos go.
+        generator: Samples replies.
+        judge: For tasks whose rewards take one.
+        store: A frozen tower's features on disk.
+    """
 
     def __init__(
         self,
         policy: Policy,
         recipe: GrpoRecipe,
         out: Path,
-        dataset: Dataset[Item],
-        validation: Sequence[Sample],
-        callbacks: Sequence[TrainerCallback],
+        accelerator: Accelerator,
+        metrics: MetricsLog,
+        quarantine: Quarantine,
+        generator: Generator,
         judge: Judge | None = None,
+        store: FeatureStore | None = None,
     ) -> None:
-        super().__init__(policy, recipe, out, dataset, validation, callbacks, judge)
-        if recipe.grpo.loss_type == "dapo" and self.is_deepspeed_enabled:
-            raise RecipeError("loss_type dapo scales gradients after the backward pass; DeepSpeed hides them")
+        self.num_iterations = recipe.grpo.num_iterations
+        self._policy, self._recipe, self._settings, self._out = policy, recipe, recipe.grpo, out
+        self._accelerator, self._metrics, self._quarantine = accelerator, metrics, quarantine
+        self._generator, self._judge, self._store = generator, judge, store
+        self._sampling = Sampling(
+            temperature=recipe.grpo.temperature,
+            max_new_tokens=recipe.grpo.max_completion_length,
+            suppress_tokens=policy.banned_token_ids,
+        )
+        self._loss = find_loss(recipe.grpo.loss_type, recipe.grpo.loss_options())
         self._reference = _reference(policy, recipe)
-        self._scaling = Scaling(recipe.grpo.scale_rewards)
-        self._experiences: deque[Experience | None] = deque(maxlen=recipe.train.accumulation)
-        self._step_tokens = 0.0  # learned from since the last optimiser step
-        self._kept_step = -1
+        self._normalizer = AdvantageNormalizer(recipe.grpo.scale_rewards)
         self._judged: deque[bool] = deque(maxlen=JUDGED_WINDOW)  # whether the judge scored each of the last replies
 
-    def prompt_loss(self, items: list[PromptItem]) -> Tensor:
-        """Sample and reward, then the objective."""
-        self._experiences.append(self.collect(items))
-        return self.objective(self._experiences[-1])
+    def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[Experience | None]:
+        """Sample, reward and compare: the whole step at once, then in micro-batches; None for an empty one."""
+        batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
+        items = [item for batch in batches for item in batch]
+        with self._metrics.stage("encode"):
+            prompts = [self._with_features(batch, len(batches)) for batch in batches]
+        rollout, advantages = self._roll_out(step, items, [prompt for batch in prompts for prompt in batch])
+        experiences: list[Experience | None] = []
+        first = 0
+        for batch in prompts:
+            if rollout is None or advantages is None or not batch:
+                experiences.append(None)
+                continue
+            rows = slice(first, first + len(batch))
+            experiences.append(self._experience(batch, rollout.part(first, len(batch)), advantages[rows]))
+            first += len(batch)
+        learned = float(sum(e.mask.sum() for e in experiences if e is not None))
+        tokens = self._accelerator.reduce(torch.tensor(learned, device=self._policy.device), "sum")
+        for experience in filter(None, experiences):
+            experience.tokens_per_pass = float(tokens) / (len(batches) * self._accelerator.num_processes)
+        return experiences
 
-    def repeat_loss(self) -> Tensor:
-        """The objective on replies that were sampled before."""
-        self._experiences.rotate(-1)
-        return self.objective(self._experiences[-1])
+    def loss(self, batch: Experience | None) -> Tensor:
+        """The clipped objective of one micro-batch, by the policy as it is now."""
+        if batch is None:
+            return zero_loss(self._policy)
+        logps, entropy = completion_logprobs(self._policy, batch.tree, temperature=self._settings.temperature)
+        if self._policy.trains_vision:  # features hold the graph of this pass
+            batch.tree = replace(batch.tree, features=None)
+        if batch.old_logps is None:
+            batch.old_logps = logps.detach()
+        output = self._loss(
+            LossInputs(
+                logps=logps,
+                old_logps=batch.old_logps,
+                advantages=batch.advantages,
+                mask=batch.mask,
+                tokens_per_pass=batch.tokens_per_pass,
+                max_completion_length=self._settings.max_completion_length,
+                ref_logps=batch.ref_logps,
+                sampling_logps=batch.sampling_logps,
+            )
+        )
+        num_tokens = batch.tree.leaves.mask.sum()
+        self._metrics.log_metrics(
+            **output.metrics,
+            entropy=float(entropy.sum() / num_tokens.clamp(min=1)),
+            num_tokens=float(sum(level.mask.sum() for level in batch.tree.levels)),
+        )
+        return output.loss
 
-    def collect(self, items: list[PromptItem]) -> Experience | None:
-        """Encode, sample and reward."""
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps besides weights and optimizer."""
+        return {"advantages": self._normalizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what ``state_dict`` gave."""
+        self._normalizer.load_state_dict(state["advantages"])
+
+    # Rollout
+
+    def _with_features(self, items: Sequence[PromptItem], num_batches: int) -> list[EncodedPrompt]:
+        """The prompts of a micro-batch with the features of their videos.
+
+        Where the tower learns, they serve the update too if it is a single pass; else that computes its own.
+        """
+        prompts = [item.encoded for item in items]
+        if not prompts:
+            return []
+        tree = build_tree(self._policy, prompts, share=False)
+        with torch.set_grad_enabled(self._policy.trains_vision and num_batches == 1):
+            features = encode_videos(self._policy, tree.patches, tree.grid_thw, self._store)
+        return [replace(p, features=features.pick(v)) for p, v in zip(prompts, tree.videos_of, strict=True)]
+
+    def _roll_out(
+        self, step: int, items: list[PromptItem], prompts: list[EncodedPrompt]
+    ) -> tuple[Rollout | None, Tensor | None]:
+        """Replies with rewards, and (B, G) advantages."""
         if not items:
             self._rewards_everywhere(None)
-            return None
-        policy, settings = self.policy, self.recipe.grpo
-        prompts = collate(policy, [item.encoded for item in items])
-        with self.stage("encode"):
-            features = self.encode(prompts)
-        with self.stage("sample"):
-            sampled = sample_groups(policy, prompts, settings, features)
-        with self.stage("reward"):
-            rollout = make_rollout(items, sampled, settings, policy.device, self.judge)
-            self._require_judgements(rollout)
-            advantages = self._scaling(rollout.rewards, rollout.tasks, self._rewards_everywhere(rollout))
-        with self.stage("reference"):
-            ref_logps = self._reference_logps(prompts, rollout, features)
-        self.note(**rollout.stats())
-        self._keep(rollout, advantages)
-        return Experience(prompts, features, rollout, advantages.flatten().to(policy.device), ref_logps)
-
-    def objective(self, experience: Experience | None) -> Tensor:
-        """The clipped objective of one batch, by the policy as it is now."""
-        if experience is None:
-            return self.zero_loss()
-        policy, settings, rollout = self.policy, self.recipe.grpo, experience.rollout
-        logps, entropy = completion_logprobs(
-            policy,
-            experience.prompts,
-            rollout.completions,
-            features=experience.features,
-            temperature=settings.temperature,
-        )
-        if policy.trains_vision:
-            experience.features = None
-        if experience.old_logps is None:
-            experience.old_logps = logps.detach()
-        mask = rollout.learning_mask(settings)
-        parts = grpo_loss(logps, experience.old_logps, experience.advantages, mask, settings, experience.ref_logps)
-        num_tokens = rollout.completions.mask.sum()
-        self.note(
-            kl=parts.kl,
-            clip_low_share=parts.clip_low_share,
-            clip_high_share=parts.clip_high_share,
-            entropy=float(entropy.sum() / num_tokens.clamp(min=1)),
-            num_tokens=float(experience.prompts.mask.sum() + num_tokens),
-        )
-        self._step_tokens += float(mask.sum())
-        if settings.loss_type == "dapo":  # passes that lost a video weigh as much less
-            return parts.loss * len(rollout.items) / self.recipe.train.batch_size
-        return parts.loss
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One pass; after the last one of a step, dapo's divisor is known and replaces the one of dr_grpo."""
-        loss = super().training_step(*args, **kwargs)
-        if self.accelerator.sync_gradients:
-            if self.recipe.grpo.loss_type == "dapo":
-                self._scale_gradients_to_tokens()
-            self._step_tokens = 0.0
-        return loss
-
-    def _scale_gradients_to_tokens(self) -> None:
-        settings, train = self.recipe.grpo, self.recipe.train
-        tokens = self.accelerator.reduce(torch.tensor(self._step_tokens, device=self.policy.device), "sum")
-        rows = train.batch_size * settings.num_generations * train.accumulation * self.accelerator.num_processes
-        factor = rows * settings.max_completion_length / tokens.clamp(min=1)
-        for parameter in self.policy.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)
-
-    def _require_judgements(self, rollout: Rollout) -> None:
-        """Raise TrainingError once the judge leaves more unscored than the recipe allows."""
-        judge = self.recipe.judge
-        if judge is None:
-            return
-        group = rollout.rewards.shape[1]
-        for row, parts in enumerate(rollout.parts):
-            if TASKS[rollout.tasks[row // group]].needs_judge:
-                self._judged.append(None not in parts.values())
-        total, unjudged = len(self._judged), self._judged.count(False)
-        if total >= LEAST_JUDGED and unjudged > judge.max_unjudged_share * total:
-            raise TrainingError(
-                f"the judge left {unjudged} of the last {total} captions unscored, more than "
-                f"judge.max_unjudged_share = {judge.max_unjudged_share}: see its warnings, mend it and run the "
-                "same command again, which goes on from the newest checkpoint"
+            return None, None
+        with self._metrics.stage("sample"):
+            completions = sample_groups(
+                self._generator, items, prompts, self._settings.num_generations, self._sampling
             )
+        with self._metrics.stage("reward"):
+            rollout = make_rollout(items, completions, self._settings.reward_weights, self._judge)
+            self._require_judgements(rollout)
+            everywhere = self._rewards_everywhere(rollout)
+            advantages = self._normalizer(rollout.rewards, rollout.tasks, everywhere)
+        self._metrics.log_metrics(**rollout.stats())
+        self._write(step, rollout, advantages)
+        return rollout, advantages
+
+    def _experience(self, prompts: Sequence[EncodedPrompt], rollout: Rollout, advantages: Tensor) -> Experience:
+        """A micro-batch of ``rollout`` as tensors, with the reference's log-probabilities."""
+        policy, settings = self._policy, self._settings
+        completions = rollout.completions
+        tree = build_tree(policy, prompts, share=False).with_replies([c.token_ids for c in completions])
+        with self._metrics.stage("reference"):
+            ref_logps = self._reference_logps(tree)
+        if policy.trains_vision and tree.features is not None and not _has_graph(tree):
+            tree = replace(tree, features=None)
+        mask = tree.leaves.mask
+        if settings.mask_truncated_completions:
+            ended = torch.tensor([not completion.truncated for completion in completions], device=mask.device)
+            mask = mask * ended[:, None]
+        return Experience(
+            tree=tree,
+            mask=mask,
+            advantages=advantages.flatten().to(policy.device),
+            ref_logps=ref_logps,
+            sampling_logps=_sampling_logps(tree, [c.logprobs for c in completions]),
+        )
+
+    def _reference_logps(self, tree: PrefixTree) -> Tensor | None:
+        if self._reference is None:
+            return None
+        if self._policy.trains_vision:  # the reference sees with a tower of its own
+            tree = replace(tree, features=None)
+        with torch.no_grad(), self._reference() as reference:
+            logps, _ = completion_logprobs(reference, tree, temperature=self._settings.temperature)
+        return logps
 
     def _rewards_everywhere(self, rollout: Rollout | None) -> dict[str, Any] | None:
         """Rewards and tasks of all processes, where a scale needs them; every process asks, or none goes on."""
-        if self.accelerator.num_processes == 1 or self._scaling.kind not in ("batch", "task"):
+        if self._accelerator.num_processes == 1 or self._normalizer.kind not in ("batch", "task"):
             return None
         mine = [] if rollout is None else list(zip(rollout.rewards.tolist(), rollout.tasks, strict=True))
         rows = gather_object(mine)
         return {"rewards": torch.tensor([rewards for rewards, _ in rows]), "tasks": [task for _, task in rows]}
 
-    def _reference_logps(self, prompts: PromptBatch, rollout: Rollout, features: VisionFeatures) -> Tensor | None:
-        if self._reference is None:
-            return None
-        shared = None if self.policy.trains_vision else features
-        with torch.no_grad(), self._reference() as reference:
-            logps, _ = completion_logprobs(
-                reference, prompts, rollout.completions, features=shared, temperature=self.recipe.grpo.temperature
+    def _require_judgements(self, rollout: Rollout) -> None:
+        """Raise TrainingError once the judge leaves more unscored than the recipe allows."""
+        judge = self._recipe.judge
+        if judge is None:
+            return
+        for row, components in enumerate(rollout.components):
+            if TASKS[rollout.tasks[row // rollout.num_generations]].needs_judge:
+                self._judged.append(None not in components.values())
+        total, unjudged = len(self._judged), self._judged.count(False)
+        if total >= LEAST_JUDGED and unjudged > judge.max_unjudged_share * total:
+            raise TrainingError(
+                f"the judge left {unjudged} of the last {total} captions unscored, more than "
+                f"judge.max_unjudged_share = {judge.max_unjudged_share}: see its warnings, fix it and run the "
+                "same command again, which goes on from the newest checkpoint"
             )
-        return logps
 
-    def kept(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside weights and optimiser."""
-        return {"reward_scaling": self._scaling.kept()}
-
-    def restore(self, kept: dict[str, Any]) -> None:
-        """Take up what ``kept`` gave."""
-        self._scaling.restore(kept["reward_scaling"])
-
-    def _keep(self, rollout: Rollout, advantages: Tensor) -> None:
+    def _write(self, step: int, rollout: Rollout, advantages: Tensor) -> None:
         """Write the replies of this step, so that a reader can see what is being rewarded."""
-        folder = Path(self.args.output_dir) / COMPLETIONS_DIR
+        folder = self._out / COMPLETIONS_DIR
         folder.mkdir(parents=True, exist_ok=True)
-        group = advantages.shape[1]
-        step = self.state.global_step + 1
-        mode = "a" if step == self._kept_step else "w"  # accumulation adds; a step taken again starts over
-        self._kept_step = step
-        rank = self.accelerator.process_index
+        rank = self._accelerator.process_index
         name = f"step-{step:06d}.jsonl" if rank == 0 else f"step-{step:06d}.process-{rank}.jsonl"
-        with (folder / name).open(mode, encoding="utf-8") as out:
-            for row, (text, parts) in enumerate(zip(rollout.sampled.texts, rollout.parts, strict=True)):
+        rows = zip(rollout.completions, rollout.components, advantages.flatten().tolist(), strict=True)
+        with (folder / name).open("w", encoding="utf-8") as out:
+            for row, (completion, components, advantage) in enumerate(rows):
                 record = {
-                    "id": rollout.items[row // group].sample.id,
-                    "reply": text,
-                    "rewards": dict(parts),
-                    "advantage": round(float(advantages.flatten()[row]), 4),
+                    "id": rollout.items[row // rollout.num_generations].sample.id,
+                    "reply": completion.text,
+                    "rewards": dict(components),
+                    "advantage": round(advantage, 4),
                 }
                 out.write(json.dumps(record) + "\n")
+
+
+def _has_graph(tree: PrefixTree) -> bool:
+    return tree.features is not None and any(f.requires_grad for f in tree.features.pooler_output)
+
+
+def _sampling_logps(tree: PrefixTree, logprobs: Sequence[Sequence[float]]) -> Tensor | None:
+    """(R, C) the generator's own log-probabilities, or None where it does not tell them."""
+    mask = tree.leaves.mask.bool()
+    if [len(row) for row in logprobs] != mask.sum(1).tolist():
+        return None
+    padded = torch.zeros(mask.shape, device=mask.device)
+    padded[mask] = torch.tensor([logprob for row in logprobs for logprob in row], device=mask.device)
+    return padded
 
 
 def _reference(policy: Policy, recipe: GrpoRecipe) -> Callable[[], AbstractContextManager[Policy]] | None:

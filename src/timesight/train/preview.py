@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from timesight.model.encode import collate
-from timesight.model.policy import Policy
+from timesight.generate.base import Generator, Sampling
+from timesight.generate.local import LocalGenerator
 from timesight.tasks import TASKS
 from timesight.tasks.own import own_tasks
-from timesight.tasks.scoring import part_means
-from timesight.train.advantages import group_spread
+from timesight.tasks.scoring import component_means
+from timesight.train.advantages import group_std
 from timesight.train.dataset import PromptDataset, PromptItem
-from timesight.train.rollout import NO_SPREAD, Rollout, make_rollout, sample_groups
+from timesight.train.rollout import ZERO_STD, Rollout, make_rollout, sample_groups
 from timesight.train.run import judge_for, load_model
 from timesight.train.samples import load_mixture
 from timesight.train.schedule import make_schedule
@@ -32,7 +33,7 @@ class TaskPreview:
     task: str
     num_prompts: int
     parts: dict[str, float]  # mean of each reward part
-    no_spread_share: float  # of groups whose replies all earn the same
+    frac_reward_zero_std: float  # of groups whose replies all earn the same
     truncated_share: float
     # mean of each reward part, by what answers without a look at the video
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class TaskPreview:
             said.append("Nearly all replies are right already: there is little to learn here.")
         elif others and max(others) == 0:
             said.append("No reply earned anything but for its form: nothing tells better from worse.")
-        elif self.no_spread_share > MOSTLY:
+        elif self.frac_reward_zero_std > MOSTLY:
             said.append(
                 "In most groups all replies earn the same and teach nothing: more generations, a higher "
                 "temperature or samples of middling difficulty would help."
@@ -80,20 +81,24 @@ def _preview(
     policy = load_model(recipe, out, mixture.samples)
     schedule = make_schedule(mixture, num_prompts, seed=recipe.seed, think_share=float(recipe.think))
     batch_size, rollouts = recipe.train.batch_size, []
-    with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.closer) as reader:
+    with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
         dataset = PromptDataset(policy, mixture.samples, schedule, reader, batch_size)
-        for first in range(0, len(dataset), batch_size):
-            items = [dataset[index] for index in range(first, min(first + batch_size, len(dataset)))]
-            readable = [item for item in items if isinstance(item, PromptItem)]
-            if readable:
-                rollouts.append(_roll_out(policy, readable, recipe, judge))
+        generator = LocalGenerator(policy)
+        for step in range(math.ceil(len(schedule) / batch_size)):
+            (items,) = dataset.step(step)
+            prompts = [item for item in items if isinstance(item, PromptItem)]
+            if prompts:
+                rollouts.append(_roll_out(generator, prompts, recipe, judge))
             on_prompts(len(items))
     return summarize(rollouts)
 
 
-def _roll_out(policy: Policy, items: list[PromptItem], recipe: GrpoRecipe, judge: Judge | None) -> Rollout:
-    sampled = sample_groups(policy, collate(policy, [item.encoded for item in items]), recipe.grpo)
-    return make_rollout(items, sampled, recipe.grpo, policy.device, judge)
+def _roll_out(generator: Generator, items: list[PromptItem], recipe: GrpoRecipe, judge: Judge | None) -> Rollout:
+    settings = recipe.grpo
+    sampling = Sampling(temperature=settings.temperature, max_new_tokens=settings.max_completion_length)
+    prompts = [item.encoded for item in items]
+    completions = sample_groups(generator, items, prompts, settings.num_generations, sampling)
+    return make_rollout(items, completions, settings.reward_weights, judge)
 
 
 def summarize(rollouts: Sequence[Rollout]) -> list[TaskPreview]:
@@ -104,25 +109,25 @@ def summarize(rollouts: Sequence[Rollout]) -> list[TaskPreview]:
 def _summary(task: str, rollouts: Sequence[Rollout]) -> TaskPreview:
     samples: list[Sample] = []
     parts: list[Rewards] = []
-    spreads: list[float] = []
+    stds: list[float] = []
     truncated: list[bool] = []
     for rollout in rollouts:
-        group = rollout.rewards.shape[1]
+        group = rollout.num_generations
         for index, item in enumerate(rollout.items):
             if item.sample.task == task:
                 rows = slice(index * group, (index + 1) * group)
                 samples.append(item.sample)
-                parts += rollout.parts[rows]
-                spreads += group_spread(rollout.rewards[index : index + 1]).tolist()
-                truncated += rollout.sampled.truncated[rows]
+                parts += rollout.components[rows]
+                stds += group_std(rollout.rewards[index : index + 1]).tolist()
+                truncated += [completion.truncated for completion in rollout.completions[rows]]
     return TaskPreview(
         task=task,
         num_prompts=len(samples),
-        parts=part_means(parts),
-        no_spread_share=sum(spread < NO_SPREAD for spread in spreads) / len(spreads),
+        parts=component_means(parts),
+        frac_reward_zero_std=sum(std < ZERO_STD for std in stds) / len(stds),
         truncated_share=sum(truncated) / len(truncated),
         baselines={
-            name: part_means(TASKS[task].rewards([TASKS[task].render(answer) for answer in answers], samples))
+            name: component_means(TASKS[task].rewards([TASKS[task].render(answer) for answer in answers], samples))
             for name, answers in TASKS[task].baselines(samples, [None] * len(samples)).items()
         },
     )

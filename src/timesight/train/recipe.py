@@ -18,6 +18,17 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from timesight.errors import RecipeError
 from timesight.train.settings import GrpoRecipe, SftRecipe
 
+# What keys were called before version 0.2.
+RENAMED = {
+    "accumulation": "gradient_accumulation_steps",
+    "closer": "second_look",
+    "closer_share": "second_look_share",
+    "keep_features": "cache_vision_features",
+    "keep_features_gb": "cache_vision_features_gb",
+    "replaced": "label_noise",
+    "schedule": "lr_scheduler_type",
+    "shift_s": "boundary_jitter_s",
+}
 Recipe = Annotated[GrpoRecipe | SftRecipe, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[GrpoRecipe | SftRecipe] = TypeAdapter(Recipe)
 
@@ -82,6 +93,8 @@ def _first_problem(error: ValidationError) -> str:
     where = [str(step) for step in problem["loc"][1:]]  # the first step is the kind of the recipe
     key = ".".join(where)
     if problem["type"] == "extra_forbidden":
+        if (renamed := RENAMED.get(where[-1])) is not None:
+            return f"{key} is called {renamed} now"
         near = difflib.get_close_matches(where[-1], sorted(set(_all_keys())), n=1)
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "")
     if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):

@@ -1,4 +1,4 @@
-"""Replies to a batch of prompts, with their rewards: everything an update needs but the advantages.
+"""Replies to prompts, with their rewards: everything an update needs but the advantages.
 
 B prompts, G replies a prompt.
 """
@@ -7,33 +7,30 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from timesight.generate.decode import Sampled, generate
-from timesight.model.encode import PromptBatch
-from timesight.model.policy import Policy
-from timesight.model.vision import VisionFeatures
-from timesight.prefix.layout import Completions
-from timesight.tasks.scoring import group_totals, part_means, reply_rewards, required_parts
-from timesight.train.advantages import group_spread
+from timesight.errors import ModelError, SampleError
+from timesight.generate.base import Completion, Generator, Sampling
+from timesight.model.encode import EncodedPrompt
+from timesight.tasks.scoring import component_means, group_totals, reply_rewards, required_components
+from timesight.train.advantages import group_std
 from timesight.train.dataset import PromptItem
-from timesight.train.settings import GrpoSettings
 from timesight.types import Judge, Rewards
 
-NO_SPREAD = 1e-6  # a group whose rewards differ by less teaches nothing
+ZERO_STD = 1e-6  # a group whose rewards differ by less teaches nothing
 
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
     """B · G replies, row by row, group after group."""
 
-    items: list[PromptItem]  # B
-    sampled: Sampled
-    completions: Completions
-    parts: list[Rewards]  # B · G named reward parts
+    items: Sequence[PromptItem]  # B
+    completions: Sequence[Completion]  # B · G
+    components: Sequence[Rewards]  # B · G named reward components
     rewards: Tensor  # (B, G) weighted sums, NaN where a reply could not be judged
 
     @property
@@ -41,65 +38,72 @@ class Rollout:
         """The task of each prompt."""
         return [item.sample.task for item in self.items]
 
-    def learning_mask(self, settings: GrpoSettings) -> Tensor:
-        """(B · G, C) the tokens that are learned from."""
-        mask = self.completions.mask
-        if not settings.mask_truncated_completions:
-            return mask
-        ended = torch.tensor([not cut for cut in self.sampled.truncated], device=mask.device)
-        return mask * ended[:, None]
+    @property
+    def num_generations(self) -> int:
+        """G."""
+        return self.rewards.shape[1]
+
+    def part(self, first: int, count: int) -> Rollout:
+        """``count`` prompts from the ``first`` on, with their replies."""
+        rows = slice(first * self.num_generations, (first + count) * self.num_generations)
+        prompts = slice(first, first + count)
+        return Rollout(self.items[prompts], self.completions[rows], self.components[rows], self.rewards[prompts])
 
     def stats(self) -> dict[str, float]:
-        """What there is to say about the replies, as flat numbers; reward parts are named ``reward/task/part``."""
-        lengths = [len(ids) for ids in self.sampled.ids]
-        spread = group_spread(self.rewards)
+        """What there is to say about the replies; reward components are named ``reward/task/component``."""
+        lengths = [len(completion.token_ids) for completion in self.completions]
+        std = group_std(self.rewards)
         return {
             "reward": float(self.rewards.double().nanmean()),
-            "reward_spread": float(spread.mean()),
-            "no_spread_share": float((spread < NO_SPREAD).double().mean()),
+            "reward_std": float(std.mean()),
+            "frac_reward_zero_std": float((std < ZERO_STD).double().mean()),
             "unjudged_share": float((~self.rewards.isfinite()).double().mean()),
             "completion_tokens": sum(lengths) / len(lengths),
-            "truncated_share": sum(self.sampled.truncated) / len(lengths),
-            **self._part_means(),
+            "truncated_share": sum(completion.truncated for completion in self.completions) / len(lengths),
+            **self._component_means(),
         }
 
-    def _part_means(self) -> dict[str, float]:
-        group = self.rewards.shape[1]
+    def _component_means(self) -> dict[str, float]:
         rows_of: dict[str, list[Rewards]] = defaultdict(list)
-        for row, parts in enumerate(self.parts):
-            rows_of[self.items[row // group].sample.task].append(parts)
-        means = {task: part_means(rows) for task, rows in rows_of.items()}
-        return {f"reward/{task}/{part}": mean for task in means for part, mean in means[task].items()}
+        for row, components in enumerate(self.components):
+            rows_of[self.items[row // self.num_generations].sample.task].append(components)
+        means = {task: component_means(rows) for task, rows in rows_of.items()}
+        return {f"reward/{task}/{name}": mean for task in means for name, mean in means[task].items()}
 
 
 def sample_groups(
-    policy: Policy, prompts: PromptBatch, settings: GrpoSettings, features: VisionFeatures | None = None
-) -> Sampled:
-    """A group of replies to each prompt, as ``settings`` say."""
-    return generate(
-        policy,
-        prompts,
-        num_generations=settings.num_generations,
-        max_new_tokens=settings.max_completion_length,
-        temperature=settings.temperature,
-        features=features,
-    )
+    generator: Generator,
+    items: Sequence[PromptItem],
+    prompts: Sequence[EncodedPrompt],
+    num_generations: int,
+    sampling: Sampling,
+) -> list[Completion]:
+    """``num_generations`` replies to each of ``items``, group after group; ``prompts`` are theirs.
+
+    Raises:
+        SampleError: If a prompt cannot be given to the model.
+    """
+    groups = generator.generate(prompts, num_generations, sampling)
+    for item, group in zip(items, groups, strict=True):
+        if isinstance(group, ModelError):
+            raise SampleError(f"{item.sample.id}: {group}")
+    return [completion for group in groups if not isinstance(group, ModelError) for completion in group]
 
 
 def make_rollout(
-    items: list[PromptItem],
-    sampled: Sampled,
-    settings: GrpoSettings,
-    device: torch.device,
+    items: Sequence[PromptItem],
+    completions: Sequence[Completion],
+    reward_weights: Mapping[str, float],
     judge: Judge | None = None,
 ) -> Rollout:
     """Reward the replies to ``items``."""
-    group = len(sampled.texts) // len(items)
+    group = len(completions) // len(items)
     asked = [item for item in items for _ in range(group)]
-    parts = reply_rewards(sampled.texts, [i.sample for i in asked], [i.think for i in asked], judge)
+    texts = [completion.text for completion in completions]
+    components = reply_rewards(texts, [i.sample for i in asked], [i.think for i in asked], judge)
     rewards = torch.full((len(items), group), math.nan)
     for index, item in enumerate(items):
-        mine = parts[index * group : (index + 1) * group]
-        required = required_parts(item.sample.task)
-        rewards[index] = torch.tensor(group_totals(mine, settings.reward_weights, required))
-    return Rollout(items, sampled, Completions.of(sampled.ids, len(items), device), parts, rewards)
+        mine = components[index * group : (index + 1) * group]
+        required = required_components(item.sample.task)
+        rewards[index] = torch.tensor(group_totals(mine, reward_weights, required))
+    return Rollout(items, completions, components, rewards)

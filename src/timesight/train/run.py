@@ -7,35 +7,44 @@ newest checkpoint.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from transformers import TrainerCallback, set_seed
+from transformers import set_seed
 
 from timesight.data.mixture import Mixture
 from timesight.errors import InputError, RecipeError
+from timesight.generate.local import LocalGenerator
+from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
 from timesight.judge import open_judge
 from timesight.model.adapter import add_adapter
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.tiny import create
+from timesight.model.vision import FeatureStore
 from timesight.tasks import TASKS
 from timesight.tasks.corpus import prompts_and_replies
 from timesight.tasks.own import own_tasks
+from timesight.train.checkpoint import TrainingState, checkpoint_folder
 from timesight.train.dataset import PromptDataset
-from timesight.train.grpo import GrpoTrainer
+from timesight.train.grpo import Grpo
+from timesight.train.loop import Listener, TrainingLoop, make_accelerator, this_process
+from timesight.train.metrics import METRICS_FILE, MetricsLog
 from timesight.train.recipe import dump_recipe
 from timesight.train.samples import WORLD_DIR, load_mixture, load_validation
-from timesight.train.schedule import make_schedule, repeat_steps
+from timesight.train.schedule import ScheduleEntry, make_schedule, num_steps
 from timesight.train.settings import GrpoRecipe, SftRecipe
-from timesight.train.sft import SftTrainer
-from timesight.train.trainer import METRICS_FILE, PromptTrainer, num_steps, this_process
+from timesight.train.sft import Sft
+from timesight.train.validate import validate
 from timesight.types import Judge, Sample
-from timesight.video import FrameReader
+from timesight.video import FrameReader, Quarantine
 from timesight.world import WorldJudge
 
+LOGGER = logging.getLogger("timesight")
 RECIPE_FILE = "recipe.yaml"
 NEW = "new:"
 
@@ -52,20 +61,18 @@ class RunResult:
     num_quarantined: int
 
 
-def run_recipe(
-    recipe: SftRecipe | GrpoRecipe, out: Path, *, callbacks: Sequence[TrainerCallback] = ()
-) -> RunResult:
+def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence[Listener] = ()) -> RunResult:
     """Train as ``recipe`` says in the run directory ``out``, resuming what is there.
 
     Raises InputError when ``out`` holds results of another recipe, and whatever reading data and models raises.
     """
     with own_tasks(recipe.tasks):
-        return _run(recipe, out, callbacks)
+        return _run(recipe, out, listeners)
 
 
-def _run(recipe: SftRecipe | GrpoRecipe, out: Path, callbacks: Sequence[TrainerCallback]) -> RunResult:
+def _run(recipe: SftRecipe | GrpoRecipe, out: Path, listeners: Sequence[Listener]) -> RunResult:
     with this_process().main_process_first():
-        claim(recipe, out)
+        init_run_dir(recipe, out)
         everything = load_mixture(recipe.data, out)
     mixture = everything.usable(recipe.seed)
     judge = judge_for(recipe, mixture.samples, out)
@@ -75,18 +82,106 @@ def _run(recipe: SftRecipe | GrpoRecipe, out: Path, callbacks: Sequence[TrainerC
     lora = recipe.train.lora
     if lora is not None:
         add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
-    with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.closer) as reader:
-        trainer = _trainer(recipe, out, policy, mixture, reader, callbacks, judge)
-        set_seed(recipe.seed + this_process().process_index)  # each process samples replies of its own
-        checkpoint = trainer.train_or_resume()
-    best = trainer.state.best_model_checkpoint
+    if (reason := policy.packing_unsupported_reason) is not None:
+        LOGGER.warning("%s: each prompt is computed once for each of its replies", reason)
+    quarantine = Quarantine(out / "quarantine.jsonl", recipe.train.max_broken_share)
+    with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
+        state = _train(recipe, out, policy, mixture, reader, quarantine, judge, listeners)
     return RunResult(
-        checkpoint,
-        best=None if best is None else Path(best),
-        num_steps=trainer.args.max_steps,
+        checkpoint=checkpoint_folder(out, state.step),
+        best=None if state.best_step is None else checkpoint_folder(out, state.best_step),
+        num_steps=state.step,
         num_samples=len(mixture.samples),
         num_problems=everything.num_problems,
-        num_quarantined=len(trainer.quarantine),
+        num_quarantined=len(quarantine),
+    )
+
+
+def _train(
+    recipe: SftRecipe | GrpoRecipe,
+    out: Path,
+    policy: Policy,
+    mixture: Mixture,
+    reader: FrameReader,
+    quarantine: Quarantine,
+    judge: Judge | None,
+    listeners: Sequence[Listener],
+) -> TrainingState:
+    """The schedule, the algorithm and the loop of ``recipe``."""
+    processes = this_process()
+    steps = num_steps(recipe, mixture.epoch_length, processes.num_processes)
+    settings = recipe.train.model_copy(update={"max_steps": steps})
+    dataset = PromptDataset(
+        policy,
+        mixture.samples,
+        _schedule(recipe, mixture, steps, processes.num_processes),
+        reader,
+        settings.batch_size,
+        num_micro_batches=settings.gradient_accumulation_steps,
+        process=processes.process_index,
+        num_processes=processes.num_processes,
+    )
+    accelerator = make_accelerator(settings, out)
+    metrics = MetricsLog(out / METRICS_FILE, policy.device, accelerator)
+    store = _feature_store(recipe, policy)
+    validation = load_validation(recipe.validation)
+    loop: TrainingLoop[Any] = TrainingLoop(
+        policy,
+        settings,
+        out,
+        accelerator,
+        metrics,
+        validate=(lambda: validate(policy, validation, _validation_config(recipe), judge)) if validation else None,
+        validate_steps=recipe.validation.every_steps if recipe.validation else None,
+        listeners=listeners,
+    )
+    set_seed(recipe.seed + processes.process_index)  # each process samples replies of its own
+    if isinstance(recipe, GrpoRecipe):
+        generator = LocalGenerator(policy)
+        return loop.run(
+            Grpo(policy, recipe, out, accelerator, metrics, quarantine, generator, judge, store), dataset.step
+        )
+    return loop.run(Sft(policy, recipe, quarantine, metrics, store), dataset.step)
+
+
+def _schedule(
+    recipe: SftRecipe | GrpoRecipe, mixture: Mixture, steps: int, num_processes: int
+) -> list[ScheduleEntry]:
+    """The entries of all steps, of which ``num_iterations`` in a row take the same ones."""
+    num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
+    per_step = recipe.train.batch_size * recipe.train.gradient_accumulation_steps * num_processes
+    return make_schedule(
+        mixture,
+        math.ceil(steps / num_iterations) * per_step,
+        seed=recipe.seed,
+        think_share=recipe.think_share if isinstance(recipe, SftRecipe) else float(recipe.think),
+        think_first=recipe.think_first if isinstance(recipe, SftRecipe) else 0.0,
+        curriculum=recipe.data.curriculum,
+        batch_size=recipe.train.batch_size,
+    )
+
+
+def _validation_config(recipe: SftRecipe | GrpoRecipe) -> InferenceConfig:
+    assert recipe.validation is not None
+    if isinstance(recipe, GrpoRecipe):
+        think, max_new_tokens = recipe.think, recipe.grpo.max_completion_length
+    else:
+        think, max_new_tokens = recipe.think_share == 1, MAX_NEW_TOKENS
+    return InferenceConfig(
+        recipe.video,
+        think,
+        batch_size=recipe.validation.batch_size,
+        max_new_tokens=max_new_tokens,
+        second_look=recipe.second_look,
+    )
+
+
+def _feature_store(recipe: SftRecipe | GrpoRecipe, policy: Policy) -> FeatureStore | None:
+    settings = recipe.train
+    if settings.cache_vision_features is None:
+        return None
+    return FeatureStore(
+        settings.cache_vision_features, policy, max_bytes=int(settings.cache_vision_features_gb * 1e9)
     )
 
 
@@ -101,7 +196,7 @@ def judge_for(recipe: SftRecipe | GrpoRecipe, samples: Sequence[Sample], out: Pa
     return open_judge(recipe.judge if asked else None, WorldJudge(), out)
 
 
-def claim(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+def init_run_dir(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
     """Make ``out`` this recipe's run directory. Raises InputError where another recipe has left results."""
     text = dump_recipe(recipe)
     file = out / RECIPE_FILE
@@ -128,41 +223,7 @@ def load_model(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample])
             return load_policy(recipe.model, device=device, quantize=lora.quantize)
         return load_policy(recipe.model, device=device, dtype="mixed")
     family = recipe.model.removeprefix(NEW)
-    if family not in ("qwen2_5_vl", "qwen3_vl"):
-        raise InputError(f"model {recipe.model}: new models are new:qwen2_5_vl and new:qwen3_vl")
     start = out / "start"
     if not (start / "config.json").exists():
-        create(start, family, recipe.seed, prompts_and_replies(samples[:2000]))  # type: ignore[arg-type] # checked above
+        create(start, family, recipe.seed, prompts_and_replies(samples[:2000]))
     return load_policy(start, device=str(this_process().device))
-
-
-def _trainer(
-    recipe: SftRecipe | GrpoRecipe,
-    out: Path,
-    policy: Policy,
-    mixture: Mixture,
-    reader: FrameReader,
-    callbacks: Sequence[TrainerCallback],
-    judge: Judge | None,
-) -> PromptTrainer:
-    num_processes = this_process().num_processes
-    steps = num_steps(recipe, mixture.epoch_length, num_processes)
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_steps": steps})})
-    num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
-    per_step = recipe.train.batch_size * recipe.train.accumulation * num_processes
-    num_fresh = math.ceil(steps / num_iterations) * per_step
-    schedule = make_schedule(
-        mixture,
-        num_fresh,
-        seed=recipe.seed,
-        think_share=recipe.think_share if isinstance(recipe, SftRecipe) else float(recipe.think),
-        think_first=recipe.think_first if isinstance(recipe, SftRecipe) else 0.0,
-        curriculum=recipe.data.curriculum,
-        batch_size=recipe.train.batch_size,
-    )
-    schedule = repeat_steps(schedule, per_step, num_iterations)[: steps * per_step]
-    dataset = PromptDataset(policy, mixture.samples, schedule, reader, recipe.train.batch_size, num_processes)
-    validation = load_validation(recipe.validation)
-    if isinstance(recipe, GrpoRecipe):
-        return GrpoTrainer(policy, recipe, out, dataset, validation, callbacks, judge)
-    return SftTrainer(policy, recipe, out, dataset, validation, callbacks, judge)

@@ -54,12 +54,12 @@ def _write_world(world: WorldSource, folder: Path, on_video: Callable[[], None])
         seed=world.seed,
         duration_s=world.duration_s,
         tasks=world.tasks,
-        corruption=Corruption(world.replaced, world.shift_s),
+        corruption=Corruption(world.label_noise, world.boundary_jitter_s),
         named_share=world.named_share,
         max_shapes=world.max_shapes,
         details=world.details,
         mark_share=world.mark_share,
-        closer_share=world.closer_share,
+        second_look_share=world.second_look_share,
         on_video=on_video,
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from timesight.data.mixture import Mixture
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
-from timesight.train.settings import GOLD_LENGTH, CurriculumSettings
+from timesight.train.settings import GOLD_LENGTH, CurriculumSettings, GrpoRecipe, SftRecipe
 from timesight.types import Sample
 
 # What a curriculum begins with, as a share of the samples, and for how long, as a share of its items.
@@ -22,12 +22,11 @@ EASIEST_SHARE, EASIEST_HOLD = 0.08, 0.2
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One entry of a schedule: which sample is asked, in which mode."""
+class ScheduleEntry:
+    """Which sample is asked, in which mode."""
 
     sample: int
     think: bool
-    is_repeat: bool = False
 
 
 def make_schedule(
@@ -39,7 +38,7 @@ def make_schedule(
     think_first: float = 0.0,
     curriculum: CurriculumSettings | None = None,
     batch_size: int = 1,
-) -> list[Turn]:
+) -> list[ScheduleEntry]:
     """The first ``num_items`` of ``mixture``, after those of the ``curriculum``.
 
     The first share ``think_first`` of the items is all asked in think mode. The items of one batch share a mode:
@@ -51,27 +50,14 @@ def make_schedule(
     order = [*early, *islice(mixture.order(seed), num_items - len(early))]
     thinks = np.repeat(rng.random(math.ceil(num_items / batch_size)) < think_share, batch_size)[:num_items]
     thinks[: int(think_first * num_items)] = True
-    return [Turn(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]
+    return [ScheduleEntry(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]
 
 
-def repeat_steps(schedule: Sequence[Turn], per_step: int, num_iterations: int) -> list[Turn]:
-    """``schedule`` with the turns of each optimiser step (``per_step``) taken ``num_iterations`` times in a row."""
-    repeated = []
-    for first in range(0, len(schedule), per_step):
-        step = list(schedule[first : first + per_step])
-        repeated += step + [replace(turn, is_repeat=True) for turn in step] * (num_iterations - 1)
-    return repeated
-
-
-def later_turns(index: int, count: int, num_turns: int, batch_size: int, num_processes: int) -> Iterator[int]:
-    """The next ``count`` turns after ``index`` that fall to the same process: batches are dealt in turns."""
-    for _ in range(count):
-        index += 1
-        if index % batch_size == 0:
-            index += batch_size * (num_processes - 1)
-        if index >= num_turns:
-            return
-        yield index
+def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: int = 1) -> int:
+    """Optimizer steps of a whole run."""
+    per_step = recipe.train.batch_size * recipe.train.gradient_accumulation_steps * num_processes
+    num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
+    return recipe.train.max_steps or math.ceil(recipe.train.epochs * num_samples / per_step) * num_iterations
 
 
 def _easy_first(

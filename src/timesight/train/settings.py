@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from timesight.judge import JudgeSettings
 from timesight.tasks.own import TaskSettings
-from timesight.video import CloserLook, FrameBudget, ReadingSettings
+from timesight.train.losses.sft import LossAverage
+from timesight.video import FrameBudget, ReadingSettings, SecondLook
 from timesight.world import QUESTIONS
 from timesight.world.scene import MARK_SHARE
 
@@ -18,7 +19,6 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 GOLD_LENGTH = "gold_length"  # of the reply in think mode, in characters
 VisionPart = Literal["tower", "merger"]
-LossAverage = Literal["token", "square", "reply"]
 
 
 class Settings(BaseModel):
@@ -35,13 +35,13 @@ class WorldSource(Settings):
     split: str = "train"
     tasks: tuple[str, ...] = tuple(QUESTIONS)
     duration_s: tuple[float, float] = (3.0, 8.0)
-    replaced: Share = 0.0
-    shift_s: float = Field(default=0.0, ge=0)
+    label_noise: Share = 0.0
+    boundary_jitter_s: float = Field(default=0.0, ge=0)
     named_share: Share = 0.0
     max_shapes: int = Field(default=2, ge=1, le=4)
     details: bool = False
     mark_share: tuple[Share, Share] = MARK_SHARE
-    closer_share: Share = 0.0
+    second_look_share: Share = 0.0
 
     @field_validator("tasks")
     @classmethod
@@ -121,10 +121,11 @@ class LoraSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The optimiser and the pace. A step takes ``batch_size`` × ``accumulation`` prompts on each process."""
+    """The optimiser and the pace. A step takes ``batch_size`` × ``gradient_accumulation_steps``
+    prompts on each process."""
 
     learning_rate: float = Field(default=1e-6, gt=0)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
@@ -132,21 +133,21 @@ class TrainSettings(Settings):
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, gt=0)  # wins over epochs
     batch_size: int = Field(default=1, gt=0)
-    accumulation: int = Field(default=1, gt=0)
+    gradient_accumulation_steps: int = Field(default=1, gt=0)
     save_steps: int = Field(default=100, gt=0)
     freeze: tuple[VisionPart, ...] = ()
     lora: LoraSettings | None = None
     gradient_checkpointing: bool = False
-    keep_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
-    keep_features_gb: float = Field(default=100.0, gt=0)
+    cache_vision_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
+    cache_vision_features_gb: float = Field(default=100.0, gt=0)
     max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl
 
     @model_validator(mode="after")
-    def _kept_features_stay_true(self) -> TrainSettings:
-        if self.keep_features is not None and self.lora is None and set(self.freeze) != {"tower", "merger"}:
+    def _cached_features_stay_true(self) -> TrainSettings:
+        if self.cache_vision_features is not None and self.lora is None and set(self.freeze) != {"tower", "merger"}:
             raise ValueError(
-                "keep_features needs a vision tower that does not learn: freeze: [tower, merger], or lora"
+                "cache_vision_features needs a vision tower that does not learn: freeze: [tower, merger], or lora"
             )
         return self
 
@@ -171,18 +172,33 @@ class GrpoSettings(Settings):
     epsilon_high: float | None = Field(default=None, gt=0)  # the upper end of the clip, if not the same
     beta: float = Field(default=0.04, ge=0)  # 0 loads no reference model
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "grpo"
+    loss_type: str = "grpo"  # of train.losses: grpo, bnpo, dr_grpo, dapo; or module:function
     importance_sampling_level: Literal["token", "sequence"] = "token"
-    scale_rewards: Literal["group", "batch", "none", "task"] = "group"
+    importance_sampling_correction: Literal["token_truncate", "sequence_mask"] | None = None
+    importance_sampling_clip_max: float = Field(default=3.0, gt=0)
+    scale_rewards: str = "group"  # or batch, none, task, or module:function
     mask_truncated_completions: bool = False
-    reward_weights: Mapping[str, Weight] = Field(default_factory=dict)  # 1 for every part not named
+    reward_weights: Mapping[str, Weight] = Field(default_factory=dict)  # 1 for every component not named
+
+    def loss_options(self) -> dict[str, Any]:
+        """What a loss may take by keyword."""
+        names = (
+            "epsilon",
+            "epsilon_high",
+            "beta",
+            "kl_estimator",
+            "importance_sampling_level",
+            "importance_sampling_correction",
+            "importance_sampling_clip_max",
+        )
+        return {name: getattr(self, name) for name in names}
 
 
 class _Recipe(Settings):
     model: str = "tiny"
     data: DataSettings
     video: FrameBudget = FrameBudget()
-    closer: CloserLook = CloserLook()  # for samples that show segments
+    second_look: SecondLook = SecondLook()  # for samples that show segments
     reading: ReadingSettings = ReadingSettings()
     train: TrainSettings = TrainSettings()
     validation: ValidationSettings | None = None

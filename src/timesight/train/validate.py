@@ -6,21 +6,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from timesight.generate.base import Answered
-from timesight.generate.local import PolicyAnswerer
-from timesight.infer.answer import Asking, answer_batches
+from timesight.generate.base import Completion
+from timesight.generate.local import LocalGenerator
+from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.model.policy import Policy
 from timesight.tasks import TASKS, Graded
-from timesight.tasks.scoring import group_totals, reply_rewards, required_parts
+from timesight.tasks.scoring import group_totals, reply_rewards, required_components
+from timesight.train.loop import REWARD
 from timesight.types import Judge, Sample
-
-REWARD = "validation/reward"
 
 
 def validate(
     policy: Policy,
     samples: Sequence[Sample],
-    asking: Asking,
+    config: InferenceConfig,
     judge: Judge | None = None,
 ) -> dict[str, float]:
     """Greedy replies' mean reward (``validation/reward``) and each task's metrics (``validation/task/metric``).
@@ -33,22 +32,22 @@ def validate(
     answered: list[Sample] = []
     replies: list[str] = []
     unreadable = 0
-    for batch in answer_batches(PolicyAnswerer(policy), samples, asking):
+    for batch in answer_batches(LocalGenerator(policy), samples, config):
         for sample, outcome in batch:
-            if isinstance(outcome, Answered):
+            if isinstance(outcome, Completion):
                 answered.append(sample)
                 replies.append(outcome.text)
             else:
                 unreadable += 1
-    rewards = reply_rewards(replies, answered, [asking.think] * len(answered), judge)
+    rewards = reply_rewards(replies, answered, [config.think] * len(answered), judge)
     totals = [
-        group_totals([parts], {}, required_parts(sample.task))[0]
+        group_totals([parts], {}, required_components(sample.task))[0]
         for sample, parts in zip(answered, rewards, strict=True)
     ]
     judged = [total for total in totals if total == total]
     graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
     for sample, reply in zip(answered, replies, strict=True):
-        graded[sample.task].append(TASKS[sample.task].grade(sample, reply, asking.think))
+        graded[sample.task].append(TASKS[sample.task].grade(sample, reply, config.think))
     figures: dict[str, float] = {}
     for name, items in graded.items():
         asked = [item.sample for item in items]

@@ -4,15 +4,15 @@ from timesight.video.probe import VideoInfo, probe
 from timesight.video.quarantine import Quarantine
 from timesight.video.read import Frames, read
 from timesight.video.reader import FrameReader, ReadingSettings, Wanted
-from timesight.video.sample import CloserLook, FrameBudget, choose_times, count_frames, fit_size
+from timesight.video.sample import FrameBudget, SecondLook, choose_times, count_frames, fit_size
 
 __all__ = [
-    "CloserLook",
     "FrameBudget",
     "FrameReader",
     "Frames",
     "Quarantine",
     "ReadingSettings",
+    "SecondLook",
     "VideoInfo",
     "Wanted",
     "choose_times",

@@ -16,7 +16,7 @@ from timesight.types import FrameRequest, Video
 from timesight.video.cache import FrameCache
 from timesight.video.pool import Pending, VideoPool
 from timesight.video.read import Frames, read
-from timesight.video.sample import CloserLook, FrameBudget
+from timesight.video.sample import FrameBudget, SecondLook
 
 MEMORY_BYTES = 2 << 30
 
@@ -24,7 +24,7 @@ MEMORY_BYTES = 2 << 30
 class Wanted(NamedTuple):
     """Frames to read: those of ``request`` where a task demands some, else as many as the budget says.
 
-    Of what is looked at closer, ``share`` says how much of all that this is; None for anything else.
+    Of what is looked at second_look, ``share`` says how much of all that this is; None for anything else.
     """
 
     video: Video
@@ -55,12 +55,12 @@ class FrameReader:
         budget: FrameBudget,
         factor: int,
         settings: ReadingSettings | None = None,
-        closer: CloserLook | None = None,
+        second_look: SecondLook | None = None,
         memory_bytes: int = MEMORY_BYTES,
         pool: VideoPool | None = None,
     ) -> None:
         self._budget = budget
-        self._closer = closer or CloserLook()
+        self._second_look = second_look or SecondLook()
         self._factor = factor
         self.settings = settings or ReadingSettings(workers=0)
         self._memory_bytes = memory_bytes
@@ -111,7 +111,7 @@ class FrameReader:
         return self._shared_pool is not None or self.settings.workers > 0
 
     def _job(self, wanted: Wanted) -> _Job:
-        budget = self._budget if wanted.share is None else self._closer.budget(self._budget, wanted.share)
+        budget = self._budget if wanted.share is None else self._second_look.budget(self._budget, wanted.share)
         return _Job(wanted, budget, self._factor, self.settings.cache, int(self.settings.cache_gb * 1e9))
 
     def _submit(self, wanted: Wanted) -> Pending[Frames]:

@@ -47,7 +47,7 @@ class FrameBudget(BaseModel):
         return self
 
 
-class CloserLook(BaseModel):
+class SecondLook(BaseModel):
     """How segments are read that are looked at again: at a higher resolution and frame rate than a whole video.
 
     ``resolution_boost`` multiplies the sides of a frame, ``fps_boost`` the frame rate of the whole video's budget;

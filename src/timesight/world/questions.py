@@ -28,15 +28,15 @@ def samples_of(
     tasks: Sequence[str],
     corruption: Corruption,
     named_share: float = 0.0,
-    closer_share: float = 0.0,
+    second_look_share: float = 0.0,
 ) -> Iterator[Sample]:
     """The samples of ``tasks`` that ask about ``scene``, whose file is ``video``.
 
     Of the multiple-choice questions, ``named_share`` name their answer and need no video: a model without any
     schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. Of all
-    questions that rest on a part of the video, ``closer_share`` show a segment around it instead of the video. A
-    scene shown badly is only asked about its quality. Each task draws on its own, so that the samples of one do not
-    depend on which others are asked for; which of them show segments does.
+    questions that rest on a part of the video, ``second_look_share`` show a segment around it instead of the video.
+    A scene shown badly is only asked about its quality. Each task draws on its own, so that the samples of one do
+    not depend on which others are asked for; which of them show segments does.
     """
     naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
     for number, (task, ask) in enumerate(QUESTIONS.items()):
@@ -50,7 +50,7 @@ def samples_of(
             meta = {"duration_s": scene.duration_s} | ({"needs_video": not named} if named_share else {})
             shown = Span(0.0, scene.duration_s)
             rests_on = fields.pop("rests_on", None)
-            if rests_on is not None and cutting.random() < closer_share:
+            if rests_on is not None and cutting.random() < second_look_share:
                 shown = _around(rests_on, scene.duration_s, cutting)
                 fields["segments"] = [_pair(shown)]
             so = f"; so: {fields.pop('so')}" if "so" in fields else ""

@@ -33,14 +33,14 @@ def write_world(
     named_share: float = 0.0,
     details: bool = False,
     mark_share: tuple[float, float] = MARK_SHARE,
-    closer_share: float = 0.0,
+    second_look_share: float = 0.0,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:
     """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
 
     ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly.
     ``details`` makes larger frames, marks (of ``mark_share`` of a shape's radius, least and most) and flashes, and
-    asks about them; ``closer_share`` of the questions that rest on a part of the video show segments.
+    asks about them; ``second_look_share`` of the questions that rest on a part of the video show segments.
     ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of JSONL and the
     same frames. ``on_video`` is called once for each video written. Raises InputError where no processes can be
     started.
@@ -70,7 +70,7 @@ def write_world(
                 sample.model_dump_json(exclude_defaults=True)
                 for scene, path in zip(scenes, paths, strict=True)
                 for sample in samples_of(
-                    scene, path.relative_to(out), tasks, corruption or Corruption(), named_share, closer_share
+                    scene, path.relative_to(out), tasks, corruption or Corruption(), named_share, second_look_share
                 )
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

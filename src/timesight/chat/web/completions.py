@@ -22,13 +22,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from timesight.chat.session import ChatSettings, Session, as_record
-from timesight.chat.web.desk import Desk, Done
 from timesight.chat.web.guard import error_body
 from timesight.chat.web.protocol import ChatRequest, decoded, earlier, read_request
+from timesight.chat.web.scheduler import Done, RequestScheduler
 from timesight.chat.web.settings import RefusedError
 from timesight.chat.web.videos import VideoStore
 from timesight.errors import TimesightError
-from timesight.generate.base import Answerer
+from timesight.generate.base import Generator
 from timesight.infer.ask import Question
 from timesight.types import Reply
 
@@ -40,9 +40,9 @@ MAX_BODIES = 8  # requests that are received at once, each in memory
 class Completions:
     """The routes, for ``models`` by name."""
 
-    models: Mapping[str, Answerer]
+    models: Mapping[str, Generator]
     store: VideoStore
-    desk: Desk
+    desk: RequestScheduler
     settings: ChatSettings
     _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BODIES))
 

@@ -13,19 +13,19 @@ from nicegui import Client, background_tasks, ui
 
 from timesight.chat.session import ChatSettings, Session
 from timesight.chat.timeline import write_spans
-from timesight.chat.web.desk import Desk, Done
 from timesight.chat.web.player import Lane, Player, within
 from timesight.chat.web.replies import ReplyCell, show_item, show_turn
+from timesight.chat.web.scheduler import Done, RequestScheduler
 from timesight.chat.web.settings import MAX_QUESTION_CHARS
 from timesight.chat.web.uploads import Upload
 from timesight.chat.web.videos import StoredVideo, VideoStore
 from timesight.errors import InputError, TimesightError
-from timesight.generate.base import Answerer
+from timesight.generate.base import Generator
 from timesight.infer.ask import Question
-from timesight.infer.clue import Seen
+from timesight.infer.clue import PassEvent
 from timesight.types import Box, Reply, Span
 
-Work = AsyncGenerator[str | Seen | Done[Reply], None]
+Work = AsyncGenerator[str | PassEvent | Done[Reply], None]
 COLORS = ("#1565c0", "#c2410c")
 TRUTH_COLOR = "#15803d"
 KINDS = {
@@ -77,9 +77,9 @@ class HardItem:
 class Page:
     """The page, for ``models`` by name; every visitor gets a ``Visit``."""
 
-    models: Mapping[str, Answerer]
+    models: Mapping[str, Generator]
     store: VideoStore
-    desk: Desk
+    desk: RequestScheduler
     chat: ChatSettings
     max_upload_bytes: int
     hard: Sequence[HardItem] = ()
@@ -252,7 +252,7 @@ class Visit:
                 async for piece in pieces:
                     if isinstance(piece, Done):
                         self._show_evidence(token, lanes, lane, cell, piece.result)
-                    elif isinstance(piece, Seen):
+                    elif isinstance(piece, PassEvent):
                         cell.end_look(piece)
                     else:
                         cell.add(piece)

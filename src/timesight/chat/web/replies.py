@@ -12,7 +12,7 @@ from timesight.chat.timeline import write_spans
 from timesight.chat.web.pictures import contact_sheet
 from timesight.chat.web.player import Lane, within
 from timesight.infer.ask import Question
-from timesight.infer.clue import Seen
+from timesight.infer.clue import PassEvent
 from timesight.types import Reply, Span
 
 REDRAW_S = 0.1  # a growing reply is sent whole, so not for every token
@@ -62,7 +62,7 @@ class ReplyCell:
             self._label.text = self._text
             self._drawn_at = time.monotonic()
 
-    def end_look(self, seen: Seen) -> None:
+    def end_look(self, seen: PassEvent) -> None:
         """A look is over: show what was seen in it."""
         self.add("", now=True)
         look, self._label, self._text = seen.look, None, ""

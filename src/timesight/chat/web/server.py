@@ -17,14 +17,14 @@ from nicegui import Client, ui
 
 from timesight.chat.session import ChatSettings
 from timesight.chat.web.completions import Completions, refused
-from timesight.chat.web.desk import Desk, TakingTurns
 from timesight.chat.web.guard import UPLOAD_PATH, Guard
 from timesight.chat.web.page import HardItem, Page
 from timesight.chat.web.readers import Readers
+from timesight.chat.web.scheduler import InterleavedGenerator, RequestScheduler
 from timesight.chat.web.settings import RefusedError, SiteSettings
 from timesight.chat.web.videos import VideoStore
 from timesight.errors import InputError, reason_of
-from timesight.generate.base import Answerer
+from timesight.generate.base import Generator
 
 BACKLOG = 128  # connections
 MEDIA_HEADERS = {"cache-control": "private, no-store", "content-security-policy": "default-src 'none'; sandbox"}
@@ -37,7 +37,7 @@ class Site:
     settings: SiteSettings
     store: VideoStore
     readers: Readers
-    desk: Desk
+    desk: RequestScheduler
     app: Guard
 
     def close(self) -> None:
@@ -48,13 +48,13 @@ class Site:
 
 
 def make_site(
-    settings: SiteSettings, models: Mapping[str, Answerer], chat: ChatSettings, hard: Sequence[HardItem] = ()
+    settings: SiteSettings, models: Mapping[str, Generator], chat: ChatSettings, hard: Sequence[HardItem] = ()
 ) -> Site:
     """A site for ``models`` by name; ``hard`` are items of an evaluation to look at. Examples join its store."""
     readers = Readers(settings)
     store = VideoStore(settings, readers)
-    desk = Desk(settings.max_active, settings.max_waiting)
-    shared = {name: TakingTurns(model) for name, model in models.items()}
+    desk = RequestScheduler(settings.max_active, settings.max_waiting)
+    shared = {name: InterleavedGenerator(model) for name, model in models.items()}
 
     @asynccontextmanager
     async def sweeping(_: FastAPI) -> AsyncIterator[None]:

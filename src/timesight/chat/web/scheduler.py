@@ -7,9 +7,10 @@ long reply does not keep the others from going on.
 from __future__ import annotations
 
 import asyncio
+import collections.abc
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from typing import Any, Generic, TypeVar
 from timesight.chat.session import Session
 from timesight.chat.web.settings import RefusedError
 from timesight.errors import ModelError, TimesightError
-from timesight.generate.base import Answered, Answerer, stream_answer
+from timesight.generate.base import Completion, CompletionStream, Generator, Sampling
 from timesight.infer.ask import Question
-from timesight.infer.clue import Seen
+from timesight.infer.clue import PassEvent
 from timesight.model.prompt import Prompt
 from timesight.types import Reply
 from timesight.video import FrameBudget
@@ -38,7 +39,7 @@ class Done(Generic[R]):
     result: R
 
 
-class Desk:
+class RequestScheduler:
     """Runs generators in threads, ``max_active`` at once, and refuses more than ``max_waiting`` beyond these."""
 
     def __init__(self, max_active: int, max_waiting: int) -> None:
@@ -68,7 +69,7 @@ class Desk:
 
     async def ask(
         self, session: Session, question: Question, *, clue: bool
-    ) -> AsyncGenerator[str | Seen | Done[Reply], None]:
+    ) -> AsyncGenerator[str | PassEvent | Done[Reply], None]:
         """``session.ask``, its video read before it takes a place. Leaving early ends the reading too.
 
         Raises as ``run`` does.
@@ -82,7 +83,7 @@ class Desk:
             session.stop_reading()
 
     async def run(
-        self, work: Generator[T, None, R], before: Callable[[], None] = lambda: None
+        self, work: collections.abc.Generator[T, None, R], before: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[T | Done[R], None]:
         """What ``work`` yields, then ``Done`` with what it returns. Leaving early ends it at the next token.
 
@@ -133,7 +134,7 @@ class Desk:
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _go_through(work: Generator[Any, None, Any], stop: threading.Event, put: Any) -> None:
+def _go_through(work: collections.abc.Generator[Any, None, Any], stop: threading.Event, put: Any) -> None:
     with closing(work):
         try:
             while not stop.is_set():
@@ -155,42 +156,42 @@ def _unforeseen(error: Exception) -> RefusedError:
     return RefusedError(500, "the reply failed; whoever runs this site finds the reason in its log")
 
 
-class TakingTurns:
-    """An answerer that several threads may use: it goes from one to the next after every token."""
+class InterleavedGenerator(Generator):
+    """A generator that several threads may use: it goes from one to the next after every token."""
 
-    def __init__(self, answerer: Answerer) -> None:
-        self.name = answerer.name
-        self._answerer = answerer
+    def __init__(self, generator: Generator) -> None:
+        self.name = generator.name
+        self._generator = generator
         self._turn = FairLock()
 
     @property
     def factor(self) -> int:
-        """The answerer's own."""
-        return self._answerer.factor
+        """The generator's own."""
+        return self._generator.factor
 
     @property
     def default_budget(self) -> FrameBudget:
-        """The answerer's own."""
-        return self._answerer.default_budget
+        """The generator's own."""
+        return self._generator.default_budget
 
-    def answer(
-        self, prompts: Sequence[Prompt], *, temperature: float, max_new_tokens: int
-    ) -> list[Answered | ModelError]:
+    def generate(
+        self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+    ) -> list[list[Completion] | ModelError]:
         """All of them in one turn."""
         with self._turn:
-            return self._answerer.answer(prompts, temperature=temperature, max_new_tokens=max_new_tokens)
+            return self._generator.generate(prompts, num_generations, sampling)
 
-    def stream(self, prompt: Prompt, *, temperature: float, max_new_tokens: int) -> Generator[str, None, Answered]:
+    def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> CompletionStream:
         """A turn for every piece."""
-        pieces = stream_answer(self._answerer, prompt, temperature=temperature, max_new_tokens=max_new_tokens)
+        pieces = self._generator.stream(prompt, sampling)
         with closing(pieces):
             while True:
                 try:
                     with self._turn:
                         piece = next(pieces)
                 except StopIteration as end:
-                    answered: Answered = end.value
-                    return answered
+                    completion: Completion = end.value
+                    return completion
                 yield piece
 
 

@@ -13,13 +13,13 @@ import pytest
 from tests.chat.conftest import wait
 
 pytest.importorskip("nicegui", reason="the page needs nicegui: pip install 'timesight[serve]'")
-from timesight.chat.web.desk import Desk, Done, FairLock, TakingTurns
+from timesight.chat.web.scheduler import Done, FairLock, InterleavedGenerator, RequestScheduler
 from timesight.chat.web.settings import RefusedError
 
 
 def test_questions_wait_for_their_turn_and_too_many_are_refused() -> None:
     async def main() -> None:
-        desk = Desk(max_active=1, max_waiting=2)
+        desk = RequestScheduler(max_active=1, max_waiting=2)
         gate = threading.Event()
         order: list[int] = []
 
@@ -55,7 +55,7 @@ def test_who_waits_for_a_video_holds_no_place() -> None:
         yield "a"
 
     async def main() -> None:
-        desk, gate = Desk(max_active=1, max_waiting=1), threading.Event()
+        desk, gate = RequestScheduler(max_active=1, max_waiting=1), threading.Event()
 
         async def ask(before: Any) -> list[Any]:
             return [piece async for piece in desk.run(work(), before)]  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def test_what_nobody_foresaw_is_logged_and_told_in_one_line(where: str, caplog: 
         yield str(1 / (where != "work"))
 
     async def main() -> None:
-        desk = Desk(max_active=1, max_waiting=0)
+        desk = RequestScheduler(max_active=1, max_waiting=0)
         with pytest.raises(RefusedError, match="the reply failed") as failed:
             async for _ in desk.run(work(), lambda: 1 / (where != "before")):  # type: ignore[arg-type,return-value]
                 pass
@@ -90,7 +90,7 @@ def test_what_nobody_foresaw_is_logged_and_told_in_one_line(where: str, caplog: 
 
 def test_whoever_leaves_ends_the_reply() -> None:
     async def main() -> None:
-        desk = Desk(max_active=1, max_waiting=0)
+        desk = RequestScheduler(max_active=1, max_waiting=0)
         ended = threading.Event()
 
         def endless() -> Iterator[str]:
@@ -143,7 +143,7 @@ def test_replies_under_way_share_the_model_token_by_token(video: Path) -> None:
     from timesight.infer.ask import Question
     from timesight.types import Video
 
-    model = TakingTurns(Scripted("m", "<answer>" + "a " * 30 + "</answer>", word_s=0.005))
+    model = InterleavedGenerator(Scripted("m", "<answer>" + "a " * 30 + "</answer>", word_s=0.005))
     order: list[int] = []
 
     def go(number: int) -> None:

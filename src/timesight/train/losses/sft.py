@@ -1,0 +1,24 @@
+"""Cross-entropy of gold replies."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+LossAverage = Literal["token", "square", "reply"]
+LENGTH_EXPONENT: dict[LossAverage, float] = {"token": 0.0, "square": -0.5, "reply": -1.0}
+
+
+def sft_loss(logps: Tensor, mask: Tensor, average: LossAverage = "token") -> Tensor:
+    """Weighted mean of the tokens' negative log-probabilities.
+
+    Args:
+        logps: (R, C) log-probabilities of the replies' tokens.
+        mask: (R, C) 1 where there is one.
+        average: What a token of a reply of n tokens weighs. ``token``: 1, so that long replies lead; ``reply``:
+            1 / n, so that each reply counts the same; ``square``: 1 / √n, between the two (InternVL 2.5).
+    """
+    mask = mask.to(logps.dtype)
+    weight = mask * mask.sum(1, keepdim=True).clamp(min=1) ** LENGTH_EXPONENT[average]
+    return -(logps * weight).sum() / weight.sum().clamp(min=1e-9)

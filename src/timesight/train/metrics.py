@@ -1,0 +1,86 @@
+"""What a run reports: gathered while a step goes on, written as one line a step, sent to trackers."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """The metrics of a run directory.
+
+    Args:
+        file: ``metrics.jsonl``.
+        device: Waited for where stages are timed.
+        accelerator: Its main process writes, and its trackers are sent every entry.
+    """
+
+    def __init__(self, file: Path, device: torch.device, accelerator: Any) -> None:
+        self._file = file
+        self._device = device
+        self._accelerator = accelerator
+        self._values: dict[str, list[float]] = defaultdict(list)
+        self._logged = time.perf_counter()
+
+    def log_metrics(self, **values: float) -> None:
+        """Report ``values`` with the next step.
+
+        Over a step, seconds (``…_s``) and counts (``num_…``) are summed, all else is averaged.
+        """
+        for name, value in values.items():
+            if not math.isnan(value):
+                self._values[name].append(value)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Report the time of this block as ``name_s``."""
+        begin = self._seconds()
+        yield
+        self.log_metrics(**{f"{name}_s": self._seconds() - begin})
+
+    def write_step(self, step: int, **values: float) -> dict[str, float]:
+        """Write what was gathered since the last step, with ``values``; returns the entry."""
+        now = time.perf_counter()
+        step_s, self._logged = now - self._logged, now
+        entry = values | {name: _summary(name, of) for name, of in self._values.items()} | {"step_s": step_s}
+        if "num_tokens" in entry:
+            entry["tokens_per_s"] = entry["num_tokens"] / step_s
+        self._values.clear()
+        self.write(step, entry)
+        return entry
+
+    def write(self, step: int, entry: dict[str, float]) -> None:
+        """Append one line."""
+        if self._accelerator.is_main_process:
+            with self._file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps({"step": step, **entry}) + "\n")
+        self._accelerator.log(entry, step=step)
+
+    def drop_after(self, step: int) -> None:
+        """Drop the lines of steps that will be taken again."""
+        if self._accelerator.is_main_process:
+            lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._logged = time.perf_counter()
+
+    def _seconds(self) -> float:
+        """A clock that waits for the device, so that stages can be timed one by one."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def _summary(name: str, values: list[float]) -> float:
+    total = sum(values)
+    return total if name.endswith("_s") or name.startswith("num_") else total / len(values)
