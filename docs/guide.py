@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from timesight.tasks import TASKS, Graded, Task
+from timesight.tasks.aggregate import metrics_of
 from timesight.types import Sample, TextPart
 from timesight.world import WorldJudge
 
@@ -94,7 +95,7 @@ def _section(task: Task[Any, Any]) -> str:
     rows = [_row(task, sample, reply) for reply in (gold, *REPLIES[task.name])]
     perfect = [Graded(sample, gold, task.truth(sample))]
     metrics = [
-        f"- {protocol}: " + ", ".join(f"`{name}`" for name in task.metrics(perfect, protocol, WorldJudge()))
+        f"- {protocol}: " + ", ".join(f"`{name}`" for name in metrics_of(task, perfect, protocol, WorldJudge()))
         for protocol in task.metric_protocols
     ]
     baselines = "; ".join(task.baselines([sample], [10.0])) or "nothing"

@@ -14,7 +14,7 @@ from timesight.cli.eval import command as eval_command
 from timesight.data import SOURCES, parse_line
 from timesight.evaluation import SUITES
 from timesight.tasks import TASKS
-from timesight.tasks.own import TaskSettings, own_tasks
+from timesight.tasks.custom import TaskSettings, custom_tasks
 from timesight.train.recipe import load_recipe, shipped
 from timesight.train.settings import SftRecipe
 
@@ -115,11 +115,11 @@ def test_the_pages_recipe_and_samples_are_valid(tmp_path: Path) -> None:
     derived, adapters = blocks(page, "python")
     (tmp_path / "mine.py").write_text(derived)
     files = (*(ROOT / file for file in settings.files), tmp_path / "mine.py")
-    with own_tasks(TaskSettings(files=files, prompts=yaml.safe_load(wordings))):
-        assert parse_line(line, "own-task.md", ROOT).task == "counting"
-        task = TASKS["temporal_grounding"]
-        sample = task.Sample.model_validate(
-            {"id": "x", "task": task.name, "video": "v", "query": "q", "spans": [[1, 2]]}
-        )
-        assert task.reward("<answer>1.2 to 2</answer>", sample) == {"format": 1.0, "iou": 0.8, "start": 1.0}
+    tasks = custom_tasks(TaskSettings(files=files, prompts=yaml.safe_load(wordings)))
+    assert parse_line(line, "own-task.md", ROOT, tasks).task == "counting"
+    task = tasks["temporal_grounding"]
+    sample = task.Sample.model_validate(
+        {"id": "x", "task": task.name, "video": "v", "query": "q", "spans": [[1, 2]]}
+    )
+    assert task.reward("<answer>1.2 to 2</answer>", sample) == {"format": 1.0, "iou": 0.8, "start": 1.0}
     exec(compile(adapters, "own-task.md", "exec"), {})

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import timesight
+from timesight.tasks import TASKS
 
 ROOT = Path(timesight.__file__).parent
 
@@ -85,3 +86,16 @@ def test_public_names_resolve() -> None:
         assert getattr(timesight, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         timesight.no_such_name  # noqa: B018
+
+
+def test_no_task_is_named_outside_tasks() -> None:
+    """A source and the world say whose samples they make through the task's class; all else asks the registry."""
+    names = {name for name in TASKS if "_" in name} | {f'"{name}"' for name in TASKS}
+    found = {
+        f"{file.relative_to(ROOT)}: {node.value}"
+        for file in ROOT.rglob("*.py")
+        if file.relative_to(ROOT).parts[0] != "tasks"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names | set(TASKS)
+    }
+    assert not found

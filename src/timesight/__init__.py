@@ -15,11 +15,11 @@ if TYPE_CHECKING:
         TrainingError,
         VideoError,
     )
-    from timesight.infer.ask import Question, ask
+    from timesight.infer.ask import ask
     from timesight.model.load import load_policy
     from timesight.model.policy import Policy
     from timesight.tasks import TASKS
-    from timesight.types import Box, Reply, Sample, Span, Video
+    from timesight.types import Box, Question, Reply, Sample, Span, Video
 
 __version__ = "0.1.0"
 
@@ -28,7 +28,7 @@ _HOME = {
     "Box": "types",
     "InputError": "errors",
     "Policy": "model.load",
-    "Question": "infer.ask",
+    "Question": "types",
     "RecipeError": "errors",
     "Reply": "types",
     "Sample": "types",

@@ -180,6 +180,37 @@ class Reply:
     truncated: bool = False  # ran into the limit of new tokens
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a user wants to know about a video.
+
+    Args:
+        text: The question, or what is to be found.
+        task: The form of question; None asks in words. ``timesight.tasks.TASKS.question_forms`` lists them.
+        options: To choose from, for forms that need them.
+        box: Where the object ``text`` is at ``start_s``, for forms that follow one.
+        start_s: From when to follow it, in seconds.
+        end_s: Until when.
+        num_boxes: At so many times.
+    """
+
+    text: str
+    task: str | None = None
+    options: tuple[str, ...] = ()
+    box: Box | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
+    num_boxes: int = 8
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an answer rests on: spans of the video, or boxes."""
+
+    spans: tuple[Span, ...] = ()
+    boxes: tuple[Box, ...] = ()
+
+
 class Judge(Protocol):
     """Reads captions. None stands for what could not be judged: a judge that is down, fooled or makes no sense."""
 

@@ -21,7 +21,7 @@ from timesight.generate.base import Completion, Generator
 from timesight.infer.answer import InferenceConfig
 from timesight.model.prompt import Prompt
 from timesight.model.tiny import embedded_path
-from timesight.tasks.own import TaskSettings, own_tasks
+from timesight.tasks.custom import TaskSettings, custom_tasks
 from timesight.types import Sample
 from timesight.video import FrameBudget
 
@@ -81,11 +81,9 @@ def test_replies_to_other_questions_are_not_taken_for_these(samples: list[Sample
     with pytest.raises(InputError, match="another question, prompt or video"):
         collect(samples, tmp_path, evidence=True)
     prompts = {"multiple_choice": "{question} {options} Quick! {form}"}
-    with (
-        own_tasks(TaskSettings.model_validate({"prompts": prompts})),
-        pytest.raises(InputError, match="another question, prompt or video"),
-    ):
-        collect(samples, tmp_path)
+    tasks = custom_tasks(TaskSettings.model_validate({"prompts": prompts}))
+    with pytest.raises(InputError, match="another question, prompt or video"):
+        collect(samples, tmp_path, tasks=tasks)
     assert len(collect(samples, tmp_path)) == 3
 
 

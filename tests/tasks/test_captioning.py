@@ -7,6 +7,7 @@ import pytest
 
 from timesight.evaluation import Replies, score_replies
 from timesight.tasks import TASKS, Graded
+from timesight.tasks.aggregate import metrics_of
 from timesight.tasks.captioning import CaptioningSample
 
 TASK = TASKS["captioning"]
@@ -73,7 +74,7 @@ def test_metrics_are_means_over_subsets() -> None:
         Graded(sample(meta=two), "", "Cats eat. Dogs run"),  # 1 and 1
         Graded(sample(meta=two), "", "all is down"),  # not judged: left out
     ]
-    figures = TASK.metrics(graded, judge=Words())
+    figures = metrics_of(TASK, graded, judge=Words())
     assert figures == {"event_recall": 0.625, "event_precision": 0.625, "event_f1": pytest.approx(0.625)}
     assert TASK.item_metrics(graded, "official", Words())[3] is None
 

@@ -15,6 +15,7 @@ from timesight.bench.rewards import fuzz
 from timesight.data import read
 from timesight.errors import InputError
 from timesight.tasks import TASKS, Graded
+from timesight.tasks.aggregate import metrics_of
 from timesight.types import Sample, TextPart, Video, VideoPart
 from timesight.world import QUESTIONS, WorldJudge, unseen_samples
 
@@ -147,7 +148,7 @@ def test_baselines_without_a_usable_duration_are_left_out(name: str, duration_s:
 @EACH
 def test_an_unknown_protocol_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="has no protocol papre: choose one of"):
-        TASKS[name].metrics([], "papre")
+        metrics_of(TASKS[name], [], "papre")
 
 
 @EACH
@@ -214,13 +215,13 @@ def test_gold_is_perfect_by_every_protocol_and_better_than_any_blind_answer(name
     task, samples = TASKS[name], BY_TASK[name]
     durations = [float(sample.meta["duration_s"]) for sample in samples]
     for protocol in (*task.metric_protocols, "official", "paper"):
-        perfect = task.metrics([Graded(s, "", task.truth(s)) for s in samples], protocol, WorldJudge())
+        perfect = metrics_of(task, [Graded(s, "", task.truth(s)) for s in samples], protocol, WorldJudge())
         assert perfect
         assert all(value == pytest.approx(1.0) for value in perfect.values()), protocol
-        nothing = task.metrics([Graded(s, "", None) for s in samples], protocol, WorldJudge())
+        nothing = metrics_of(task, [Graded(s, "", None) for s in samples], protocol, WorldJudge())
         assert set(nothing.values()) == {0.0}
         for answers in task.baselines(samples, durations).values():
-            blind = task.metrics([Graded(s, "", a) for s, a in zip(samples, answers, strict=True)], protocol)
+            blind = metrics_of(task, [Graded(s, "", a) for s, a in zip(samples, answers, strict=True)], protocol)
             assert all(0.0 <= value <= 1.0 for value in blind.values())
             assert sum(blind.values()) < sum(perfect.values())
 

@@ -8,6 +8,7 @@ import pytest
 
 from timesight.data import read
 from timesight.tasks import TASKS, Graded
+from timesight.tasks.aggregate import metrics_of
 from timesight.tasks.grounded_qa import GroundedAnswer, GroundedQaSample
 from timesight.types import Span
 
@@ -59,10 +60,10 @@ def test_a_moment_inside_the_evidence_has_iop_one_and_iou_zero() -> None:
 
 def test_official_takes_the_best_single_span_and_paper_the_union() -> None:
     graded = [Graded(sample(), "", GroundedAnswer(0, (Span(0, 4), Span(6, 8))))]
-    assert TASK.metrics(graded, "official")["mIoU"] == 1.0
-    assert TASK.metrics(graded, "paper") == {"mIoU": 1.0, "accuracy": 0.0}
-    assert TASK.metrics([Graded(sample(), "", GroundedAnswer(0, (Span(0, 8),)))], "official")["mIoU"] == 0.5
-    assert TASK.metrics([Graded(sample(), "", GroundedAnswer(0, (Span(0, 8),)))], "paper")["mIoU"] == 0.75
+    assert metrics_of(TASK, graded, "official")["mIoU"] == 1.0
+    assert metrics_of(TASK, graded, "paper") == {"mIoU": 1.0, "accuracy": 0.0}
+    assert metrics_of(TASK, [Graded(sample(), "", GroundedAnswer(0, (Span(0, 8),)))], "official")["mIoU"] == 0.5
+    assert metrics_of(TASK, [Graded(sample(), "", GroundedAnswer(0, (Span(0, 8),)))], "paper")["mIoU"] == 0.75
 
 
 def test_odd_spans_do_not_spoil_the_others_of_a_question() -> None:
@@ -86,7 +87,7 @@ def test_figures_equal_the_benchmarks_own_script(samples_dir: Path) -> None:
         key = item.id.partition("/")[2]
         answer = GroundedAnswer(golden["answers"][key]["prediction"], (Span(*golden["predictions"][key]),))
         graded.append(Graded(item, "", answer))
-    figures = TASK.metrics(graded, "official")
+    figures = metrics_of(TASK, graded, "official")
     names = ("Acc@GQA", "mIoP", "IoP@0.3", "IoP@0.5", "mIoU", "IoU@0.3", "IoU@0.5")
     printed = golden["reference_output"].splitlines()[1].split()
     assert [f"{100 * figures[name]:.1f}" for name in names] == printed

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from timesight.tasks import TASKS, Graded
+from timesight.tasks.aggregate import metrics_of
 from timesight.tasks.multiple_choice import MultipleChoiceSample
 from timesight.types import TextPart
 
@@ -45,7 +46,7 @@ PHRASES = [
 def test_a_phrase_counts_in_the_second_reading_only(said: str) -> None:
     assert TASK.parse(said, strict=False, sample=sample()) is None
     graded = [Graded(sample(), said, None), Graded(sample(), "B", 1), Graded(sample(), "C", 2)]
-    assert TASK.metrics(graded) == {
+    assert metrics_of(TASK, graded) == {
         "accuracy": pytest.approx(1 / 3),
         "accuracy_with_phrases": pytest.approx(2 / 3),
     }
@@ -53,7 +54,7 @@ def test_a_phrase_counts_in_the_second_reading_only(said: str) -> None:
 
 def test_without_phrases_there_is_one_reading() -> None:
     graded = [Graded(sample(), "B", 1), Graded(sample(), "no idea", None)]
-    assert TASK.metrics(graded) == {"accuracy": 0.5}
+    assert metrics_of(TASK, graded) == {"accuracy": 0.5}
 
 
 def test_a_wrong_option_keeps_the_format() -> None:
@@ -88,12 +89,12 @@ def test_a_letter_in_a_thought_is_not_the_answer() -> None:
     ],
 )
 def test_what_names_no_option_is_no_phrase_either(said: str) -> None:
-    assert TASK.metrics([Graded(sample(), said, None)]) == {"accuracy": 0.0}
+    assert metrics_of(TASK, [Graded(sample(), said, None)]) == {"accuracy": 0.0}
 
 
 def test_an_unparsable_reply_stays_in_the_denominator() -> None:
     graded = [Graded(sample(), "B", 1), Graded(sample(), "", None)]
-    assert TASK.metrics(graded) == {"accuracy": 0.5}
+    assert metrics_of(TASK, graded) == {"accuracy": 0.5}
 
 
 def test_subtitles_come_before_the_question() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from timesight.data import read
 from timesight.tasks import TASKS, Graded
+from timesight.tasks.aggregate import metrics_of
 from timesight.tasks.temporal_grounding import TemporalGroundingSample
 from timesight.types import Span
 
@@ -43,17 +44,17 @@ def test_odd_truth_cannot_be_judged(spans: list[tuple[float, float]]) -> None:
     odd = sample(*spans)
     assert TASK.problems(odd)
     assert TASK.reward("<answer>3 to 9</answer>", odd) == {"format": None, "iou": None}
-    assert TASK.metrics([Graded(odd, "3 to 9", Span(3, 9))])["mIoU"] == 0.0
+    assert metrics_of(TASK, [Graded(odd, "3 to 9", Span(3, 9))])["mIoU"] == 0.0
 
 
 def test_metrics_use_the_sources_own_numbers() -> None:
-    assert TASK.metrics([Graded(sample((-5.0, 2.0)), "", Span(0, 2))])["mIoU"] == pytest.approx(2 / 7)
+    assert metrics_of(TASK, [Graded(sample((-5.0, 2.0)), "", Span(0, 2))])["mIoU"] == pytest.approx(2 / 7)
     noted = sample((1.0, 2.0), problems=["ends past the video"])
-    assert TASK.metrics([Graded(noted, "", Span(1, 2))])["mIoU"] == 1.0
+    assert metrics_of(TASK, [Graded(noted, "", Span(1, 2))])["mIoU"] == 1.0
 
 
 def test_an_overlap_of_exactly_a_half_reaches_the_threshold() -> None:
-    assert TASK.metrics([Graded(sample((6.4, 26.9)), "", Span(1.3, 19.2))])["R1@0.5"] == 1.0
+    assert metrics_of(TASK, [Graded(sample((6.4, 26.9)), "", Span(1.3, 19.2))])["R1@0.5"] == 1.0
 
 
 def test_negative_starts_are_clipped() -> None:
@@ -67,13 +68,13 @@ def test_metrics_by_hand() -> None:
         Graded(sample((0.0, 10.0)), "?", None),
         Graded(sample((0.0, 10.0)), "", Span(20, 30)),
     ]
-    assert TASK.metrics(graded) == {"mIoU": 0.375, "R1@0.3": 0.5, "R1@0.5": 0.5, "R1@0.7": 0.25}
+    assert metrics_of(TASK, graded) == {"mIoU": 0.375, "R1@0.3": 0.5, "R1@0.5": 0.5, "R1@0.7": 0.25}
 
 
 def test_whole_video_baseline_on_the_charades_excerpt(samples_dir: Path) -> None:
     items = read("charades_sta", samples_dir / "annotations/charades_sta", split="test")
     answers = TASK.baselines(items, [item.meta["duration_s"] for item in items])["whole video"]
-    metrics = TASK.metrics([Graded(s, "", a) for s, a in zip(items, answers, strict=True)])
+    metrics = metrics_of(TASK, [Graded(s, "", a) for s, a in zip(items, answers, strict=True)])
     assert {name: round(value, 4) for name, value in metrics.items()} == {
         "mIoU": 0.2727,
         "R1@0.3": 0.3417,
@@ -85,5 +86,5 @@ def test_whole_video_baseline_on_the_charades_excerpt(samples_dir: Path) -> None
 def test_whole_video_baseline_on_the_activitynet_excerpt(samples_dir: Path) -> None:
     items = read("activitynet_captions", samples_dir / "annotations/activitynet_captions", split="val")
     answers = TASK.baselines(items, [item.meta["duration_s"] for item in items])["whole video"]
-    metrics = TASK.metrics([Graded(s, "", a) for s, a in zip(items, answers, strict=True)])
+    metrics = metrics_of(TASK, [Graded(s, "", a) for s, a in zip(items, answers, strict=True)])
     assert round(metrics["mIoU"], 4) == 0.3319

@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from timesight.generate.base import Generator, Sampling
 from timesight.infer.answer import MAX_NEW_TOKENS
-from timesight.infer.ask import Question, exchange, read_reply
+from timesight.infer.ask import build_question, exchange, read_reply
 from timesight.infer.clue import ClueGenerator, ClueSettings, PassEvent
 from timesight.model.prompt import Exchange
-from timesight.types import Reply, Span, Video
+from timesight.tasks import TASKS
+from timesight.types import Question, Reply, Span, Video
 from timesight.video import FrameBudget, FrameReader
 from timesight.video.pool import Pending, VideoPool
 
@@ -67,7 +68,7 @@ class Session:
 
     def read(self, question: Question) -> None:
         """Read the frames that ``question`` is put with; asking it then begins at once. Raises as ``ask`` does."""
-        question.build_prompt(self.video, self._settings.think, self._reader)
+        build_question(question, self.video, self._settings.think, self._reader)
 
     def stop_reading(self) -> None:
         """Call off what a pool of processes is reading: whoever waits for it gets CancelledError."""
@@ -84,8 +85,8 @@ class Session:
         """
         settings = self._settings
         earlier = self._said[-settings.remembered :] if settings.remembered else []
-        sample, prompt = question.build_prompt(self.video, settings.think, self._reader, earlier)
-        again = clue and sample.task != "object_tracking"  # boxes name no time to look at again
+        sample, prompt = build_question(question, self.video, settings.think, self._reader, earlier)
+        again = clue and TASKS.of(sample).names_spans  # boxes name no time to look at again
         passes = settings.clue if again else settings.clue.model_copy(update={"max_passes": 1})
         looking = ClueGenerator(self._generator, self._budget, passes, self._reads)
         sampling = Sampling(temperature=settings.temperature, max_new_tokens=settings.max_new_tokens)

@@ -11,9 +11,9 @@ from rich.text import Text
 from timesight.chat.session import Session
 from timesight.chat.timeline import draw_timeline, write_spans
 from timesight.errors import InputError, TimesightError
-from timesight.infer.ask import Question
 from timesight.infer.clue import PassEvent
-from timesight.types import Box, Pass, Reply
+from timesight.tasks import TASKS
+from timesight.types import Box, Pass, Question, Reply
 
 MARGIN = 24  # columns beside a timeline
 HELP = """\
@@ -98,7 +98,7 @@ class Conversation:
     def _show_look(self, seen: Pass, question: Question) -> None:
         looked = f"saw {seen.num_frames} frames of {seen.size_px[0]} × {seen.size_px[1]} px, {seen.seconds:.1f} s"
         self.console.print()
-        if question.task == "object_tracking":  # its evidence are boxes, which come with the reply
+        if question.box is not None:  # its evidence are boxes, which come with the reply
             self.console.print(Text(f"{'':>10} {looked}", "dim"))
             return
         width = max(10, min(60, self.console.width - MARGIN))
@@ -115,17 +115,20 @@ def parse_question(line: str, num_boxes: int = 8) -> Question:
     command, _, rest = line.partition(" ")
     if not command.startswith("/"):
         return Question(line)
-    if command == "/when":
-        return Question(rest, "temporal_grounding")
-    if command == "/which":
+    task, form = next(
+        ((name, form) for name, form in TASKS.question_forms.items() if form.command == command), (None, None)
+    )
+    if form is None:
+        raise InputError(f"no command {command}; /help shows what there is")
+    if form.needs == "options":
         question, *options = (text.strip() for text in rest.split("|"))
-        return Question(question, "grounded_qa", tuple(options))
-    if command == "/track":
-        return _tracking(rest.split(maxsplit=6), num_boxes)
-    raise InputError(f"no command {command}; /help shows what there is")
+        return Question(question, task, tuple(options))
+    if form.needs == "box":
+        return _following(task, rest.split(maxsplit=6), num_boxes)
+    return Question(rest, task)
 
 
-def _tracking(words: list[str], num_boxes: int) -> Question:
+def _following(task: str | None, words: list[str], num_boxes: int) -> Question:
     try:
         x0, y0, x1, y1, start_s, end_s = map(float, words[:6])
         box = Box(x0, y0, x1, y1)
@@ -135,4 +138,4 @@ def _tracking(words: list[str], num_boxes: int) -> Question:
             "write /track X0 Y0 X1 Y1 START END NAME: the first box as fractions of the frame, then seconds, such "
             "as /track 0.1 0.2 0.4 0.6 1.0 4.0 red circle"
         ) from None
-    return Question(name, "object_tracking", box=box, start_s=start_s, end_s=end_s, num_boxes=num_boxes)
+    return Question(name, task, box=box, start_s=start_s, end_s=end_s, num_boxes=num_boxes)

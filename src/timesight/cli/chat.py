@@ -13,7 +13,7 @@ from timesight.errors import TimesightError
 
 if TYPE_CHECKING:
     from timesight.chat.session import Session
-    from timesight.infer.ask import Question
+    from timesight.types import Question
 
 # The embedded model has learned to follow a shape over four frames, and to answer one question at a time.
 TINY, TINY_BOXES = "tiny", 4

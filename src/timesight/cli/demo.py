@@ -153,11 +153,13 @@ class _Demo:
 
     def ask_one(self, samples: list[Sample]) -> dict[str, Any]:
         """Ask the trained model about one held-out video."""
-        from timesight.infer.ask import Question, ask
+        from timesight.infer.ask import ask
         from timesight.model.load import load_policy
+        from timesight.tasks import TASKS
+        from timesight.types import Question
 
         sample: Any = samples[self.seed % len(samples)]
-        question = Question(sample.query, "temporal_grounding")
+        question = Question(TASKS.of(sample).question(sample), sample.task)
         reply = ask(load_policy(self.out), sample.video, question, budget=self.recipe.video)
         answer = {
             "question": f"When does this happen: {sample.query}?",

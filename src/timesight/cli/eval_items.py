@@ -11,6 +11,7 @@ from timesight.errors import InputError
 
 if TYPE_CHECKING:
     from timesight.evaluation import Scoring, Suite
+    from timesight.tasks import TaskRegistry
     from timesight.types import Sample
 
 
@@ -20,10 +21,12 @@ def items_of(
     videos: Path | None = None,
     split: str | None = None,
     subtitles: bool = False,
+    tasks: TaskRegistry | None = None,
 ) -> tuple[Suite | None, list[Sample]]:
     """What is asked: the items of the suite called ``name``, or the samples of the file of that name."""
     from timesight.data import read_jsonl
     from timesight.evaluation import SUITES, find_suite
+    from timesight.tasks import TASKS
 
     if name in SUITES or not (Path(name).suffix or Path(name).exists()):
         suite = find_suite(name)
@@ -35,7 +38,7 @@ def items_of(
     given = {"annotations": annotations, "videos": videos, "split": split, "subtitles": subtitles}
     if wrong := [flag for flag, value in given.items() if value]:
         raise InputError(f"--{wrong[0]} goes with a suite; {name} is a file of samples")
-    return None, read_jsonl(Path(name))
+    return None, read_jsonl(Path(name), tasks or TASKS)
 
 
 def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Sample]:

@@ -24,10 +24,13 @@ from timesight.cli.options import (
 from timesight.errors import InputError, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from timesight.evaluation import Replies
     from timesight.generate.base import Generator
     from timesight.infer.answer import InferenceConfig
     from timesight.infer.clue import ClueSettings
+    from timesight.tasks import Task, TaskRegistry
     from timesight.types import Sample
     from timesight.video import FrameBudget
 
@@ -134,37 +137,38 @@ def run(request: Request) -> None:
     """Ask, score, keep, show."""
     from timesight.evaluation import protocols_of, require_folder, require_judge, score_tasks
     from timesight.judge import open_judge
-    from timesight.tasks import TASKS
-    from timesight.tasks.own import own_tasks
+    from timesight.tasks.custom import custom_tasks
     from timesight.world import WorldJudge
 
-    with own_tasks(task_settings(request.task_files, request.prompts)):
-        suite, items = items_of(
-            request.suite, request.annotations, request.videos, request.split, request.subtitles
-        )
-        items = limited(items, request.limit, request.seed)
-        if request.out is not None and not request.dry_run:
-            require_folder(request.out)
-        judge = open_judge(judge_settings(request.judge, request.judge_url), WorldJudge(), request.out)
-        tasks = {item.task for item in items}
-        for task in tasks:
-            protocols_of(TASKS[task], request.protocols or None)  # said now, not when all has been asked
-        if not request.dry_run:
-            require_judge(tasks, judge)
-        generator, config = opened(request, tasks)
-        if request.dry_run:
-            show_plan(generator, items, config, request.workers, request.as_json)
-            return
-        identity = request.identity(config.budget)
-        replies = ask(generator, items, config, request, identity)
-        if replies is not None:
-            require_replies(replies, len(items))
-            scoring = scoring_of(suite, request.protocols)
-            results = score_tasks(identity["suite"], items, replies, request.think, judge, scoring)
-            show_results(results, suite, identity, request.out, request.as_json)
+    registry = custom_tasks(task_settings(request.task_files, request.prompts))
+    suite, items = items_of(
+        request.suite, request.annotations, request.videos, request.split, request.subtitles, registry
+    )
+    items = limited(items, request.limit, request.seed)
+    if request.out is not None and not request.dry_run:
+        require_folder(request.out)
+    judge = open_judge(judge_settings(request.judge, request.judge_url), WorldJudge(), request.out)
+    tasks = [registry[name] for name in dict.fromkeys(item.task for item in items)]
+    for task in tasks:
+        protocols_of(task, request.protocols or None)  # said now, not when all has been asked
+    if not request.dry_run:
+        require_judge(tasks, judge)
+    generator, config = opened(request, tasks, registry)
+    if request.dry_run:
+        show_plan(generator, items, config, request.workers, request.as_json)
+        return
+    identity = request.identity(config.budget)
+    replies = ask(generator, items, config, request, identity)
+    if replies is not None:
+        require_replies(replies, len(items))
+        scoring = scoring_of(suite, request.protocols)
+        results = score_tasks(identity["suite"], items, replies, request.think, judge, scoring, registry)
+        show_results(results, suite, identity, request.out, request.as_json)
 
 
-def opened(request: Request, tasks: set[str]) -> tuple[Generator, InferenceConfig]:
+def opened(
+    request: Request, tasks: Sequence[Task[Any, Any]], registry: TaskRegistry
+) -> tuple[Generator, InferenceConfig]:
     """Who is asked, and how. Torch is loaded only here, so that a wrong name or path is told at once before."""
     from timesight.cli.console import quiet_libraries
     from timesight.evaluation.runner import processes
@@ -184,9 +188,10 @@ def opened(request: Request, tasks: set[str]) -> tuple[Generator, InferenceConfi
         request.max_new_tokens,
         request.seed,
         evidence=request.clue,
+        tasks=registry,
     )
     if request.clue:
-        require_evidence(tasks)
+        require_evidence(tasks, registry)
         generator = ClueGenerator(generator, budget, request.looking)
     return generator, config
 
@@ -220,11 +225,11 @@ def require_replies(replies: Replies, num_items: int) -> None:
         raise ModelError(f"none of {num_items} items got a reply: {reasons[0]}{more}")
 
 
-def require_evidence(tasks: set[str]) -> None:
+def require_evidence(tasks: Sequence[Task[Any, Any]], registry: TaskRegistry) -> None:
     """Raise InputError where a task's replies name no spans: there is nothing to look at again."""
-    with_spans = ("temporal_grounding", "multiple_choice", "grounded_qa", "open_qa")
-    if without := sorted(task for task in tasks if task not in with_spans):
-        raise InputError(f"--clue: replies of {without[0]} name no evidence; it is for {', '.join(with_spans)}")
+    if without := [task.name for task in tasks if not task.names_spans]:
+        named = ", ".join(name for name, task in registry.items() if task.names_spans)
+        raise InputError(f"--clue: replies of {without[0]} name no evidence; it is for {named}")
 
 
 def budget_of(generator: Generator, request: Request) -> FrameBudget:

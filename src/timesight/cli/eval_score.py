@@ -129,10 +129,11 @@ def _tracks(
         raise InputError("got10k: say where its official files are (--annotations DIR)")
     if set(protocols) - {OFFICIAL}:
         raise InputError("a folder of predictions has a box in every frame: it is scored by --protocol official")
-    items = SUITES["got10k"].read(annotations, None, split, num_frames=None)
+    suite = SUITES["got10k"]
+    items = suite.read(annotations, None, split, num_frames=None)
     tracks = read_predictions(folder, items)
     graded = [Graded(item, "", track) for item in items for track in tracks[item.id]]  # repetitions are pooled
-    task = TASKS["object_tracking"]
+    task = TASKS[suite.task]
     return {task.name: score_answers("got10k", task, graded, [OFFICIAL])}
 
 

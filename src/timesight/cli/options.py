@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from timesight.infer.clue import ClueSettings
     from timesight.judge import JudgeSettings
-    from timesight.tasks.own import TaskSettings
+    from timesight.tasks.custom import TaskSettings
 
 LOCAL = "local:"
 
@@ -28,7 +28,7 @@ tasks_option = click.option(
     "task_files",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Python file of tasks of your own.",
+    help="Python file of custom tasks.",
 )
 prompts_option = click.option(
     "--prompts", type=click.Path(path_type=Path), help="YAML file of prompt texts by task, in place of ours."
@@ -101,7 +101,7 @@ def task_settings(files: tuple[Path, ...], prompts: Path | None) -> TaskSettings
     import yaml
     from pydantic import ValidationError
 
-    from timesight.tasks.own import TaskSettings
+    from timesight.tasks.custom import TaskSettings
 
     if prompts is None:
         return TaskSettings(files=files)

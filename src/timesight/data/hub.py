@@ -14,10 +14,11 @@ from typing import Any
 from timesight.data.disk import whole_file
 from timesight.data.records import make_sample, pop_task
 from timesight.errors import InputError, SampleError
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 
 
-def read_hub(name: str, split: str, files: Path) -> list[Sample]:
+def read_hub(name: str, split: str, files: Path, tasks: TaskRegistry = TASKS) -> list[Sample]:
     """The samples of ``split`` of the data set ``name``; videos that it holds itself are written to ``files``.
 
     Raises InputError where it cannot be loaded or they cannot be written, SampleError for a row that is no sample.
@@ -31,10 +32,10 @@ def read_hub(name: str, split: str, files: Path) -> list[Sample]:
     for number, row in enumerate(rows):
         record = {key: value for key, value in row.items() if value is not None}
         where = f"{name} {split} row {number}"
-        task = pop_task(where, record)
+        task = pop_task(where, record, tasks)
         record.setdefault("id", f"{Path(name).name}/{split}-{number}")
         record["video"] = _video(record.get("video"), where, root, files)
-        samples.append(make_sample(where, task, **record))
+        samples.append(make_sample(where, task, tasks, **record))
     if not samples:
         raise SampleError(f"{name} {split}: holds no samples")
     return samples

@@ -10,10 +10,11 @@ from pydantic_core import to_json
 from timesight.data.disk import text_lines, whole_file
 from timesight.data.records import make_sample, parse_record, pop_task
 from timesight.errors import SampleError
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 
 
-def read_jsonl(path: Path) -> list[Sample]:
+def read_jsonl(path: Path, tasks: TaskRegistry = TASKS) -> list[Sample]:
     """All samples of ``path``; video paths count from the file's own folder.
 
     Records whose truth cannot be used stay in, with entries in ``problems``. Raises SampleError with file,
@@ -22,7 +23,7 @@ def read_jsonl(path: Path) -> list[Sample]:
     samples: list[Sample] = []
     line_of: dict[str, int] = {}
     for number, line in text_lines(path):
-        sample = parse_line(line, f"{path} line {number}", path.parent)
+        sample = parse_line(line, f"{path} line {number}", path.parent, tasks)
         if sample.id in line_of:
             raise SampleError(
                 f"{path} line {number}: id {sample.id} is already on line {line_of[sample.id]}; ids must be unique"
@@ -34,7 +35,7 @@ def read_jsonl(path: Path) -> list[Sample]:
     return samples
 
 
-def parse_line(line: str, where: str, root: Path) -> Sample:
+def parse_line(line: str, where: str, root: Path, tasks: TaskRegistry = TASKS) -> Sample:
     """One sample; ``where`` names the line in errors, ``root`` is what a relative video path counts from.
 
     Raises SampleError for a line that is none.
@@ -43,8 +44,8 @@ def parse_line(line: str, where: str, root: Path) -> Sample:
         record = parse_record(line)
     except ValueError as error:
         raise SampleError(f"{where}: {error}") from None
-    task = pop_task(f"{where}, id {record.get('id')}", record)
-    return with_root(make_sample(where, task, **record), root)
+    task = pop_task(f"{where}, id {record.get('id')}", record, tasks)
+    return with_root(make_sample(where, task, tasks, **record), root)
 
 
 def sample_line(sample: Sample) -> str:

@@ -19,7 +19,11 @@ from timesight.data.jsonl import parse_line, sample_line, with_root
 from timesight.data.records import UniqueIds, make_sample, parse_json
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
+from timesight.tasks.captioning import Captioning
+from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.tasks.parsing import find_option, find_span, parse_span
+from timesight.tasks.quality_assessment import QualityAssessment
+from timesight.tasks.temporal_grounding import TemporalGrounding
 from timesight.types import Sample, TextPart, VideoPart
 
 Style = Literal["trl", "swift"]
@@ -280,8 +284,8 @@ def _caption(question: str, answer: str, is_told: bool) -> dict[str, Any] | None
 
 # In this order: a caption can be read into anything.
 READINGS = {
-    "multiple_choice": _choice,
-    "temporal_grounding": _grounding,
-    "quality_assessment": _quality,
-    "captioning": _caption,
+    MultipleChoice.name: _choice,
+    TemporalGrounding.name: _grounding,
+    QualityAssessment.name: _quality,
+    Captioning.name: _caption,
 }

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from timesight.errors import SampleError
-from timesight.tasks import TASKS
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 
 
@@ -42,22 +42,22 @@ def parse_record(text: str) -> dict[str, Any]:
     return record
 
 
-def make_sample(where: str, task: str, /, **fields: Any) -> Sample:
+def make_sample(where: str, task: str, tasks: TaskRegistry = TASKS, /, **fields: Any) -> Sample:
     """A sample, with what is wrong with its truth noted. Raises SampleError for a record that is none."""
     where = f"{where}, id {fields['id']}" if "id" in fields else where
     try:
-        sample: Sample = TASKS[task].Sample.model_validate({"task": task, **fields})
+        sample: Sample = tasks[task].Sample.model_validate({"task": task, **fields})
     except ValidationError as error:
-        raise SampleError(f"{where}: {schema_problems(error, TASKS[task].Sample)[0]}") from None
-    known = dict.fromkeys((*sample.problems, *TASKS[task].problems(sample)))
+        raise SampleError(f"{where}: {schema_problems(error, tasks[task].Sample)[0]}") from None
+    known = dict.fromkeys((*sample.problems, *tasks[task].problems(sample)))
     return sample.model_copy(update={"problems": tuple(known)}) if known else sample
 
 
-def pop_task(where: str, record: dict[str, Any]) -> str:
+def pop_task(where: str, record: dict[str, Any], tasks: TaskRegistry = TASKS) -> str:
     """Take the name of the task out of ``record``. Raises SampleError where it names none."""
     task = str(record.pop("task", None))
-    if task not in TASKS:
-        raise SampleError(f"{where}: task {task!r} is not one of {', '.join(TASKS)}")
+    if task not in tasks:
+        raise SampleError(f"{where}: task {task!r} is not one of {', '.join(tasks)}")
     return task
 
 

@@ -169,13 +169,13 @@ def _part(key: str, text: str, ids: Sequence[str], a: Items, b: Items, protocol:
     )  # (N, M)
 
     def changes(of_a: Floats, of_b: Floats) -> dict[str, Floats]:
-        was, now = (derived(task, (), names, means, protocol) for means in (of_a, of_b))
+        was, now = (derived(task, names, means) for means in (of_a, of_b))
         return {name: now[name] - was[name] for name in was}
 
     mean_a, mean_b = (np.average(values, axis=0, weights=weights)[None] for values in (before, after))  # (1, M)
     drawn = changes(*(resampled_means(values, videos, weights=weights) for values in (before, after)))
     exchanged = changes(*exchanged_means(before, after, videos, weights=weights))
-    was, now = (derived(task, (), names, means, protocol) for means in (mean_a, mean_b))
+    was, now = (derived(task, names, means) for means in (mean_a, mean_b))
     least, most = limits_of(np.concatenate([before, after]))
     num_videos = len(set(videos))
     metrics = {}

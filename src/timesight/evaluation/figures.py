@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from timesight.evaluation.items import Row, group_values
+from timesight.evaluation.items import group_values
 from timesight.statistics import Floats, are_few, interval_95, limits_of, resampled_means
 from timesight.tasks import Task
+from timesight.tasks.aggregate import Row, aggregate, item_weights
 from timesight.types import Sample
 
 
@@ -99,20 +99,18 @@ def protocol_result(
         for key in scoring.by:
             for value in group_values(sample, key):
                 parts[key].setdefault(value, []).append(index)
-    weights = _weights(task, samples, rows, protocol, scoring.average_over)
+    weights = item_weights(task, samples, rows, protocol, scoring.average_over)
 
     def figures(indices: Sequence[int]) -> Figures:
         return _figures(
-            task, [samples[n] for n in indices], [rows[n] for n in indices], [weights[n] for n in indices], protocol
+            task, [samples[n] for n in indices], [rows[n] for n in indices], [weights[n] for n in indices]
         )
 
     return ProtocolResult(
         overall=figures(range(len(samples))),
         weights=weights,
         baselines={
-            name: _summary(
-                task, samples, mine, _weights(task, samples, mine, protocol, scoring.average_over), protocol
-            )
+            name: aggregate(task, mine, item_weights(task, samples, mine, protocol, scoring.average_over))
             for name, mine in baselines.items()
         },
         breakdowns={
@@ -123,17 +121,15 @@ def protocol_result(
     )
 
 
-def derived(
-    task: Task[Any, Any] | None, samples: Sequence[Sample], names: Sequence[str], means: Floats, protocol: str
-) -> dict[str, Floats]:
+def derived(task: Task[Any, Any] | None, names: Sequence[str], means: Floats) -> dict[str, Floats]:
     """The benchmark's figures of each row of ``means`` (K, M): the means themselves, and what is made of them.
 
-    F1 is made of means, so its interval is too: of the F1 of each draw. ``samples`` are any of those averaged.
+    F1 is made of means, so its interval is too: of the F1 of each draw.
     """
 
     def figures(row: Sequence[float]) -> dict[str, float]:
-        known = [dict(zip(names, row, strict=True))]
-        return known[0] if task is None else task.summary(samples[:1], known, protocol, [1.0])
+        known = dict(zip(names, row, strict=True))
+        return known if task is None else known | task.derived_metrics(known)
 
     more = [name for name in figures(means[0].tolist()) if name not in names]
     found: dict[str, Floats] = {name: means[:, n] for n, name in enumerate(names)}
@@ -148,7 +144,6 @@ def _figures(
     samples: Sequence[Sample],
     rows: Sequence[Row],
     weights: Sequence[float],
-    protocol: str,
 ) -> Figures:
     scored = [n for n, row in enumerate(rows) if row is not None]
     known = [row for row in rows if row is not None]
@@ -158,7 +153,7 @@ def _figures(
     values = np.array([[row[name] for name in names] for row in known])  # (N, M)
     videos = [str(samples[n].video.path) for n in scored]
     means = resampled_means(values, videos, weights=[weights[n] for n in scored])
-    metrics = _summary(task, samples, rows, weights, protocol)
+    metrics = aggregate(task, rows, weights)
     num_videos, limits = len(set(videos)), limits_of(values)
     return Figures(
         num_items=len(known),
@@ -166,32 +161,6 @@ def _figures(
         metrics=metrics,
         intervals={
             name: interval_95(draws, metrics[name], num_videos, limits)
-            for name, draws in derived(task, samples, names, means, protocol).items()
+            for name, draws in derived(task, names, means).items()
         },
     )
-
-
-def _summary(
-    task: Task[Any, Any],
-    samples: Sequence[Sample],
-    rows: Sequence[Row],
-    weights: Sequence[float],
-    protocol: str,
-) -> dict[str, float]:
-    """The means of what is scored."""
-    scored = [n for n, row in enumerate(rows) if row is not None]
-    known = [row for row in rows if row is not None]
-    return task.summary([samples[n] for n in scored], known, protocol, [weights[n] for n in scored])
-
-
-def _weights(
-    task: Task[Any, Any], samples: Sequence[Sample], rows: Sequence[Row], protocol: str, equal: str | None
-) -> list[float]:
-    """What each item counts: by the task, or such that all values of the key ``equal`` count alike; 0 unscored."""
-    judged = [sample for sample, row in zip(samples, rows, strict=True) if row is not None]
-    if equal is None:
-        counted = iter(task.weights(judged, protocol))
-    else:
-        sizes = Counter(str(sample.meta.get(equal, "")) for sample in judged)
-        counted = iter([1 / sizes[str(sample.meta.get(equal, ""))] for sample in judged])
-    return [0.0 if row is None else next(counted) for row in rows]

@@ -14,14 +14,15 @@ from typing import Any
 from timesight.data.disk import text_lines, write_text
 from timesight.errors import InputError
 from timesight.evaluation.folder import ITEMS_FILE, json_object
-from timesight.tasks import Graded
-from timesight.types import Sample, Span
+from timesight.tasks import Graded, Task
+from timesight.tasks.aggregate import Row
+from timesight.types import Sample
 
 KEYS = {"id", "task", "video", "question", "truth", "reply", "parsed", "groups", "metrics", "weights", "data"}
-Row = dict[str, float] | None  # an item's metrics; None: not judged, or left out by the benchmark
 
 
 def item_record(
+    task: Task[Any, Any],
     item: Graded[Any, Any],
     duration_s: float | None,
     metrics: Mapping[str, Row],
@@ -35,14 +36,12 @@ def item_record(
         "task": sample.task,
         "video": sample.video.model_dump(mode="json"),
         "duration_s": duration_s,
-        "question": next(
-            (str(getattr(sample, key)) for key in ("query", "question", "object") if key in _set(sample)), ""
-        ),
+        "question": task.question(sample),
         "options": list(getattr(sample, "options", ())),
-        "truth": _truth(sample),
+        "truth": task.display_truth(sample),
         "reply": item.reply,
         "parsed": item.answer is not None,
-        "spans": {"truth": _pairs(getattr(sample, "spans", ())), "answer": _answered_spans(item.answer)},
+        "spans": {"truth": _pairs(getattr(sample, "spans", ())), "answer": _answered_spans(task, item.answer)},
         "groups": {key: group_values(sample, key) for key in by},
         "metrics": dict(metrics),
         "weights": dict(weights),
@@ -85,19 +84,8 @@ def _digest(sample: Sample) -> str:
     return sha256(told.encode()).hexdigest()[:16]
 
 
-def _set(sample: Sample) -> set[str]:
-    return {name for name in type(sample).model_fields if getattr(sample, name) is not None}
-
-
-def _truth(sample: Any) -> str:
-    """The truth in words, as far as a reader needs it."""
-    if hasattr(sample, "options"):
-        return str(sample.options[sample.answer]) if sample.answer < len(sample.options) else ""
-    return str(next((getattr(sample, key) for key in ("label", "caption", "answer") if hasattr(sample, key)), ""))
-
-
-def _answered_spans(answer: Any) -> list[list[float]]:
-    spans = (answer,) if isinstance(answer, Span) else getattr(answer, "spans", ())
+def _answered_spans(task: Task[Any, Any], answer: Any) -> list[list[float]]:
+    spans = () if answer is None else task.evidence(answer).spans
     return _pairs((span.start_s, span.end_s) for span in spans)
 
 

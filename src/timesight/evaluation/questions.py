@@ -12,9 +12,8 @@ from typing import Any
 
 from timesight.errors import InputError
 from timesight.evaluation.replies import kept_questions
-from timesight.infer.answer import InferenceConfig
+from timesight.infer.answer import InferenceConfig, asked_as
 from timesight.model.load import base_folder, resolve
-from timesight.tasks import TASKS
 from timesight.types import Part, Sample, TextPart
 
 WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -22,10 +21,9 @@ WEIGHTS = (".safetensors", ".bin", ".pt")
 
 def question_digest(sample: Sample, config: InferenceConfig) -> str:
     """What tells the question put to ``sample`` from any other: its text, its videos, its frames."""
-    with_evidence = config.evidence and sample.task == "multiple_choice"  # is then put as one that asks for it
-    task = TASKS["grounded_qa" if with_evidence else sample.task]
-    request = TASKS[sample.task].frames(sample)
-    parts = [_told(part) for part in task.prompt(sample, config.think)]
+    asked = asked_as(sample, config)
+    request = config.tasks.of(sample).frames(sample)
+    parts = [_told(part) for part in config.tasks.of(asked).prompt(asked, config.think)]
     told = json.dumps([parts, None if request is None else asdict(request)])
     return sha256(told.encode()).hexdigest()[:16]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from timesight.errors import InputError, VideoError
 from timesight.evaluation.figures import EVERYTHING, ProtocolResult, Scoring, protocol_result
-from timesight.evaluation.items import Row, item_record
+from timesight.evaluation.items import item_record
 from timesight.evaluation.replies import Replies
-from timesight.tasks import TASKS, Graded, Task
+from timesight.tasks import TASKS, Graded, Task, TaskRegistry
+from timesight.tasks.aggregate import Row, baseline_rows
 from timesight.tasks.base import OFFICIAL, PAPER
 from timesight.types import Judge, Sample
 from timesight.video import probe
@@ -54,11 +55,14 @@ def score_tasks(
     think: bool,
     judge: Judge | None = None,
     scoring: Scoring = EVERYTHING,
+    tasks: TaskRegistry = TASKS,
 ) -> dict[str, EvalResult]:
     """``score_replies`` for each task of ``samples``."""
     names = list(dict.fromkeys(sample.task for sample in samples))
     by_task = {name: [sample for sample in samples if sample.task == name] for name in names}
-    return {name: score_replies(suite, mine, replies, think, judge, scoring) for name, mine in by_task.items()}
+    return {
+        name: score_replies(suite, mine, replies, think, judge, scoring, tasks) for name, mine in by_task.items()
+    }
 
 
 def score_replies(
@@ -68,6 +72,7 @@ def score_replies(
     think: bool,
     judge: Judge | None = None,
     scoring: Scoring = EVERYTHING,
+    tasks: TaskRegistry = TASKS,
 ) -> EvalResult:
     """Score ``replies`` to ``samples`` of one task.
 
@@ -76,7 +81,7 @@ def score_replies(
     that the judge could not score is left out of the means and counted. Raises InputError for a task that needs a
     judge where there is none, and for a protocol it does not have.
     """
-    task = TASKS[samples[0].task]
+    task = tasks.of(samples[0])
     asked = [sample for sample in samples if sample.id not in replies.quarantined]
     graded = [task.grade(sample, replies.replies.get(sample.id, ""), think) for sample in asked]
     protocols = protocols_of(task, scoring.protocols)
@@ -97,13 +102,13 @@ def score_answers(
     scoring: Scoring = EVERYTHING,
 ) -> EvalResult:
     """Score answers that are parsed already, as ``score_replies`` does."""
-    require_judge([task.name], judge)
+    require_judge([task], judge)
     samples = [item.sample for item in graded]
     durations_s = [_duration_s(sample) for sample in samples]
     rows: dict[str, list[Row]] = {name: task.item_metrics(graded, name, judge) for name in protocols}
     results = {
         name: protocol_result(
-            task, samples, mine, name, scoring, task.baseline_rows(samples, durations_s, name, judge)
+            task, samples, mine, name, scoring, baseline_rows(task, samples, durations_s, name, judge)
         )
         for name, mine in rows.items()
     }
@@ -118,6 +123,7 @@ def score_answers(
         results=results,
         items=[
             item_record(
+                task,
                 item,
                 duration_s,
                 {name: mine[n] for name, mine in rows.items()},
@@ -139,9 +145,9 @@ def protocols_of(task: Task[Any, Any], wanted: Sequence[str] | None) -> tuple[st
     return tuple(wanted)
 
 
-def require_judge(tasks: Iterable[str], judge: Judge | None) -> None:
+def require_judge(tasks: Iterable[Task[Any, Any]], judge: Judge | None) -> None:
     """Raise InputError where one of ``tasks`` needs a judge and there is none."""
-    needing = [task for task in tasks if TASKS[task].needs_judge and judge is None]
+    needing = [task.name for task in tasks if task.needs_judge and judge is None]
     if needing:
         raise InputError(f"{needing[0]} is scored by a judge: name one with --judge")
 

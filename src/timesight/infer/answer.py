@@ -19,7 +19,7 @@ from timesight.errors import ModelError, VideoError
 from timesight.generate.base import Completion, Generator, Sampling
 from timesight.infer.prompts import build_prompt, wanted_frames
 from timesight.model.prompt import Prompt
-from timesight.tasks import TASKS
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 from timesight.video import FrameBudget, FrameReader, ReadingSettings, SecondLook
 
@@ -39,8 +39,9 @@ class InferenceConfig:
     batch_size: int = 32
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
-    evidence: bool = False  # ask for the evidence of multiple-choice answers too
+    evidence: bool = False  # ask for the evidence of answers too, where a task can
     second_look: SecondLook | None = None  # for samples that show segments; None: as it comes
+    tasks: TaskRegistry = TASKS
 
 
 def answer_batches(
@@ -57,19 +58,22 @@ def answer_batches(
     processes read the videos of the next window meanwhile.
     """
     batches = _Batches(generator, config)
-    windows = _windows(samples, WINDOW * config.batch_size)
+    windows = _windows(samples, WINDOW * config.batch_size, config.tasks)
     windows = [window for window in windows if any(s.id not in done for s in chain(*window))]
     with FrameReader(config.budget, generator.factor, reading, config.second_look) as reader:
         for number, window in enumerate(windows):
             for sample in chain.from_iterable(chain(*windows[number : number + 2])):
-                reader.expect(wanted_frames(sample, config.think))
+                reader.expect(wanted_frames(sample, config.think, config.tasks))
             broken: list[tuple[Sample, Outcome]] = []
             groups = []
             for group in window:
                 try:
                     groups.append(
                         [
-                            (sample, build_prompt(_asked_as(sample, config), config.think, reader))
+                            (
+                                sample,
+                                build_prompt(asked_as(sample, config), config.think, reader, tasks=config.tasks),
+                            )
                             for sample in group
                         ]
                     )
@@ -82,20 +86,16 @@ def answer_batches(
                     yield batches.answer(batch)
 
 
-def _asked_as(sample: Sample, config: InferenceConfig) -> Sample:
-    """``sample``, or the grounded question that asks for the same option and what shows it."""
-    if not config.evidence or sample.task != "multiple_choice":
-        return sample
-    task = TASKS["grounded_qa"]
-    grounded: Sample = task.Sample.model_validate({**sample.model_dump(), "task": task.name, "spans": ()})
-    return grounded
+def asked_as(sample: Sample, config: InferenceConfig) -> Sample:
+    """``sample``, or the one that asks the same and for what shows it."""
+    return config.tasks.of(sample).with_evidence(sample) if config.evidence else sample
 
 
-def _windows(samples: Sequence[Sample], size: int) -> list[list[list[Sample]]]:
+def _windows(samples: Sequence[Sample], size: int, tasks: TaskRegistry) -> list[list[list[Sample]]]:
     """Samples by video, in windows of at least ``size`` of them; videos stay in the order they are first named."""
     by_video: dict[object, list[Sample]] = {}
     for sample in samples:
-        seen = sample.video, sample.segments, TASKS[sample.task].frames(sample)
+        seen = sample.video, sample.segments, tasks.of(sample).frames(sample)
         by_video.setdefault(seen, []).append(sample)
     windows: list[list[list[Sample]]] = []
     for group in by_video.values():

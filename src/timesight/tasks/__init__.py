@@ -1,6 +1,4 @@
-"""The tasks: one file each; ``TASKS`` is all of them. Nothing here needs a decoder, torch or a network."""
-
-from typing import Any
+"""The tasks, one file each; ``TASKS`` are those of the package. Nothing here needs torch or a network."""
 
 from timesight.tasks.base import Graded, Task
 from timesight.tasks.captioning import Captioning
@@ -9,11 +7,11 @@ from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.tasks.object_tracking import ObjectTracking
 from timesight.tasks.open_qa import OpenQa
 from timesight.tasks.quality_assessment import QualityAssessment
+from timesight.tasks.registry import TaskRegistry
 from timesight.tasks.temporal_grounding import TemporalGrounding
 
-TASKS: dict[str, Task[Any, Any]] = {
-    task.name: task
-    for task in (
+TASKS = TaskRegistry(
+    (
         TemporalGrounding(),
         ObjectTracking(),
         MultipleChoice(),
@@ -22,6 +20,6 @@ TASKS: dict[str, Task[Any, Any]] = {
         QualityAssessment(),
         OpenQa(),
     )
-}
+)
 
-__all__ = ["TASKS", "Graded", "Task"]
+__all__ = ["TASKS", "Graded", "Task", "TaskRegistry"]

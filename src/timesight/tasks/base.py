@@ -5,15 +5,32 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Generic, NamedTuple, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
+
+from pydantic import ValidationError
 
 from timesight.errors import InputError
 from timesight.tasks.form import ReplyForm
 from timesight.tasks.template import FORM, check_template, field_names
-from timesight.types import FrameRequest, Judge, Part, Rewards, Sample, Span, TextPart, VideoPart, segment_parts
+from timesight.types import (
+    Evidence,
+    FrameRequest,
+    Judge,
+    Part,
+    Question,
+    Rewards,
+    Sample,
+    Span,
+    TextPart,
+    Video,
+    VideoPart,
+    segment_parts,
+)
 
 S = TypeVar("S", bound=Sample)
 A = TypeVar("A")
+AnySample = Sample  # inside a task, Sample is its own schema
 OFFICIAL, PAPER = "official", "paper"
 FORMAT = "format"  # the reward part that every task has
 THOUGHT = "I go through the video and note what can be seen when."
@@ -25,6 +42,23 @@ class Graded(NamedTuple, Generic[S, A]):
     sample: S
     reply: str
     answer: A | None
+
+
+@dataclass(frozen=True)
+class QuestionForm:
+    """How users ask questions of a task, in the terminal and on the web page.
+
+    Args:
+        label: The button's text.
+        hint: What to type.
+        command: Of the terminal; None for plain text.
+        needs: What a question has besides its text.
+    """
+
+    label: str
+    hint: str
+    command: str | None = None
+    needs: Literal["text", "options", "box"] = "text"
 
 
 class Task(ABC, Generic[S, A]):
@@ -42,6 +76,9 @@ class Task(ABC, Generic[S, A]):
     template: ClassVar[str]
     parts: ClassVar[tuple[str, ...]]
     metric_protocols: ClassVar[tuple[str, ...]] = (OFFICIAL,)
+    averages_over: ClassVar[str | None] = None  # a key of meta whose values count alike in the means
+    question_form: ClassVar[QuestionForm | None] = None  # how users ask; None: they cannot
+    names_spans: ClassVar[bool] = False  # whether replies, or those with_evidence asks for, name spans
     needs_judge: ClassVar[bool] = False
     reward_protocol: str = OFFICIAL
     _templates: Mapping[bool, str] | None = None  # by think mode, where the template was replaced
@@ -189,39 +226,13 @@ class Task(ABC, Generic[S, A]):
     ) -> list[dict[str, float] | None]:
         """The metrics of each item; None for one that could not be judged, or that the protocol leaves out."""
 
-    def weights(self, samples: Sequence[S], protocol: str) -> list[float]:
-        """How much each of the scored items counts in the means, unless a benchmark says otherwise."""
-        return [1.0] * len(samples)
+    def item_weight(self, sample: S, protocol: str) -> float:
+        """How much an item counts in the means, unless a benchmark says otherwise."""
+        return 1.0
 
-    def metrics(
-        self, graded: Sequence[Graded[S, A]], protocol: str | None = None, judge: Judge | None = None
-    ) -> dict[str, float]:
-        """The benchmark's figures over all items; an unparsable reply is wrong and stays in the denominator.
-
-        Without a ``protocol``, the task's first one. Raises InputError for one it does not have.
-        """
-        protocol = self.metric_protocols[0] if protocol is None else protocol
-        known = dict.fromkeys((*self.metric_protocols, OFFICIAL, PAPER))
-        if protocol not in known:
-            raise InputError(f"{self.name} has no protocol {protocol}: choose one of {', '.join(known)}")
-        items = [Graded(*item) for item in graded]
-        rows = self.item_metrics(items, protocol, judge)
-        return self._summary_of_scored([item.sample for item in items], rows, protocol)
-
-    def summary(
-        self,
-        samples: Sequence[S],
-        rows: Sequence[Mapping[str, float]],
-        protocol: str,
-        weights: Sequence[float] | None = None,
-    ) -> dict[str, float]:
-        """The benchmark's figures from the scored items' own: their mean, weighted by ``weights`` or the task's."""
-        weights = self.weights(samples, protocol) if weights is None else weights
-        total = sum(weights)
-        pairs = list(zip(rows, weights, strict=True))
-        return {
-            name: sum(row[name] * weight for row, weight in pairs) / total for name in (rows[0] if rows else ())
-        }
+    def derived_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Metrics that are made of the means of others."""
+        return {}
 
     def baselines(self, samples: Sequence[S], durations_s: Sequence[float | None]) -> Mapping[str, list[A]]:
         """Answers that need no model, by name, one a sample; printed beside every result.
@@ -230,54 +241,44 @@ class Task(ABC, Generic[S, A]):
         """
         return {}
 
-    def chances(self, samples: Sequence[S], durations_s: Sequence[float | None]) -> Mapping[str, list[list[A]]]:
-        """Guessing, by name: for each sample the answers that a guess takes alike often."""
+    def random_baselines(
+        self, samples: Sequence[S], durations_s: Sequence[float | None]
+    ) -> Mapping[str, list[list[A]]]:
+        """Random answers, by name: for each sample those that are drawn alike often."""
         return {}
 
-    def baseline_rows(
-        self,
-        samples: Sequence[S],
-        durations_s: Sequence[float | None],
-        protocol: str,
-        judge: Judge | None = None,
-    ) -> dict[str, list[dict[str, float] | None]]:
-        """``item_metrics`` of each baseline, and what guessing earns, as its exact expectation."""
+    # Presentation
 
-        def rows(answers: Sequence[A]) -> list[dict[str, float] | None]:
-            graded = [Graded(s, "", answer) for s, answer in zip(samples, answers, strict=True)]
-            return self.item_metrics(graded, protocol, judge)
+    def from_question(self, question: Question, video: Video) -> S:
+        """A user's question as a sample without truth, for tasks with a ``question_form``.
 
-        scored = {name: rows(answers) for name, answers in self.baselines(samples, durations_s).items()}
-        for name, guesses in self.chances(samples, durations_s).items():
-            most = max(map(len, guesses), default=0)
-            # The n-th guess of everybody at once; who has fewer repeats the last one, which is then not counted.
-            tries = [rows([mine[min(n, len(mine) - 1)] for mine in guesses]) for n in range(most)]
-            scored[name] = [
-                _mean_row([row[index] for row in tries[: len(mine)]]) for index, mine in enumerate(guesses)
-            ]
-        return scored
+        Raises:
+            InputError: If something is missing.
+        """
+        raise NotImplementedError
 
-    def baseline_metrics(
-        self,
-        samples: Sequence[S],
-        durations_s: Sequence[float | None],
-        protocol: str | None = None,
-        judge: Judge | None = None,
-    ) -> dict[str, dict[str, float]]:
-        """``metrics`` of each baseline."""
-        protocol = self.metric_protocols[0] if protocol is None else protocol
-        return {
-            name: self._summary_of_scored(samples, rows, protocol)
-            for name, rows in self.baseline_rows(samples, durations_s, protocol, judge).items()
-        }
+    def _without_truth(self, video: Video, **fields: Any) -> S:
+        try:
+            return self.Sample.model_validate({"id": "question", "task": self.name, "video": video, **fields})
+        except ValidationError as error:
+            raise InputError(f"this cannot be asked: {error.errors()[0]['msg']}") from None
 
-    def _summary_of_scored(
-        self, samples: Sequence[S], rows: Sequence[dict[str, float] | None], protocol: str
-    ) -> dict[str, float]:
-        scored = [(sample, row) for sample, row in zip(samples, rows, strict=True) if row is not None]
-        return self.summary([sample for sample, _ in scored], [row for _, row in scored], protocol)
+    def question(self, sample: S) -> str:
+        """What is asked, in words; empty where every sample asks the same."""
+        return ""
 
+    def evidence(self, answer: A) -> Evidence:
+        """What ``answer`` rests on."""
+        return Evidence()
 
-def _mean_row(rows: Sequence[dict[str, float] | None]) -> dict[str, float] | None:
-    known = [row for row in rows if row is not None]
-    return {name: sum(row[name] for row in known) / len(known) for name in known[0]} if known else None
+    def display_answer(self, answer: A, sample: S) -> Any:
+        """``answer`` as users get it: a text where it is one."""
+        return answer
+
+    def display_truth(self, sample: S) -> str:
+        """The truth in words; empty where it is in the evidence."""
+        return ""
+
+    def with_evidence(self, sample: S) -> AnySample:
+        """The sample that asks the same and for what shows it; ``sample`` itself where there is none."""
+        return sample

@@ -11,7 +11,6 @@ An empty list of events scores 1. A caption that could not be judged is left out
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +41,7 @@ class Captioning(Task[CaptioningSample, str]):
     template = "{question} {form}"
     parts = (RECALL,)
     needs_judge = True
+    averages_over = "subset"
 
     def fields(self, sample: CaptioningSample) -> dict[str, str]:
         """``question``."""
@@ -100,28 +100,18 @@ class Captioning(Task[CaptioningSample, str]):
         wrong = {RECALL: 0.0, PRECISION: 0.0}
         return [judged.get(n, wrong if self.usable(item.sample) else None) for n, item in enumerate(graded)]
 
-    def weights(self, samples: Sequence[CaptioningSample], protocol: str) -> list[float]:
-        """Subsets count alike, however many of their captions were scored."""
-        sizes = Counter(_subset(sample) for sample in samples)
-        return [1 / sizes[_subset(sample)] for sample in samples]
-
-    def summary(
-        self,
-        samples: Sequence[CaptioningSample],
-        rows: Sequence[Mapping[str, float]],
-        protocol: str,
-        weights: Sequence[float] | None = None,
-    ) -> dict[str, float]:
-        """Recall and precision, and the F1 of the two means."""
-        means = super().summary(samples, rows, protocol, weights)
-        if not means:
-            return {}
+    def derived_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The F1 of mean recall and mean precision."""
         total = means[RECALL] + means[PRECISION]
-        return means | {F1: 2 * means[RECALL] * means[PRECISION] / total if total else 0.0}
+        return {F1: 2 * means[RECALL] * means[PRECISION] / total if total else 0.0}
 
+    def question(self, sample: CaptioningSample) -> str:
+        """``question``, where it is not the usual one."""
+        return sample.question or ""
 
-def _subset(sample: CaptioningSample) -> str:
-    return str(sample.meta.get("subset", ""))
+    def display_truth(self, sample: CaptioningSample) -> str:
+        """The reference."""
+        return sample.caption
 
 
 def _reference_events(samples: Sequence[CaptioningSample], judge: Judge | None) -> list[tuple[str, ...] | None]:

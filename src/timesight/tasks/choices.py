@@ -97,3 +97,8 @@ def with_phrases(
         None if row is None else row | {WITH_PHRASES: float(option == item.sample.answer)}
         for row, item, option in zip(rows, graded, read, strict=True)
     ]
+
+
+def right_option(sample: ChoiceSample) -> str:
+    """The text of the right option; empty where the answer names none."""
+    return str(sample.options[sample.answer]) if sample.answer < len(sample.options) else ""

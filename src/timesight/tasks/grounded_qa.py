@@ -13,13 +13,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from timesight.errors import InputError
 from timesight.geometry import span_set_iou, temporal_iop, temporal_iou
-from timesight.tasks.base import OFFICIAL, PAPER, Graded, Task
-from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems, with_phrases
+from timesight.tasks.base import OFFICIAL, PAPER, Graded, QuestionForm, Task
+from timesight.tasks.choices import (
+    ChoiceSample,
+    choice_baselines,
+    choice_fields,
+    choice_problems,
+    right_option,
+    with_phrases,
+)
 from timesight.tasks.evidence import raw_spans, rounded_spans, span_problems, whole_videos, write_spans
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import letter, parse_option, parse_spans
-from timesight.types import Judge, Rewards, Span
+from timesight.types import Evidence, Judge, Question, Rewards, Span, Video
 
 THRESHOLDS = (0.3, 0.5)
 GROUNDED_IOP = 0.5  # a right answer counts as grounded from this IoP on
@@ -47,6 +55,8 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     template = "{subtitles}{question}\n{options}\nGive the seconds that show it too. {form}"
     parts = ("iou", "accuracy")
     metric_protocols = (OFFICIAL, PAPER)
+    question_form = QuestionForm("Which", "Question | one | another | …", command="/which", needs="options")
+    names_spans = True
 
     def fields(self, sample: GroundedQaSample) -> dict[str, str]:
         """``question``, ``options`` and ``subtitles`` (empty without any)."""
@@ -109,7 +119,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
             for name, options in choice_baselines(samples).items()
         }
 
-    def chances(
+    def random_baselines(
         self, samples: Sequence[GroundedQaSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[list[GroundedAnswer]]]:
         """Any of the options, with the whole video as evidence."""
@@ -122,6 +132,28 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
                 for sample, span in zip(samples, whole, strict=True)
             ]
         }
+
+    def from_question(self, question: Question, video: Video) -> GroundedQaSample:
+        """Which of the options is right."""
+        if len(question.options) < 2:
+            raise InputError("a choice needs two options at least")
+        return self._without_truth(video, question=question.text, options=question.options, answer=0, spans=())
+
+    def question(self, sample: GroundedQaSample) -> str:
+        """``question``."""
+        return sample.question
+
+    def evidence(self, answer: GroundedAnswer) -> Evidence:
+        """The spans beside the option."""
+        return Evidence(spans=answer.spans)
+
+    def display_answer(self, answer: GroundedAnswer, sample: GroundedQaSample) -> str | None:
+        """The option's text."""
+        return None if answer.option is None else sample.options[answer.option]
+
+    def display_truth(self, sample: GroundedQaSample) -> str:
+        """The right option's text."""
+        return right_option(sample)
 
 
 def _official_metrics(answer: GroundedAnswer, truth: Sequence[Span], right: int) -> dict[str, float]:

@@ -11,8 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from timesight.tasks.base import Graded, Task
-from timesight.tasks.choices import ChoiceSample, choice_baselines, choice_fields, choice_problems, with_phrases
+from timesight.tasks.choices import (
+    ChoiceSample,
+    choice_baselines,
+    choice_fields,
+    choice_problems,
+    right_option,
+    with_phrases,
+)
 from timesight.tasks.form import ReplyForm, Tag
+from timesight.tasks.grounded_qa import GroundedQa, GroundedQaSample
 from timesight.tasks.parsing import letter, parse_option
 from timesight.types import Judge, Rewards
 
@@ -29,6 +37,7 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
     form = ReplyForm((Tag("answer", "LETTER"),))
     template = "{subtitles}{question}\n{options}\n{form}"
     parts = ("accuracy",)
+    names_spans = True  # with_evidence
 
     def fields(self, sample: MultipleChoiceSample) -> dict[str, str]:
         """``question``, ``options`` and ``subtitles`` (empty without any)."""
@@ -75,8 +84,24 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
         """The letter that is right most often on these very items, and the longest option."""
         return choice_baselines(samples)
 
-    def chances(
+    def random_baselines(
         self, samples: Sequence[MultipleChoiceSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[list[int]]]:
         """Any of the options."""
         return {"random": [list(range(len(sample.options))) for sample in samples]}
+
+    def question(self, sample: MultipleChoiceSample) -> str:
+        """``question``."""
+        return sample.question
+
+    def display_answer(self, answer: int, sample: MultipleChoiceSample) -> str | None:
+        """The option's text."""
+        return sample.options[answer] if answer < len(sample.options) else None
+
+    def display_truth(self, sample: MultipleChoiceSample) -> str:
+        """The right option's text."""
+        return right_option(sample)
+
+    def with_evidence(self, sample: MultipleChoiceSample) -> GroundedQaSample:
+        """The grounded question with the same options."""
+        return GroundedQaSample.model_validate({**sample.model_dump(), "task": GroundedQa.name, "spans": ()})

@@ -19,11 +19,12 @@ from functools import lru_cache
 
 from pydantic import model_validator
 
+from timesight.errors import InputError
 from timesight.geometry import box_iou, clip_box, rounded_box, shift_into_frame
-from timesight.tasks.base import OFFICIAL, PAPER, Graded, Task
+from timesight.tasks.base import OFFICIAL, PAPER, Graded, QuestionForm, Task
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import MAX_BOXES, parse_boxes, shortest
-from timesight.types import Box, FrameRequest, Judge, Rewards, Sample
+from timesight.types import Box, Evidence, FrameRequest, Judge, Question, Rewards, Sample, Video
 
 Boxes = tuple[Box, ...]
 BOX_DIGITS = 3  # replies state thousandths of the frame, so rewards ask for no more
@@ -69,6 +70,7 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
     )
     parts = ("iou",)
     metric_protocols = ("official_on_n_frames", PAPER)
+    question_form = QuestionForm("Follow", "Draw a box over it, and name it", command="/track", needs="box")
 
     def fields(self, sample: ObjectTrackingSample) -> dict[str, str]:
         """``object``, ``first_box`` and ``num_frames``."""
@@ -143,9 +145,9 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
                 rows.append({"AO": _mean(ious)} | success)
         return rows
 
-    def weights(self, samples: Sequence[ObjectTrackingSample], protocol: str) -> list[float]:
+    def item_weight(self, sample: ObjectTrackingSample, protocol: str) -> float:
         """Official figures pool frames, so a sequence counts by its frames; in the paper's it counts once."""
-        return [1.0 if protocol == PAPER else float(len(sample.scored(first=False))) for sample in samples]
+        return 1.0 if protocol == PAPER else float(len(sample.scored(first=False)))
 
     def baselines(
         self, samples: Sequence[ObjectTrackingSample], durations_s: Sequence[float | None]
@@ -153,6 +155,31 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         """The given box in every frame: what looking at nothing earns."""
         given = [_clipped(sample.boxes[:1])[0] or Box(0, 0, 0, 0) for sample in samples]
         return {"repeat the given box": [(box,) * len(s.boxes) for box, s in zip(given, samples, strict=True)]}
+
+    def from_question(self, question: Question, video: Video) -> ObjectTrackingSample:
+        """Where the object is at ``num_boxes`` times from ``start_s`` to ``end_s``."""
+        if question.box is None or question.end_s is None:
+            raise InputError("tracking needs the object's first box, and from when to when to follow it")
+        box = (question.box.x0, question.box.y0, question.box.x1, question.box.y1)
+        if not all(0 <= edge <= 1 for edge in box):
+            raise InputError("the object's first box leaves the frame: give it as fractions of the frame, 0 to 1")
+        start_s, end_s, count = question.start_s, question.end_s, question.num_boxes
+        if not 0 <= start_s < end_s < math.inf or count < 1:
+            raise InputError("tracking needs a start of 0 s or more, and an end after it")
+        return self._without_truth(
+            video.model_copy(update={"start_s": start_s, "end_s": end_s}),
+            object=question.text,
+            times_s=[start_s + n * (end_s - start_s) / count for n in range(count)],
+            boxes=[box] * count,
+        )
+
+    def question(self, sample: ObjectTrackingSample) -> str:
+        """``object``."""
+        return sample.object
+
+    def evidence(self, answer: Boxes) -> Evidence:
+        """The answer itself."""
+        return Evidence(boxes=answer)
 
 
 def _ious(answer: Boxes, truth: Sequence[Box | None], frames: Sequence[int]) -> list[float]:

@@ -16,11 +16,11 @@ from typing import NamedTuple
 from pydantic import Field
 
 from timesight.geometry import span_set_iou
-from timesight.tasks.base import Graded, Task
+from timesight.tasks.base import Graded, QuestionForm, Task
 from timesight.tasks.evidence import Pairs, raw_spans, rounded_spans, span_problems, whole_videos, write_spans
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import MAX_CHARS, parse_spans, plain
-from timesight.types import Judge, Rewards, Sample, Span
+from timesight.types import Evidence, Judge, Question, Rewards, Sample, Span, Video
 
 GROUNDED_IOU = 0.5  # a right answer counts as grounded from this IoU on
 
@@ -48,6 +48,8 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
     form = ReplyForm((Tag("answer", "WORDS"), Tag("glue", "[(START, END), ...]")))
     template = "{question}\nGive the seconds that show it too. {form}"
     parts = ("iou", "accuracy")
+    question_form = QuestionForm("Ask", "A question in words")
+    names_spans = True
 
     def fields(self, sample: OpenQaSample) -> dict[str, str]:
         """``question``."""
@@ -98,6 +100,26 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
             return {}
         most_common = Counter(sample.answer for sample in samples).most_common(1)[0][0]
         return {"most common answer + whole video": [OpenAnswer(most_common, (span,)) for span in whole]}
+
+    def from_question(self, question: Question, video: Video) -> OpenQaSample:
+        """What the answer is, in words."""
+        return self._without_truth(video, question=question.text, answer="?", spans=())
+
+    def question(self, sample: OpenQaSample) -> str:
+        """``question``."""
+        return sample.question
+
+    def evidence(self, answer: OpenAnswer) -> Evidence:
+        """The spans beside the words."""
+        return Evidence(spans=answer.spans)
+
+    def display_answer(self, answer: OpenAnswer, sample: OpenQaSample) -> str:
+        """The words."""
+        return answer.text
+
+    def display_truth(self, sample: OpenQaSample) -> str:
+        """The reference's words."""
+        return sample.answer
 
 
 def _metrics(answer: OpenAnswer, right: str, truth: Pairs) -> dict[str, float]:

@@ -82,8 +82,16 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
             return {}
         return {"majority label": [Counter(s.label for s in samples).most_common(1)[0][0]] * len(samples)}
 
-    def chances(
+    def random_baselines(
         self, samples: Sequence[QualityAssessmentSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[list[Label]]]:
         """Either label."""
         return {"random": [list(LABELS) for _ in samples]}
+
+    def question(self, sample: QualityAssessmentSample) -> str:
+        """``question``, where it is not the usual one."""
+        return sample.question or ""
+
+    def display_truth(self, sample: QualityAssessmentSample) -> str:
+        """The right label."""
+        return sample.label

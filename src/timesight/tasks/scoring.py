@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from timesight.tasks import TASKS
+from timesight.tasks import TASKS, Task, TaskRegistry
 from timesight.types import Judge, Rewards, Sample
 
 
 def reply_rewards(
-    replies: Sequence[str], samples: Sequence[Sample], thinks: Sequence[bool], judge: Judge | None
+    replies: Sequence[str],
+    samples: Sequence[Sample],
+    thinks: Sequence[bool],
+    judge: Judge | None,
+    tasks: TaskRegistry = TASKS,
 ) -> list[Rewards]:
     """The reward parts of each reply; a task gets all its replies at once, so that a judge can."""
     kinds = [(sample.task, think) for sample, think in zip(samples, thinks, strict=True)]
     rewards: list[Rewards] = [{}] * len(replies)
     for task, think in sorted(set(kinds)):
         mine = [n for n, kind in enumerate(kinds) if kind == (task, think)]
-        parts = TASKS[task].rewards([replies[n] for n in mine], [samples[n] for n in mine], think, judge)
+        parts = tasks[task].rewards([replies[n] for n in mine], [samples[n] for n in mine], think, judge)
         for n, named in zip(mine, parts, strict=True):
             rewards[n] = named
     return rewards
@@ -51,6 +56,6 @@ def component_means(rows: Sequence[Rewards]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in sorted(judged.items())}
 
 
-def required_components(task: str) -> tuple[str, ...]:
+def required_components(task: Task[Any, Any]) -> tuple[str, ...]:
     """The parts without which a reply to ``task`` has no total."""
-    return TASKS[task].part_names if TASKS[task].needs_judge else ()
+    return task.part_names if task.needs_judge else ()

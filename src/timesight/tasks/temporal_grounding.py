@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from timesight.geometry import temporal_iou
-from timesight.tasks.base import Graded, Task
+from timesight.tasks.base import Graded, QuestionForm, Task
 from timesight.tasks.evidence import best_constant_span, raw_spans, rounded_spans, span_problems, whole_videos
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import find_span, parse_span, shortest
-from timesight.types import Judge, Rewards, Sample, Span
+from timesight.types import Evidence, Judge, Question, Rewards, Sample, Span, Video
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 
@@ -37,6 +37,8 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
     form = ReplyForm((Tag("answer", "START to END"),))
     template = "When does this happen, in seconds: {query}? {form}"
     parts = ("iou",)
+    question_form = QuestionForm("When", "Something that happens", command="/when")
+    names_spans = True
 
     def fields(self, sample: TemporalGroundingSample) -> dict[str, str]:
         """``query``."""
@@ -95,3 +97,15 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
             return {}
         truths = [raw_spans(sample.spans) for sample in samples]
         return {"whole video": whole, "best constant span": best_constant_span(truths, whole)}
+
+    def from_question(self, question: Question, video: Video) -> TemporalGroundingSample:
+        """When it happens."""
+        return self._without_truth(video, query=question.text, spans=())
+
+    def question(self, sample: TemporalGroundingSample) -> str:
+        """``query``."""
+        return sample.query
+
+    def evidence(self, answer: Span) -> Evidence:
+        """The answer itself."""
+        return Evidence(spans=(answer,))

@@ -10,6 +10,7 @@ from timesight.errors import VideoError
 from timesight.infer.prompts import encode_sample, wanted_frames
 from timesight.model.encode import EncodedPrompt
 from timesight.model.policy import Policy
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.train.metrics import MetricsLog
 from timesight.train.schedule import ScheduleEntry
 from timesight.types import Sample
@@ -49,6 +50,7 @@ class PromptDataset:
         num_micro_batches: Of a step, on each process.
         process: This one, of ``num_processes``; micro-batches are dealt to them in turns.
         num_processes: How many there are.
+        tasks: Of the samples.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PromptDataset:
         num_micro_batches: int = 1,
         process: int = 0,
         num_processes: int = 1,
+        tasks: TaskRegistry = TASKS,
     ) -> None:
         self._policy = policy
         self._samples = samples
@@ -70,6 +73,7 @@ class PromptDataset:
         self._batch_size = batch_size
         self._num_micro_batches = num_micro_batches
         self._process, self._num_processes = process, num_processes
+        self._tasks = tasks
 
     def step(self, step: int) -> list[list[Item]]:
         """This process's micro-batches of ``step``, the first being 0; shorter where the schedule ends."""
@@ -86,10 +90,10 @@ class PromptDataset:
         sample = self._samples[entry.sample]
         for later in self._following(place):
             upcoming = self._schedule[later]
-            self._reader.expect(wanted_frames(self._samples[upcoming.sample], upcoming.think))
+            self._reader.expect(wanted_frames(self._samples[upcoming.sample], upcoming.think, self._tasks))
         started = time.perf_counter()
         try:
-            encoded = encode_sample(self._policy, sample, entry.think, self._reader)
+            encoded = encode_sample(self._policy, sample, entry.think, self._reader, self._tasks)
         except VideoError as error:
             return BrokenItem(sample, error)
         return PromptItem(sample, entry.think, encoded, time.perf_counter() - started)

@@ -28,7 +28,7 @@ from timesight.model.policy import Policy
 from timesight.model.vision import FeatureStore, encode_videos
 from timesight.prefix.logprobs import completion_logprobs
 from timesight.prefix.tree import PrefixTree, build_tree
-from timesight.tasks import TASKS
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.train.advantages import AdvantageNormalizer
 from timesight.train.batches import zero_loss
 from timesight.train.dataset import Item, PromptItem, readable
@@ -69,6 +69,7 @@ class Grpo:
         generator: Samples replies.
         judge: For tasks whose rewards take one.
         store: A frozen tower's features on disk.
+        tasks: Of the samples.
     """
 
     def __init__(
@@ -82,11 +83,12 @@ class Grpo:
         generator: Generator,
         judge: Judge | None = None,
         store: FeatureStore | None = None,
+        tasks: TaskRegistry = TASKS,
     ) -> None:
         self.num_iterations = recipe.grpo.num_iterations
         self._policy, self._recipe, self._settings, self._out = policy, recipe, recipe.grpo, out
         self._accelerator, self._metrics, self._quarantine = accelerator, metrics, quarantine
-        self._generator, self._judge, self._store = generator, judge, store
+        self._generator, self._judge, self._store, self._tasks = generator, judge, store, tasks
         self._sampling = Sampling(
             temperature=recipe.grpo.temperature,
             max_new_tokens=recipe.grpo.max_completion_length,
@@ -183,7 +185,7 @@ class Grpo:
                 self._generator, items, prompts, self._settings.num_generations, self._sampling
             )
         with self._metrics.stage("reward"):
-            rollout = make_rollout(items, completions, self._settings.reward_weights, self._judge)
+            rollout = make_rollout(items, completions, self._settings.reward_weights, self._judge, self._tasks)
             self._require_judgements(rollout)
             everywhere = self._rewards_everywhere(rollout)
             advantages = self._normalizer(rollout.rewards, rollout.tasks, everywhere)
@@ -235,7 +237,7 @@ class Grpo:
         if judge is None:
             return
         for row, components in enumerate(rollout.components):
-            if TASKS[rollout.tasks[row // rollout.num_generations]].needs_judge:
+            if self._tasks[rollout.tasks[row // rollout.num_generations]].needs_judge:
                 self._judged.append(None not in components.values())
         total, unjudged = len(self._judged), self._judged.count(False)
         if total >= LEAST_JUDGED and unjudged > judge.max_unjudged_share * total:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from timesight.generate.base import Generator, Sampling
 from timesight.generate.local import LocalGenerator
-from timesight.tasks import TASKS
-from timesight.tasks.own import own_tasks
+from timesight.tasks import TASKS, Task, TaskRegistry
+from timesight.tasks.custom import custom_tasks
 from timesight.tasks.scoring import component_means
 from timesight.train.advantages import group_std
 from timesight.train.dataset import PromptDataset, PromptItem
@@ -69,44 +70,42 @@ def preview(
     A made world is written to ``out``. ``on_prompts`` is told how many prompts are done. Raises what reading data
     and models raises.
     """
-    with own_tasks(recipe.tasks):
-        return _preview(recipe, out, num_prompts, on_prompts)
-
-
-def _preview(
-    recipe: GrpoRecipe, out: Path, num_prompts: int, on_prompts: Callable[[int], None]
-) -> list[TaskPreview]:
-    mixture = load_mixture(recipe.data, out).usable(recipe.seed)
-    judge = judge_for(recipe, mixture.samples, out)
-    policy = load_model(recipe, out, mixture.samples)
-    schedule = make_schedule(mixture, num_prompts, seed=recipe.seed, think_share=float(recipe.think))
+    tasks = custom_tasks(recipe.tasks)
+    mixture = load_mixture(recipe.data, out, tasks=tasks).usable(recipe.seed)
+    judge = judge_for(recipe, mixture.samples, out, tasks)
+    policy = load_model(recipe, out, mixture.samples, tasks)
+    schedule = make_schedule(mixture, num_prompts, seed=recipe.seed, think_share=float(recipe.think), tasks=tasks)
     batch_size, rollouts = recipe.train.batch_size, []
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
-        dataset = PromptDataset(policy, mixture.samples, schedule, reader, batch_size)
+        dataset = PromptDataset(policy, mixture.samples, schedule, reader, batch_size, tasks=tasks)
         generator = LocalGenerator(policy)
         for step in range(math.ceil(len(schedule) / batch_size)):
             (items,) = dataset.step(step)
             prompts = [item for item in items if isinstance(item, PromptItem)]
             if prompts:
-                rollouts.append(_roll_out(generator, prompts, recipe, judge))
+                rollouts.append(_roll_out(generator, prompts, recipe, judge, tasks))
             on_prompts(len(items))
-    return summarize(rollouts)
+    return summarize(rollouts, tasks)
 
 
-def _roll_out(generator: Generator, items: list[PromptItem], recipe: GrpoRecipe, judge: Judge | None) -> Rollout:
+def _roll_out(
+    generator: Generator, items: list[PromptItem], recipe: GrpoRecipe, judge: Judge | None, tasks: TaskRegistry
+) -> Rollout:
     settings = recipe.grpo
     sampling = Sampling(temperature=settings.temperature, max_new_tokens=settings.max_completion_length)
     prompts = [item.encoded for item in items]
     completions = sample_groups(generator, items, prompts, settings.num_generations, sampling)
-    return make_rollout(items, completions, settings.reward_weights, judge)
+    return make_rollout(items, completions, settings.reward_weights, judge, tasks)
 
 
-def summarize(rollouts: Sequence[Rollout]) -> list[TaskPreview]:
+def summarize(rollouts: Sequence[Rollout], tasks: TaskRegistry = TASKS) -> list[TaskPreview]:
     """One preview a task, sorted by name."""
-    return [_summary(task, rollouts) for task in sorted({name for rollout in rollouts for name in rollout.tasks})]
+    return [
+        _summary(tasks[task], rollouts) for task in sorted({name for rollout in rollouts for name in rollout.tasks})
+    ]
 
 
-def _summary(task: str, rollouts: Sequence[Rollout]) -> TaskPreview:
+def _summary(task: Task[Any, Any], rollouts: Sequence[Rollout]) -> TaskPreview:
     samples: list[Sample] = []
     parts: list[Rewards] = []
     stds: list[float] = []
@@ -114,20 +113,20 @@ def _summary(task: str, rollouts: Sequence[Rollout]) -> TaskPreview:
     for rollout in rollouts:
         group = rollout.num_generations
         for index, item in enumerate(rollout.items):
-            if item.sample.task == task:
+            if item.sample.task == task.name:
                 rows = slice(index * group, (index + 1) * group)
                 samples.append(item.sample)
                 parts += rollout.components[rows]
                 stds += group_std(rollout.rewards[index : index + 1]).tolist()
                 truncated += [completion.truncated for completion in rollout.completions[rows]]
     return TaskPreview(
-        task=task,
+        task=task.name,
         num_prompts=len(samples),
         parts=component_means(parts),
         frac_reward_zero_std=sum(std < ZERO_STD for std in stds) / len(stds),
         truncated_share=sum(truncated) / len(truncated),
         baselines={
-            name: component_means(TASKS[task].rewards([TASKS[task].render(answer) for answer in answers], samples))
-            for name, answers in TASKS[task].baselines(samples, [None] * len(samples)).items()
+            name: component_means(task.rewards([task.render(answer) for answer in answers], samples))
+            for name, answers in task.baselines(samples, [None] * len(samples)).items()
         },
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 from timesight.errors import ModelError, SampleError
 from timesight.generate.base import Completion, Generator, Sampling
 from timesight.model.encode import EncodedPrompt
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.scoring import component_means, group_totals, reply_rewards, required_components
 from timesight.train.advantages import group_std
 from timesight.train.dataset import PromptItem
@@ -95,15 +96,16 @@ def make_rollout(
     completions: Sequence[Completion],
     reward_weights: Mapping[str, float],
     judge: Judge | None = None,
+    tasks: TaskRegistry = TASKS,
 ) -> Rollout:
     """Reward the replies to ``items``."""
     group = len(completions) // len(items)
     asked = [item for item in items for _ in range(group)]
     texts = [completion.text for completion in completions]
-    components = reply_rewards(texts, [i.sample for i in asked], [i.think for i in asked], judge)
+    components = reply_rewards(texts, [i.sample for i in asked], [i.think for i in asked], judge, tasks)
     rewards = torch.full((len(items), group), math.nan)
     for index, item in enumerate(items):
         mine = components[index * group : (index + 1) * group]
-        required = required_components(item.sample.task)
+        required = required_components(tasks.of(item.sample))
         rewards[index] = torch.tensor(group_totals(mine, reward_weights, required))
     return Rollout(items, completions, components, rewards)

@@ -26,9 +26,9 @@ from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.tiny import create
 from timesight.model.vision import FeatureStore
-from timesight.tasks import TASKS
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.corpus import prompts_and_replies
-from timesight.tasks.own import own_tasks
+from timesight.tasks.custom import custom_tasks
 from timesight.train.checkpoint import TrainingState, checkpoint_folder
 from timesight.train.dataset import PromptDataset
 from timesight.train.grpo import Grpo
@@ -66,18 +66,14 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
 
     Raises InputError when ``out`` holds results of another recipe, and whatever reading data and models raises.
     """
-    with own_tasks(recipe.tasks):
-        return _run(recipe, out, listeners)
-
-
-def _run(recipe: SftRecipe | GrpoRecipe, out: Path, listeners: Sequence[Listener]) -> RunResult:
+    tasks = custom_tasks(recipe.tasks)
     with this_process().main_process_first():
         init_run_dir(recipe, out)
-        everything = load_mixture(recipe.data, out)
+        everything = load_mixture(recipe.data, out, tasks=tasks)
     mixture = everything.usable(recipe.seed)
-    judge = judge_for(recipe, mixture.samples, out)
+    judge = judge_for(recipe, mixture.samples, out, tasks)
     set_seed(recipe.seed)
-    policy = load_model(recipe, out, mixture.samples)
+    policy = load_model(recipe, out, mixture.samples, tasks)
     policy.freeze(*recipe.train.freeze)
     lora = recipe.train.lora
     if lora is not None:
@@ -86,7 +82,7 @@ def _run(recipe: SftRecipe | GrpoRecipe, out: Path, listeners: Sequence[Listener
         LOGGER.warning("%s: each prompt is computed once for each of its replies", reason)
     quarantine = Quarantine(out / "quarantine.jsonl", recipe.train.max_broken_share)
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
-        state = _train(recipe, out, policy, mixture, reader, quarantine, judge, listeners)
+        state = _train(recipe, out, policy, mixture, reader, quarantine, judge, tasks, listeners)
     return RunResult(
         checkpoint=checkpoint_folder(out, state.step),
         best=None if state.best_step is None else checkpoint_folder(out, state.best_step),
@@ -105,6 +101,7 @@ def _train(
     reader: FrameReader,
     quarantine: Quarantine,
     judge: Judge | None,
+    tasks: TaskRegistry,
     listeners: Sequence[Listener],
 ) -> TrainingState:
     """The schedule, the algorithm and the loop of ``recipe``."""
@@ -114,24 +111,27 @@ def _train(
     dataset = PromptDataset(
         policy,
         mixture.samples,
-        _schedule(recipe, mixture, steps, processes.num_processes),
+        _schedule(recipe, mixture, steps, processes.num_processes, tasks),
         reader,
         settings.batch_size,
         num_micro_batches=settings.gradient_accumulation_steps,
         process=processes.process_index,
         num_processes=processes.num_processes,
+        tasks=tasks,
     )
     accelerator = make_accelerator(settings, out)
     metrics = MetricsLog(out / METRICS_FILE, policy.device, accelerator)
     store = _feature_store(recipe, policy)
-    validation = load_validation(recipe.validation)
+    validation = load_validation(recipe.validation, tasks)
     loop: TrainingLoop[Any] = TrainingLoop(
         policy,
         settings,
         out,
         accelerator,
         metrics,
-        validate=(lambda: validate(policy, validation, _validation_config(recipe), judge)) if validation else None,
+        validate=(lambda: validate(policy, validation, _validation_config(recipe, tasks), judge))
+        if validation
+        else None,
         validate_steps=recipe.validation.every_steps if recipe.validation else None,
         listeners=listeners,
     )
@@ -139,13 +139,14 @@ def _train(
     if isinstance(recipe, GrpoRecipe):
         generator = LocalGenerator(policy)
         return loop.run(
-            Grpo(policy, recipe, out, accelerator, metrics, quarantine, generator, judge, store), dataset.step
+            Grpo(policy, recipe, out, accelerator, metrics, quarantine, generator, judge, store, tasks),
+            dataset.step,
         )
-    return loop.run(Sft(policy, recipe, quarantine, metrics, store), dataset.step)
+    return loop.run(Sft(policy, recipe, quarantine, metrics, store, tasks), dataset.step)
 
 
 def _schedule(
-    recipe: SftRecipe | GrpoRecipe, mixture: Mixture, steps: int, num_processes: int
+    recipe: SftRecipe | GrpoRecipe, mixture: Mixture, steps: int, num_processes: int, tasks: TaskRegistry
 ) -> list[ScheduleEntry]:
     """The entries of all steps, of which ``num_iterations`` in a row take the same ones."""
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
@@ -158,10 +159,11 @@ def _schedule(
         think_first=recipe.think_first if isinstance(recipe, SftRecipe) else 0.0,
         curriculum=recipe.data.curriculum,
         batch_size=recipe.train.batch_size,
+        tasks=tasks,
     )
 
 
-def _validation_config(recipe: SftRecipe | GrpoRecipe) -> InferenceConfig:
+def _validation_config(recipe: SftRecipe | GrpoRecipe, tasks: TaskRegistry) -> InferenceConfig:
     assert recipe.validation is not None
     if isinstance(recipe, GrpoRecipe):
         think, max_new_tokens = recipe.think, recipe.grpo.max_completion_length
@@ -173,6 +175,7 @@ def _validation_config(recipe: SftRecipe | GrpoRecipe) -> InferenceConfig:
         batch_size=recipe.validation.batch_size,
         max_new_tokens=max_new_tokens,
         second_look=recipe.second_look,
+        tasks=tasks,
     )
 
 
@@ -185,9 +188,11 @@ def _feature_store(recipe: SftRecipe | GrpoRecipe, policy: Policy) -> FeatureSto
     )
 
 
-def judge_for(recipe: SftRecipe | GrpoRecipe, samples: Sequence[Sample], out: Path) -> Judge | None:
+def judge_for(
+    recipe: SftRecipe | GrpoRecipe, samples: Sequence[Sample], out: Path, tasks: TaskRegistry = TASKS
+) -> Judge | None:
     """The judge of ``recipe``, its answers kept in ``out``. Raises RecipeError where one is needed and missing."""
-    asked = sorted({sample.task for sample in samples if TASKS[sample.task].needs_judge})
+    asked = sorted({sample.task for sample in samples if tasks.of(sample).needs_judge})
     if asked and recipe.kind == "grpo" and recipe.judge is None:
         raise RecipeError(
             f"{asked[0]} is rewarded by a judge and the recipe names none: add a section such as "
@@ -211,7 +216,9 @@ def init_run_dir(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def load_model(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample]) -> Policy:
+def load_model(
+    recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample], tasks: TaskRegistry = TASKS
+) -> Policy:
     """The model that ``recipe`` starts from.
 
     A new one is made in ``out``, with a tokenizer learned from ``samples``.
@@ -225,5 +232,5 @@ def load_model(recipe: SftRecipe | GrpoRecipe, out: Path, samples: list[Sample])
     family = recipe.model.removeprefix(NEW)
     start = out / "start"
     if not (start / "config.json").exists():
-        create(start, family, recipe.seed, prompts_and_replies(samples[:2000]))
+        create(start, family, recipe.seed, prompts_and_replies(samples[:2000], tasks))
     return load_policy(start, device=str(this_process().device))

@@ -13,7 +13,7 @@ import numpy as np
 
 from timesight.data.mixture import Mixture
 from timesight.errors import SampleError
-from timesight.tasks import TASKS
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.train.settings import GOLD_LENGTH, CurriculumSettings, GrpoRecipe, SftRecipe
 from timesight.types import Sample
 
@@ -38,6 +38,7 @@ def make_schedule(
     think_first: float = 0.0,
     curriculum: CurriculumSettings | None = None,
     batch_size: int = 1,
+    tasks: TaskRegistry = TASKS,
 ) -> list[ScheduleEntry]:
     """The first ``num_items`` of ``mixture``, after those of the ``curriculum``.
 
@@ -46,7 +47,7 @@ def make_schedule(
     the curriculum goes by.
     """
     rng = np.random.default_rng(seed)
-    early = _easy_first(mixture, num_items, curriculum, rng) if curriculum else []
+    early = _easy_first(mixture, num_items, curriculum, rng, tasks) if curriculum else []
     order = [*early, *islice(mixture.order(seed), num_items - len(early))]
     thinks = np.repeat(rng.random(math.ceil(num_items / batch_size)) < think_share, batch_size)[:num_items]
     thinks[: int(think_first * num_items)] = True
@@ -61,13 +62,13 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: i
 
 
 def _easy_first(
-    mixture: Mixture, num_items: int, curriculum: CurriculumSettings, rng: np.random.Generator
+    mixture: Mixture, num_items: int, curriculum: CurriculumSettings, rng: np.random.Generator, tasks: TaskRegistry
 ) -> list[int]:
     """Draws from the easiest samples: for a fifth of the time only the very easiest, then harder ones join in.
 
     Samples lie on a line in their order, each as long as its weight, and places on it are drawn.
     """
-    by_ease = _easiest_first(mixture.samples, curriculum.by)
+    by_ease = _easiest_first(mixture.samples, curriculum.by, tasks)
     ends = np.cumsum(np.array(mixture.weights)[by_ease])
     ends *= len(by_ease) / ends[-1]
     count = int(curriculum.share * num_items)
@@ -79,7 +80,7 @@ def _easy_first(
     return [by_ease[index] for index in np.minimum(drawn, len(by_ease) - 1)]
 
 
-def _easiest_first(samples: Sequence[Sample], by: str) -> list[int]:
+def _easiest_first(samples: Sequence[Sample], by: str, tasks: TaskRegistry) -> list[int]:
     """Samples from small to large.
 
     Replies of different tasks differ in length, so by length each task's samples are spread evenly over the order;
@@ -93,14 +94,10 @@ def _easiest_first(samples: Sequence[Sample], by: str) -> list[int]:
         by_task[sample.task].append(index)
     places: dict[int, float] = {}
     for indices in by_task.values():
-        lengths = {index: _gold_length(samples[index]) for index in indices}
+        lengths = {index: len(tasks.of(samples[index]).gold(samples[index], think=True)) for index in indices}
         indices.sort(key=lengths.__getitem__)
         places |= {index: (rank + 0.5) / len(indices) for rank, index in enumerate(indices)}
     return sorted(places, key=places.__getitem__)
-
-
-def _gold_length(sample: Sample) -> int:
-    return len(TASKS[sample.task].gold(sample, think=True))
 
 
 def _number(sample: Sample, name: str) -> float:

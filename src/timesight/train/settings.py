@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from timesight.judge import JudgeSettings
-from timesight.tasks.own import TaskSettings
+from timesight.tasks.custom import TaskSettings
 from timesight.train.losses.sft import LossAverage
 from timesight.video import FrameBudget, ReadingSettings, SecondLook
 from timesight.world import QUESTIONS

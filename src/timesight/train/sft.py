@@ -11,7 +11,7 @@ from timesight.model.policy import Policy
 from timesight.model.vision import FeatureStore, encode_videos
 from timesight.prefix.logprobs import completion_logprobs
 from timesight.prefix.tree import build_tree
-from timesight.tasks import TASKS
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.train.batches import zero_loss
 from timesight.train.dataset import Item, PromptItem, readable
 from timesight.train.losses import sft_loss
@@ -32,12 +32,14 @@ class Sft:
         quarantine: Quarantine,
         metrics: MetricsLog,
         store: FeatureStore | None = None,
+        tasks: TaskRegistry = TASKS,
     ) -> None:
         self._policy = policy
         self._recipe = recipe
         self._quarantine = quarantine
         self._metrics = metrics
         self._store = store
+        self._tasks = tasks
 
     def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[list[PromptItem]]:
         """The readable prompts."""
@@ -49,7 +51,7 @@ class Sft:
         if not batch:
             return zero_loss(policy)
         tokenizer = policy.processor.tokenizer
-        golds = [TASKS[item.sample.task].gold(item.sample, item.think) for item in batch]
+        golds = [self._tasks.of(item.sample).gold(item.sample, item.think) for item in batch]
         replies = [[*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id] for gold in golds]
         tree = build_tree(policy, [item.encoded for item in batch], share=False).with_replies(replies)
         tree = tree.with_features(encode_videos(policy, tree.patches, tree.grid_thw, self._store))

@@ -10,7 +10,8 @@ from timesight.generate.base import Completion
 from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.model.policy import Policy
-from timesight.tasks import TASKS, Graded
+from timesight.tasks import Graded
+from timesight.tasks.aggregate import baseline_metrics, metrics_of
 from timesight.tasks.scoring import group_totals, reply_rewards, required_components
 from timesight.train.loop import REWARD
 from timesight.types import Judge, Sample
@@ -39,20 +40,21 @@ def validate(
                 replies.append(outcome.text)
             else:
                 unreadable += 1
-    rewards = reply_rewards(replies, answered, [config.think] * len(answered), judge)
+    rewards = reply_rewards(replies, answered, [config.think] * len(answered), judge, config.tasks)
     totals = [
-        group_totals([parts], {}, required_components(sample.task))[0]
+        group_totals([parts], {}, required_components(config.tasks.of(sample)))[0]
         for sample, parts in zip(answered, rewards, strict=True)
     ]
     judged = [total for total in totals if total == total]
     graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
     for sample, reply in zip(answered, replies, strict=True):
-        graded[sample.task].append(TASKS[sample.task].grade(sample, reply, config.think))
+        graded[sample.task].append(config.tasks.of(sample).grade(sample, reply, config.think))
     figures: dict[str, float] = {}
     for name, items in graded.items():
         asked = [item.sample for item in items]
-        lines = {name: TASKS[name].metrics(items, judge=judge)}
-        blind = TASKS[name].baseline_metrics(asked, [None] * len(asked), judge=judge)
+        task = config.tasks[name]
+        lines = {name: metrics_of(task, items, judge=judge)}
+        blind = baseline_metrics(task, asked, [None] * len(asked), judge=judge)
         lines |= {f"{name}/{baseline}": metrics for baseline, metrics in blind.items()}
         figures |= {f"validation/{line}/{name}": value for line, m in lines.items() for name, value in m.items()}
     return figures | {

@@ -10,6 +10,13 @@ import numpy as np
 
 from timesight.geometry import rounded_box
 from timesight.tasks import TASKS
+from timesight.tasks.captioning import Captioning
+from timesight.tasks.grounded_qa import GroundedQa
+from timesight.tasks.multiple_choice import MultipleChoice
+from timesight.tasks.object_tracking import ObjectTracking
+from timesight.tasks.open_qa import OpenQa
+from timesight.tasks.quality_assessment import QualityAssessment
+from timesight.tasks.temporal_grounding import TemporalGrounding
 from timesight.types import Sample, Span
 from timesight.world.corruption import Corruption
 from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, Scene, Shape, make_scene
@@ -40,11 +47,11 @@ def samples_of(
     """
     naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
     for number, (task, ask) in enumerate(QUESTIONS.items()):
-        if task not in tasks or (scene.defect and task != "quality_assessment"):
+        if task not in tasks or (scene.defect and task != QualityAssessment.name):
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
         for count, fields in enumerate(ask(scene, corruption, rng)):
-            named = task == "multiple_choice" and naming.random() < named_share
+            named = task == MultipleChoice.name and naming.random() < named_share
             if named:
                 fields["question"] = f"Which option says {fields['options'][fields['answer']]}?"
             meta = {"duration_s": scene.duration_s} | ({"needs_video": not named} if named_share else {})
@@ -220,13 +227,13 @@ def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
 _LOOKS = {None: "clear", "noise": "full of noise", "blocks": "made of blocks", "dark": "too dark"}
 
 QUESTIONS: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator[Fields]]] = {
-    "temporal_grounding": _grounding,
-    "object_tracking": _tracking,
-    "multiple_choice": _choice,
-    "grounded_qa": _grounded,
-    "captioning": _caption,
-    "quality_assessment": _quality,
-    "open_qa": _open,
+    TemporalGrounding.name: _grounding,
+    ObjectTracking.name: _tracking,
+    MultipleChoice.name: _choice,
+    GroundedQa.name: _grounded,
+    Captioning.name: _caption,
+    QualityAssessment.name: _quality,
+    OpenQa.name: _open,
 }
 
 

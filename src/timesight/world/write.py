@@ -14,6 +14,7 @@ from zlib import crc32
 import av
 
 from timesight.errors import InputError
+from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.video.pool import begin_worker
 from timesight.world.corruption import Corruption
 from timesight.world.questions import QUESTIONS, samples_of
@@ -45,7 +46,7 @@ def write_world(
     same frames. ``on_video`` is called once for each video written. Raises InputError where no processes can be
     started.
     """
-    defects = "quality_assessment" in tasks
+    defects = QualityAssessment.name in tasks
     make = partial(
         make_scene,
         duration_s=duration_s,

@@ -29,8 +29,7 @@ from timesight.chat.web.settings import RefusedError
 from timesight.chat.web.videos import VideoStore
 from timesight.errors import TimesightError
 from timesight.generate.base import Generator
-from timesight.infer.ask import Question
-from timesight.types import Reply
+from timesight.types import Question, Reply
 
 T = TypeVar("T")
 MAX_BODIES = 8  # requests that are received at once, each in memory

@@ -21,26 +21,14 @@ from timesight.chat.web.uploads import Upload
 from timesight.chat.web.videos import StoredVideo, VideoStore
 from timesight.errors import InputError, TimesightError
 from timesight.generate.base import Generator
-from timesight.infer.ask import Question
 from timesight.infer.clue import PassEvent
-from timesight.types import Box, Reply, Span
+from timesight.tasks import TASKS
+from timesight.types import Box, Question, Reply, Span
 
 Work = AsyncGenerator[str | PassEvent | Done[Reply], None]
 COLORS = ("#1565c0", "#c2410c")
 TRUTH_COLOR = "#15803d"
-KINDS = {
-    "open_qa": "Ask",
-    "temporal_grounding": "When",
-    "grounded_qa": "Which",
-    "object_tracking": "Follow",
-}
-AGAIN = ("temporal_grounding", "object_tracking")  # asked as an evaluation asked them
-HINTS = {
-    "open_qa": "A question in words",
-    "temporal_grounding": "Something that happens",
-    "grounded_qa": "Question | one | another | …",
-    "object_tracking": "Draw a box over it, and name it",
-}
+FORMS = TASKS.question_forms
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class HardItem:
     @property
     def kind(self) -> str:
         """How it is asked again: by its options where it has any, and in words where nothing else is left."""
-        return "grounded_qa" if self.options else self.task if self.task in AGAIN else "open_qa"
+        return TASKS.asked_again_as(self.task, bool(self.options))
 
     @property
     def typed(self) -> str:
@@ -142,12 +130,14 @@ class Visit:
         self._log = ui.column().classes("w-full gap-2").props('role="log"')
         with ui.column().classes("ts-ask w-full gap-2"):
             with ui.row().classes("w-full items-center gap-2"):
-                self._kind = ui.toggle(KINDS, value="open_qa", on_change=self._changed_kind).props("dense no-caps")
+                labels = {task: form.label for task, form in FORMS.items()}
+                self._kind = ui.toggle(labels, value=TASKS.plain_question, on_change=self._changed_kind)
+                self._kind.props("dense no-caps")
                 self._clue = ui.switch("look again").tooltip(
                     "Read the evidence again, larger and denser, and answer again"
                 )
             with ui.row().classes("w-full no-wrap items-center gap-2"):
-                self._box = ui.input(placeholder=HINTS["open_qa"])
+                self._box = ui.input(placeholder=FORMS[TASKS.plain_question].hint)
                 self._box.props(f"maxlength={MAX_QUESTION_CHARS} outlined dense").classes("grow")
                 self._box.on("keydown.enter", self._ask)
                 self._ask_button = ui.button("Ask", on_click=self._ask).props("no-caps")
@@ -170,8 +160,8 @@ class Visit:
             self._pick.set_options(names, value=token)
 
     def _changed_kind(self) -> None:
-        self._box.props["placeholder"] = HINTS[self._kind.value]
-        self._player.show(drawing=self._kind.value == "object_tracking")
+        self._box.props["placeholder"] = FORMS[self._kind.value].hint
+        self._player.show(drawing=FORMS[self._kind.value].needs == "box")
         self._drawn = None
 
     def _drew(self, event: Any) -> None:
@@ -199,10 +189,10 @@ class Visit:
         """What is asked. Raises InputError for what is missing."""
         text = str(self._box.value or "").strip()[:MAX_QUESTION_CHARS]
         kind = self._kind.value
-        if kind == "grounded_qa":
+        if FORMS[kind].needs == "options":
             question, *options = (part.strip() for part in text.split("|"))
             return Question(question, kind, tuple(options))
-        if kind != "object_tracking":
+        if FORMS[kind].needs != "box":
             return Question(text, kind)
         stored = self._stored()
         if self._drawn is None or stored is None:
@@ -225,7 +215,7 @@ class Visit:
             return
         try:
             question = self._question()
-            question.sample(stored.video)
+            TASKS.sample_of(question, stored.video)
         except InputError as error:
             _notify(str(error))
             return

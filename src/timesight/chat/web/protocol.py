@@ -8,10 +8,11 @@ import re
 from collections.abc import AsyncIterator
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from timesight.chat.web.settings import MAX_HISTORY_CHARS, MAX_QUESTION_CHARS, RefusedError
 from timesight.model.prompt import Exchange
+from timesight.tasks import TASKS
 
 DATA_VIDEO = re.compile(r"data:video/[\w.+-]{1,40};base64,", re.ASCII)
 CHUNK = 1 << 20  # characters decoded at once
@@ -68,9 +69,17 @@ class ChatRequest(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     n: Literal[1] | None = 1
-    task: Literal["open_qa", "temporal_grounding", "grounded_qa"] = "open_qa"
+    task: str | None = None
     options: tuple[str, ...] = ()
     clue: bool = False
+
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str | None) -> str | None:
+        known = [name for name, form in TASKS.question_forms.items() if form.needs != "box"]
+        if task is not None and task not in known:
+            raise ValueError(f"is one of {', '.join(known)}")
+        return task
 
     def require_short(self) -> None:
         """Raise RefusedError for more text than is put to a model."""

@@ -11,9 +11,8 @@ from nicegui import ui
 from timesight.chat.timeline import write_spans
 from timesight.chat.web.pictures import contact_sheet
 from timesight.chat.web.player import Lane, within
-from timesight.infer.ask import Question
 from timesight.infer.clue import PassEvent
-from timesight.types import Reply, Span
+from timesight.types import Question, Reply, Span
 
 REDRAW_S = 0.1  # a growing reply is sent whole, so not for every token
 

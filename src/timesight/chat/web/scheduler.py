@@ -21,10 +21,9 @@ from timesight.chat.session import Session
 from timesight.chat.web.settings import RefusedError
 from timesight.errors import ModelError, TimesightError
 from timesight.generate.base import Completion, CompletionStream, Generator, Sampling
-from timesight.infer.ask import Question
 from timesight.infer.clue import PassEvent
 from timesight.model.prompt import Prompt
-from timesight.types import Reply
+from timesight.types import Question, Reply
 from timesight.video import FrameBudget
 
 LOG = logging.getLogger(__name__)

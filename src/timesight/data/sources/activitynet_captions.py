@@ -8,6 +8,7 @@ from timesight.data.records import make_sample
 from timesight.data.sources.files import Source, field, official_file, read_json
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
+from timesight.tasks.temporal_grounding import TemporalGrounding
 from timesight.types import Sample
 
 
@@ -28,7 +29,7 @@ def grounding_samples(source: str, file: Path, videos: Videos) -> list[Sample]:
         samples += [
             make_sample(
                 where,
-                "temporal_grounding",
+                TemporalGrounding.name,
                 id=f"{source}/{video}#{number}",
                 video=videos.path(video),
                 query=sentence,
@@ -41,7 +42,7 @@ def grounding_samples(source: str, file: Path, videos: Videos) -> list[Sample]:
 
 
 SOURCE = Source(
-    task="temporal_grounding",
+    task=TemporalGrounding.name,
     # Its test videos' annotations are not public; val_2 is what everybody tests on.
     splits={"train": "train", "val": "val_2", "test": "val_2"},
     files="{split}.json",

@@ -10,6 +10,7 @@ from timesight.data.records import make_sample
 from timesight.data.sources.files import Source, number, official_files, read_csv, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
+from timesight.tasks.temporal_grounding import TemporalGrounding
 from timesight.types import Sample
 
 LINE = re.compile(r"(?P<video>\S+) (?P<start>-?[\d.]+) (?P<end>-?[\d.]+)\s*##(?P<query>.*)")
@@ -29,7 +30,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
         samples.append(
             make_sample(
                 where,
-                "temporal_grounding",
+                TemporalGrounding.name,
                 id=f"charades_sta/{video}#{seen[video]}",
                 video=videos.path(video),
                 query=match["query"],
@@ -42,7 +43,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
 
 
 SOURCE = Source(
-    task="temporal_grounding",
+    task=TemporalGrounding.name,
     splits={"train": "train", "test": "test"},
     files="charades_sta_{split}.txt, Charades_v1_{split}.csv",
     read=read,

@@ -8,6 +8,7 @@ from timesight.data.records import make_sample, parse_record
 from timesight.data.sources.files import Source, field, official_file, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
+from timesight.tasks.captioning import Captioning
 from timesight.types import Sample
 
 
@@ -27,7 +28,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
         samples.append(
             make_sample(
                 where,
-                "captioning",
+                Captioning.name,
                 id=f"dream1k/{number}",
                 video=videos.path(str(number)),
                 caption=caption,
@@ -40,4 +41,4 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     return samples
 
 
-SOURCE = Source(task="captioning", splits={"test": "test"}, files="DREAM-1k.jsonl", read=read)
+SOURCE = Source(task=Captioning.name, splits={"test": "test"}, files="DREAM-1k.jsonl", read=read)

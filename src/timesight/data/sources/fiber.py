@@ -7,6 +7,7 @@ from pathlib import Path
 from timesight.data.records import UniqueIds, make_sample
 from timesight.data.sources.files import Source, field, official_file, read_records
 from timesight.data.videos import Videos
+from timesight.tasks.captioning import Captioning
 from timesight.types import Sample
 
 NAMES = ("fiber_1k.json", "fiber1k.json", "FIBER-1k.json", "fiber.json", "train.json")
@@ -21,7 +22,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
         samples.append(
             make_sample(
                 where,
-                "captioning",
+                Captioning.name,
                 id=ids.of(f"fiber/{Path(name).stem}"),
                 video=videos.path(Path(name).name),
                 caption=field(where, record, "caption"),
@@ -30,4 +31,4 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
     return samples
 
 
-SOURCE = Source(task="captioning", splits={"train": "train"}, files="fiber_1k.json", read=read)
+SOURCE = Source(task=Captioning.name, splits={"train": "train"}, files="fiber_1k.json", read=read)

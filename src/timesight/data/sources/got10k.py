@@ -17,6 +17,7 @@ from timesight.data.sources.files import Source, official_file, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
 from timesight.geometry import shift_into_frame
+from timesight.tasks.object_tracking import ObjectTracking
 from timesight.types import Box, Sample
 
 FPS = 10.0
@@ -49,7 +50,7 @@ def _sequence(folder: Path, where: str, num_frames: int | None) -> Sample:
     chosen = [k * len(boxes_px) // count for k in range(count)]
     return make_sample(
         where,
-        "object_tracking",
+        ObjectTracking.name,
         id=f"got10k/{folder.name}",
         video={"path": folder, "fps": FPS},
         object=name,
@@ -116,7 +117,7 @@ def _box(row: list[float], width_px: float, height_px: float) -> Box:
 
 
 SOURCE = Source(
-    task="object_tracking",
+    task=ObjectTracking.name,
     splits={"train": "train", "val": "val"},
     files="{split}/list.txt and a folder a sequence",
     read=read,

@@ -8,6 +8,7 @@ from timesight.data.records import make_sample
 from timesight.data.sources.choices import json_subtitles, subtitle_files
 from timesight.data.sources.files import Source, field, number, official_file, read_records
 from timesight.data.videos import Videos
+from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.types import Sample
 
 ABOUT = ("duration_group", "question_category", "topic_category", "level")
@@ -35,7 +36,7 @@ def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = Fal
         samples.append(
             make_sample(
                 where,
-                "multiple_choice",
+                MultipleChoice.name,
                 id=f"longvideobench/{field(where, record, 'id')}",
                 video=videos.path(field(where, record, "video_path", str)),
                 question=field(where, record, "question"),
@@ -48,4 +49,4 @@ def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = Fal
     return samples
 
 
-SOURCE = Source(task="multiple_choice", splits={"val": "val"}, files="lvb_val.json, subtitles/*.json", read=read)
+SOURCE = Source(task=MultipleChoice.name, splits={"val": "val"}, files="lvb_val.json, subtitles/*.json", read=read)

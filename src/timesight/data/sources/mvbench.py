@@ -12,6 +12,7 @@ from timesight.data.sources.choices import worded_answer
 from timesight.data.sources.files import Source, field, files_present, read_records
 from timesight.data.videos import Videos
 from timesight.errors import InputError
+from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.types import Sample, Video
 
 # Where the videos of each task lie in the official tree: some file names occur in more than one data set.
@@ -62,7 +63,7 @@ def _task(name: str, file: Path, videos: Videos) -> list[Sample]:
         samples.append(
             make_sample(
                 where,
-                "multiple_choice",
+                MultipleChoice.name,
                 id=f"mvbench/{name}#{index}",
                 video={"path": _path(videos, record, where, name), **window, **frames},
                 question=field(where, record, "question"),
@@ -95,4 +96,4 @@ def _path(videos: Videos, record: object, where: str, name: str) -> Path:
     return videos.path(video, within=FOLDERS[name], extension="" if name == "episodic_reasoning" else ".mp4")
 
 
-SOURCE = Source(task="multiple_choice", splits={"test": "test"}, files="{task}.json for twenty tasks", read=read)
+SOURCE = Source(task=MultipleChoice.name, splits={"test": "test"}, files="{task}.json for twenty tasks", read=read)

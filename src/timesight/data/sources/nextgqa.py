@@ -11,6 +11,7 @@ from typing import Any
 from timesight.data.records import make_sample
 from timesight.data.sources.files import Source, official_files, optional, read_csv, read_json
 from timesight.data.videos import Videos
+from timesight.tasks.grounded_qa import GroundedQa
 from timesight.types import Sample
 
 OPTIONS = ("a0", "a1", "a2", "a3", "a4")
@@ -29,7 +30,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
         samples.append(
             make_sample(
                 where,
-                "grounded_qa",
+                GroundedQa.name,
                 id=f"nextgqa/{video}_{row['qid']}",
                 video=videos.path(video),
                 question=row["question"],
@@ -51,7 +52,7 @@ def _index(answer: str, options: list[str]) -> int:
 
 
 SOURCE = Source(
-    task="grounded_qa",
+    task=GroundedQa.name,
     splits={"val": "val", "test": "test"},
     files="{split}.csv, gsub_{split}.json",
     read=read,

@@ -11,6 +11,7 @@ from timesight.data.records import make_sample
 from timesight.data.sources.files import Source, field, number, official_file, optional, read_json, read_records
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
+from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.types import Sample
 
 NAMES = {
@@ -37,7 +38,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
         samples.append(
             make_sample(
                 where,
-                "multiple_choice",
+                MultipleChoice.name,
                 id=f"perception_test/{video}_{index}",
                 video=videos.path(video),
                 question=field(where, row, "question"),
@@ -68,7 +69,7 @@ def _hub_rows(file: Path) -> Iterator[Row]:
 
 
 SOURCE = Source(
-    task="multiple_choice",
+    task=MultipleChoice.name,
     splits={"val": "valid", "train": "train"},
     files="mc_question_{split}.json",
     read=read,

@@ -17,6 +17,9 @@ from timesight.data.sources.activitynet_captions import grounding_samples
 from timesight.data.sources.files import Source, field, files_present, read_records
 from timesight.data.videos import Videos
 from timesight.errors import InputError
+from timesight.tasks.grounded_qa import GroundedQa
+from timesight.tasks.object_tracking import ObjectTracking
+from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.types import Sample
 
 NAME = "videochat_r1"
@@ -42,7 +45,7 @@ def _nextgqa(file: Path, videos: Videos) -> Iterator[Sample]:
         answer = str(field(where, record, "answer")).strip("() ")
         yield make_sample(
             where,
-            "grounded_qa",
+            GroundedQa.name,
             id=f"{NAME}/{field(where, record, 'id')}",
             video=videos.path(field(where, record, "video", str)),
             question=field(where, record, "question"),
@@ -59,7 +62,7 @@ def _quality(file: Path, videos: Videos) -> Iterator[Sample]:
         name = field(where, record, "video", str)
         yield make_sample(
             where,
-            "quality_assessment",
+            QualityAssessment.name,
             id=ids.of(f"{NAME}/{Path(name).stem}"),
             video=videos.path(name),
             label=field(where, record, "answer"),
@@ -72,7 +75,7 @@ def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
         name, boxes = Path(field(where, record, "path", str)).name, field(where, record, "gt", list)
         yield make_sample(
             where,
-            "object_tracking",
+            ObjectTracking.name,
             id=ids.of(f"{NAME}/{name}"),
             video={"path": videos.path(name, extension=""), "fps": 10},
             object=field(where, record, "object"),

@@ -8,6 +8,7 @@ from timesight.data.records import make_sample
 from timesight.data.sources.choices import lettered_answer, plain_options, srt_subtitles, subtitle_files
 from timesight.data.sources.files import Source, field, official_file, read_records
 from timesight.data.videos import Videos
+from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.types import Sample
 
 NAMES = ("videomme/test-00000-of-00001.parquet", "test-00000-of-00001.parquet", "videomme.json", "test.json")
@@ -27,7 +28,7 @@ def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = Fal
         samples.append(
             make_sample(
                 where,
-                "multiple_choice",
+                MultipleChoice.name,
                 id=f"videomme/{field(where, row, 'question_id')}",
                 video=videos.path(name),
                 question=field(where, row, "question"),
@@ -41,7 +42,7 @@ def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = Fal
 
 
 SOURCE = Source(
-    task="multiple_choice",
+    task=MultipleChoice.name,
     splits={"test": "test"},
     files="test-00000-of-00001.parquet or videomme.json, subtitle/*.srt",
     read=read,

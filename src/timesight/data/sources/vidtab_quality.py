@@ -8,6 +8,7 @@ from timesight.data.records import UniqueIds, make_sample
 from timesight.data.sources.files import Source, official_file, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
+from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.types import Sample
 
 LABELS = {"0": "low quality", "1": "high quality"}
@@ -24,7 +25,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
         samples.append(
             make_sample(
                 where,
-                "quality_assessment",
+                QualityAssessment.name,
                 id=ids.of(f"vidtab_quality/{Path(name).stem}"),
                 video=videos.path(name),
                 label=LABELS[label],
@@ -34,7 +35,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
 
 
 SOURCE = Source(
-    task="quality_assessment",
+    task=QualityAssessment.name,
     splits={"train": "train_100", "test": "test"},
     files="{split}.txt",
     read=read,

@@ -1,18 +1,17 @@
-"""Tasks and prompt texts of the user's own: ``own_tasks`` puts them into ``TASKS`` for a while."""
+"""Custom tasks and prompt texts."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from timesight.errors import InputError
-from timesight.tasks import TASKS
-from timesight.tasks.base import OFFICIAL, Task
+from timesight.tasks import TASKS, TaskRegistry
+from timesight.tasks.base import Task
 
 
 class PromptTemplates(BaseModel):
@@ -34,26 +33,16 @@ class TaskSettings(BaseModel):
     reward_protocol: Literal["official", "paper"] = "official"  # where the two differ
 
 
-@contextmanager
-def own_tasks(settings: TaskSettings) -> Iterator[None]:
-    """Inside this block ``TASKS`` is as ``settings`` say. Raises InputError for a file or a text that cannot do."""
-    before = dict(TASKS)
-    try:
-        for file in settings.files:
-            TASKS.update({task.name: task for task in read_tasks(file)})
-        for name, texts in settings.prompts.items():
-            if name not in TASKS:
-                raise InputError(f"tasks.prompts: no task {name}; known: {', '.join(TASKS)}")
-            texts = PromptTemplates(answer=texts) if isinstance(texts, str) else texts
-            TASKS[name] = TASKS[name].with_template(texts.answer, texts.think)
-        if settings.reward_protocol != OFFICIAL:
-            TASKS.update(
-                {name: task.with_reward_protocol(settings.reward_protocol) for name, task in TASKS.items()}
-            )
-        yield
-    finally:
-        TASKS.clear()
-        TASKS.update(before)
+def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskRegistry:
+    """``tasks`` as ``settings`` change them. Raises InputError for a file or a text that cannot do."""
+    for file in settings.files:
+        tasks = tasks.with_tasks(read_tasks(file))
+    for name, texts in settings.prompts.items():
+        if name not in tasks:
+            raise InputError(f"tasks.prompts: no task {name}; known: {', '.join(tasks)}")
+        texts = PromptTemplates(answer=texts) if isinstance(texts, str) else texts
+        tasks = tasks.with_tasks([tasks[name].with_template(texts.answer, texts.think)])
+    return tasks.with_reward_protocol(settings.reward_protocol)
 
 
 def read_tasks(file: Path) -> Sequence[Task[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Tasks and prompt texts of the user's own."""
+"""Custom tasks and prompt texts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from timesight.data import read_jsonl
 from timesight.errors import InputError, RecipeError
-from timesight.tasks import TASKS
-from timesight.tasks.own import TaskSettings, own_tasks
+from timesight.tasks import TASKS, TaskRegistry
+from timesight.tasks.custom import TaskSettings, custom_tasks
 from timesight.train.recipe import load_recipe
 from timesight.train.run import run_recipe
 from timesight.types import TextPart
@@ -49,42 +49,40 @@ def test_the_seventh_task_is_trained_without_a_fork(counts: Path, tmp_path: Path
 
 
 def test_the_seventh_task_keeps_the_contract(counts: Path) -> None:
-    with own_tasks(TaskSettings(files=(COUNTING,))):
-        task = TASKS["counting"]
-        for sample in read_jsonl(counts):
-            for think in (False, True):
-                assert set(task.reward(task.gold(sample, think), sample, think).values()) == {1.0}
-                assert set(task.reward("many", sample, think).values()) == {0.0}
+    tasks = custom_tasks(TaskSettings(files=(COUNTING,)))
+    task = tasks["counting"]
+    for sample in read_jsonl(counts, tasks):
+        for think in (False, True):
+            assert set(task.reward(task.gold(sample, think), sample, think).values()) == {1.0}
+            assert set(task.reward("many", sample, think).values()) == {0.0}
 
 
-def grounding_text(sample_file: Path, think: bool = False) -> str:
-    part = TASKS["temporal_grounding"].prompt(read_jsonl(sample_file)[0], think)[1]
+def grounding_text(sample_file: Path, tasks: TaskRegistry = TASKS, think: bool = False) -> str:
+    part = tasks["temporal_grounding"].prompt(read_jsonl(sample_file)[0], think)[1]
     assert isinstance(part, TextPart)
     return part.text
 
 
-def test_prompt_texts_are_replaced_for_a_while(world: Path) -> None:
+def test_prompt_texts_are_replaced_in_a_registry_of_their_own(world: Path) -> None:
     theirs = {
         "answer": "To find {query}, reply <answer>S to E</answer>",
         "think": "Find {query}: <think>…</think><answer>…</answer>",
     }
     before = grounding_text(world / "train.jsonl")
-    with own_tasks(TaskSettings.model_validate({"prompts": {"temporal_grounding": theirs}})):
-        assert grounding_text(world / "train.jsonl").startswith("To find the ")
-        assert grounding_text(world / "train.jsonl", think=True).startswith("Find the ")
+    tasks = custom_tasks(TaskSettings.model_validate({"prompts": {"temporal_grounding": theirs}}))
+    assert grounding_text(world / "train.jsonl", tasks).startswith("To find the ")
+    assert grounding_text(world / "train.jsonl", tasks, think=True).startswith("Find the ")
     assert grounding_text(world / "train.jsonl") == before
-    with own_tasks(TaskSettings(prompts={"temporal_grounding": "When {query}? {form}"})):
-        assert grounding_text(world / "train.jsonl", think=True).endswith(
-            "Reply as <think>what you see, and when</think><answer>START to END</answer>"
-        )
+    tasks = custom_tasks(TaskSettings(prompts={"temporal_grounding": "When {query}? {form}"}))
+    assert grounding_text(world / "train.jsonl", tasks, think=True).endswith(
+        "Reply as <think>what you see, and when</think><answer>START to END</answer>"
+    )
 
 
 def test_a_text_without_think_mode_is_not_used_for_it(world: Path) -> None:
-    with (
-        own_tasks(TaskSettings(prompts={"temporal_grounding": "{query} <answer>S to E</answer>"})),
-        pytest.raises(InputError, match="no version for think mode"),
-    ):
-        grounding_text(world / "train.jsonl", think=True)
+    tasks = custom_tasks(TaskSettings(prompts={"temporal_grounding": "{query} <answer>S to E</answer>"}))
+    with pytest.raises(InputError, match="no version for think mode"):
+        grounding_text(world / "train.jsonl", tasks, think=True)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +97,8 @@ def test_a_text_without_think_mode_is_not_used_for_it(world: Path) -> None:
     ],
 )
 def test_a_text_that_cannot_do_is_told(prompts: object, message: str) -> None:
-    with pytest.raises(InputError, match=message), own_tasks(TaskSettings.model_validate({"prompts": prompts})):
-        pass
+    with pytest.raises(InputError, match=message):
+        custom_tasks(TaskSettings.model_validate({"prompts": prompts}))
 
 
 @pytest.mark.parametrize(
@@ -118,8 +116,8 @@ def test_a_file_that_cannot_do_is_told(tmp_path: Path, content: str | None, mess
     file = tmp_path / "mine.py"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(InputError, match=message), own_tasks(TaskSettings(files=(file,))):
-        pass
+    with pytest.raises(InputError, match=message):
+        custom_tasks(TaskSettings(files=(file,)))
 
 
 def test_a_task_that_breaks_its_word_is_told(tmp_path: Path, world: Path) -> None:
@@ -131,8 +129,9 @@ def test_a_task_that_breaks_its_word_is_told(tmp_path: Path, world: Path) -> Non
             "TASKS = [Mine()]\n"
         )
         sample = read_jsonl(world / "train.jsonl")[0]
-        with own_tasks(TaskSettings(files=(file,))), pytest.raises(InputError, match=message):
-            TASKS["temporal_grounding"].reward("<answer>1 to 2</answer>", sample)
+        tasks = custom_tasks(TaskSettings(files=(file,)))
+        with pytest.raises(InputError, match=message):
+            tasks["temporal_grounding"].reward("<answer>1 to 2</answer>", sample)
 
 
 def test_a_recipe_names_what_is_wrong() -> None:
