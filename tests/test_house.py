@@ -18,8 +18,8 @@ ROOT = Path(timesight.__file__).parent
 # Each line may import only from lines above it; rooms on one line do not import each other.
 LINES = [
     ["errors"],
-    ["types"],
-    ["geometry", "statistics"],
+    ["types", "files"],
+    ["artifacts", "geometry", "statistics"],
     ["video", "tasks", "judge"],
     ["data", "world", "model"],
     ["prefix"],
@@ -30,7 +30,7 @@ LINES = [
     ["cli"],
 ]
 FLOOR = {room: number for number, line in enumerate(LINES) for room in line}
-REPORT_MAY_USE = {"report", "errors", "types", "geometry", "statistics"}
+REPORT_MAY_USE = {"report", "errors", "types", "files", "artifacts", "geometry", "statistics"}
 
 
 def imports() -> Iterator[tuple[str, str, str]]:

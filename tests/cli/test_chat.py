@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from timesight.artifacts import ItemEntry
 from timesight.cli.serve import _hardest, _invitation, _with_videos
 from timesight.types import Video
 from timesight.video import probe
@@ -96,11 +97,12 @@ def test_the_gallery_says_what_cannot_be_read(
 ) -> None:
     pytest.importorskip("nicegui", reason="the page needs nicegui: pip install 'timesight[serve]'")
     asked = {"task": "temporal_grounding", "question": "it moves", "truth": "", "reply": "r", "parsed": True}
-    asked |= {"spans": {"truth": [[0, 1]], "answer": []}}
+    asked |= {"spans": {"truth": [[0, 1]], "answer": []}, "groups": {}, "weights": {"official": 1.0}, "data": "d"}
     metrics = {"a": {"mIoU": 0.5}, "b": {"mIoU": 0.25}, "c": {"mIoU": 1.0}, "d": None}
     paths = {"a": str(first_video(world)), "b": "b.mp4", "c": "c.mp4", "d": str(tmp_path)}
-    items = {n: asked | {"id": n, "video": paths[n], "metrics": {"official": row}} for n, row in metrics.items()}
-    monkeypatch.setattr("timesight.evaluation.read_items", lambda _: items)
+    rows = [asked | {"id": n, "video": paths[n], "metrics": {"official": row}} for n, row in metrics.items()]
+    items = {row["id"]: ItemEntry.model_validate(row) for row in rows}
+    monkeypatch.setattr("timesight.artifacts.read_items", lambda _: items)
     store = Kept()
     shown = _with_videos(_hardest(tmp_path), store)  # type: ignore[arg-type]
     assert [(item.token, item.figure, item.title) for item in shown] == [("a", "mIoU: 0.50", "it moves")]

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from tests import official
 
+from timesight.artifacts import ItemEntry, Spans
 from timesight.cli.eval import command
 from timesight.errors import InputError
 from timesight.evaluation import Replies, Scoring, find_suite, score_replies
@@ -18,19 +19,23 @@ from timesight.evaluation.compare import compare
 from timesight.statistics import cluster_bootstrap
 
 
-def items(values: list[float], kinds: str = "") -> dict[str, dict[str, Any]]:
+def items(values: list[float], kinds: str = "") -> dict[str, ItemEntry]:
     """Items with a metric each, two on a video."""
     return {
-        f"i{n}": {
-            "id": f"i{n}",
-            "task": "temporal_grounding",
-            "data": f"d{n}",
-            "weights": {"official": 1.0, "paper": 1.0},
-            "video": f"v{n // 2}.mp4",
-            "reply": f"reply {value}",
-            "groups": {"kind": [kinds[n]]} if kinds else {},
-            "metrics": {"official": {"mIoU": value, "R1@0.5": float(value >= 0.5)}, "paper": {"mIoU": value / 2}},
-        }
+        f"i{n}": ItemEntry(
+            id=f"i{n}",
+            task="temporal_grounding",
+            data=f"d{n}",
+            weights={"official": 1.0, "paper": 1.0},
+            video=f"v{n // 2}.mp4",
+            question="?",
+            truth="",
+            reply=f"reply {value}",
+            parsed=True,
+            spans=Spans(),
+            groups={"kind": (kinds[n],)} if kinds else {},
+            metrics={"official": {"mIoU": value, "R1@0.5": float(value >= 0.5)}, "paper": {"mIoU": value / 2}},
+        )
         for n, value in enumerate(values)
     }
 
@@ -83,7 +88,7 @@ def test_an_item_counts_as_in_the_benchmarks_own_figure() -> None:
     weighed = [items(values) for values in ([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0])]
     for run in weighed:
         for n, item in enumerate(run.values()):
-            item["weights"]["official"] = 9.0 if n == 3 else 1.0
+            item.weights["official"] = 9.0 if n == 3 else 1.0
     found = compare(*weighed).parts[0].metrics["mIoU"]
     assert (found.a, found.b, found.difference) == pytest.approx((0.25, 0.75, 0.5))
     videos, changes = ["a", "a", "b", "b"], [-1.0, -1.0, -1.0, 1.0]
@@ -106,7 +111,7 @@ def test_comparing_scored_runs_gives_their_own_figures(tmp_path: Path) -> None:
         )
         for wanted in ("action_sequence", "episodic_reasoning")
     ]
-    found = compare(*({item["id"]: item for item in run.items} for run in runs))
+    found = compare(*({item.id: item for item in run.items} for run in runs))
     own = [run.results["official"].metrics["accuracy"] for run in runs]
     of = found.parts[0].metrics["accuracy"]
     assert (of.a, of.b) == pytest.approx(own)
@@ -122,7 +127,7 @@ def test_what_is_made_of_means_is_compared_too() -> None:
         run = items([0.0] * 40)
         for item in run.values():
             row = {"event_recall": draws.random(), "event_precision": draws.random() / 2}
-            item |= {"task": "captioning", "metrics": {"official": row}}
+            item.task, item.metrics = "captioning", {"official": row}
         runs.append(run)
     found = compare(*runs).parts[0].metrics
     assert list(found) == ["event_recall", "event_precision", "event_f1"]
@@ -137,13 +142,13 @@ def test_what_is_made_of_means_is_compared_too() -> None:
 def test_windows_of_one_file_are_one_video() -> None:
     run = items([0.1, 0.2])
     for n, item in enumerate(run.values()):
-        item["video"] = {"path": "v.mp4", "start_s": float(n), "end_s": n + 1.0}
+        item.video = {"path": "v.mp4", "start_s": float(n), "end_s": n + 1.0}
     assert compare(run, run).parts[0].num_videos == 1
 
 
 def test_other_data_under_the_same_ids_is_refused() -> None:
     other = items([0.1, 0.2])
-    other["i1"]["data"] = "another question"
+    other["i1"].data = "another question"
     with pytest.raises(
         InputError, match=r"^i1: question or truth differ between the two evaluations \(1 such ids\)"
     ):

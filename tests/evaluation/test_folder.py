@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from timesight.artifacts import read_items
 from timesight.data import read_jsonl
 from timesight.errors import InputError, ModelError, SampleError
-from timesight.evaluation import kept_replies, read_items, read_replies
+from timesight.evaluation import kept_replies, read_replies
 from timesight.evaluation.folder import claim_folder, require_folder, require_unclaimed
 from timesight.evaluation.questions import weight_files
 from timesight.evaluation.runner import collect_replies

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from timesight.artifacts import line_of
 from timesight.cli.eval_show import footnotes
 from timesight.data import read_jsonl
 from timesight.errors import InputError
@@ -183,7 +184,7 @@ def test_the_result_is_plain_json(samples: list[Sample]) -> None:
     content = json.loads(json.dumps(result.to_json()))
     assert content["suite"] == "w"
     assert len(content["results"]["official"]["intervals"]["mIoU"]) == 2
-    item = json.loads(json.dumps(result.items[0]))
+    item = json.loads(line_of(result.items[0]))
     assert item["spans"]["truth"] == [list(span) for span in getattr(samples[0], "spans", ())]
     assert item["metrics"]["official"]["mIoU"] == 0.0
 
@@ -227,23 +228,23 @@ def test_the_f1_of_captions_has_an_interval_and_their_subsets_weigh_alike() -> N
     low, high = figures.intervals["event_f1"]
     assert low < figures.metrics["event_f1"] < high
     assert all("event_f1" in part.intervals for part in figures.breakdowns["subset"].values())
-    assert [item["weights"]["official"] for item in result.items] == [1 / 4] * 4 + [1 / 16] * 16
+    assert [item.weights["official"] for item in result.items] == [1 / 4] * 4 + [1 / 16] * 16
 
 
 def test_what_an_item_counts_is_kept_with_it_and_0_where_it_is_not_scored() -> None:
     items = [question(n, 0, "few" if n < 2 else "many") for n in range(6)]
     result = score_replies("s", items, Replies({}), False, scoring=Scoring(average_over="kind"))
-    assert [item["weights"]["official"] for item in result.items] == [1 / 2] * 2 + [1 / 4] * 4
+    assert [item.weights["official"] for item in result.items] == [1 / 2] * 2 + [1 / 4] * 4
     captions = [caption(n, "all") for n in range(2)]
     unscored = score_replies("d", captions, Replies({"c0": "A man."}), False, Down())
-    assert [item["weights"]["official"] for item in unscored.items] == [0.0, 1.0]
+    assert [item.weights["official"] for item in unscored.items] == [0.0, 1.0]
 
 
 def test_question_and_truth_tell_items_apart_and_the_place_of_their_video_does_not() -> None:
     first = question(0, 0, "k")
     moved = first.model_copy(update={"video": first.video.model_copy(update={"path": Path("elsewhere.mp4")})})
     other = first.model_copy(update={"answer": 1})
-    kept = [score_replies("s", [one], Replies({}), False).items[0]["data"] for one in (first, moved, other)]
+    kept = [score_replies("s", [one], Replies({}), False).items[0].data for one in (first, moved, other)]
     assert kept[0] == kept[1] != kept[2]
 
 

@@ -24,7 +24,7 @@ def write_evaluation(out: Path, model: str, value: float, suite: str = "nextgqa"
     """A finished evaluation of two items."""
     (out / "thumbnails").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(out / "thumbnails/a.jpg")
-    part = {"num_items": 1, "metrics": {"mIoU": value}, "intervals": {"mIoU": [0.0, 1.0]}}
+    part = {"num_items": 1, "num_videos": 1, "metrics": {"mIoU": value}, "intervals": {"mIoU": [0.0, 1.0]}}
     figures = {
         "metrics": {"mIoU": value, "Acc@QA": 0.5},
         "intervals": {"mIoU": [value - 0.1, value + 0.1]},
@@ -40,6 +40,10 @@ def write_evaluation(out: Path, model: str, value: float, suite: str = "nextgqa"
     items = [
         {
             "id": f"q{n}",
+            "task": "grounded_qa",
+            "video": f"v{n}.mp4",
+            "groups": {},
+            "weights": {"official": 1.0},
             "data": f"d{n}",
             "question": "why <b>now</b>",
             "truth": "because",
@@ -176,7 +180,10 @@ def test_what_is_cut_off_is_told(name: str, tmp_path: Path) -> None:
     a = write_evaluation(tmp_path / "a", "base", 0.5)
     for left in ((a / name).read_text()[:40], "[" * 100_000):
         (a / name).write_text(left)
-        with pytest.raises(InputError, match=rf"{name}.*: is cut off, or not JSON; run the command that wrote it"):
+        told = "is cut off, or not JSON; run the command that wrote it"
+        if name == "items.jsonl":
+            told = "is no whole item of this version; run the same timesight eval again"
+        with pytest.raises(InputError, match=rf"{name}.*: {told}"):
             build_report(a)
     (a / name).write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=rf"{name}: is not UTF-8 text"):

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from timesight.artifacts import METRICS_FILE
 from timesight.train.loop import Listener
-from timesight.train.metrics import METRICS_FILE
 from timesight.train.run import run_recipe
 from timesight.train.settings import GrpoRecipe
 from timesight.video import Frames

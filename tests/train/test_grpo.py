@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
 from timesight.errors import TrainingError
 from timesight.generate.base import Completion, Sampling
@@ -23,7 +24,6 @@ from timesight.train import run as run_module
 from timesight.train.batches import zero_loss
 from timesight.train.dataset import PromptDataset
 from timesight.train.loop import REWARD
-from timesight.train.metrics import METRICS_FILE
 from timesight.train.preview import TaskPreview, preview
 from timesight.train.run import run_recipe
 from timesight.train.schedule import ScheduleEntry

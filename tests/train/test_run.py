@@ -11,13 +11,13 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoModelForImageTextToText
 
+from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
 from timesight.data.mixture import Mixture, Part
 from timesight.errors import InputError, SampleError, TrainingError
 from timesight.model.load import load_policy
 from timesight.tasks import TASKS
 from timesight.train.loop import Listener
-from timesight.train.metrics import METRICS_FILE
 from timesight.train.run import run_recipe
 from timesight.train.samples import load_mixture
 from timesight.train.schedule import make_schedule

@@ -81,7 +81,7 @@ def command(
 
 
 def _require_new(fixed: Path | None, report: Path | None) -> None:
-    from timesight.data.disk import require_new
+    from timesight.files import require_new
 
     for path in (fixed, report):
         if path is not None:
@@ -120,7 +120,7 @@ def _report(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def _write_report(report: Path, content: dict[str, Any]) -> None:
-    from timesight.data.disk import require_new, write_text
+    from timesight.files import require_new, write_text
 
     require_new(report)  # it may have come into being while videos were decoded
     write_text(report, json.dumps(content, indent=1) + "\n")

@@ -39,8 +39,8 @@ def command(
     example of each, so that a wrong reading is seen.
     """
     from timesight.cli.console import print_json
-    from timesight.data.disk import require_new
     from timesight.data.messages import READINGS
+    from timesight.files import require_new
 
     require_new(out)
     if task is not None and task not in READINGS:
@@ -77,8 +77,8 @@ def _from_messages(source: Path, out: Path, task: str | None) -> tuple[list[Samp
 
 def _to_messages(source: Path, out: Path, style: Any, think: bool) -> tuple[list[Sample], list[str]]:
     from timesight.data import read_jsonl
-    from timesight.data.disk import write_text
     from timesight.data.messages import write_message
+    from timesight.files import write_text
 
     converted, refused, lines = [], [], []
     for sample in read_jsonl(source):

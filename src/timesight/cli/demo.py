@@ -129,8 +129,9 @@ class _Demo:
 
     def measure(self, samples: list[Sample], when: str, model: str, mode: str) -> EvalResult:
         """Evaluate ``model``, taking up replies that an interrupted run left."""
+        from timesight.artifacts import ITEMS_FILE, write_records
         from timesight.cli.console import progress
-        from timesight.evaluation import score_replies, write_items
+        from timesight.evaluation import score_replies
         from timesight.evaluation.runner import collect_replies
         from timesight.generate.local import LocalGenerator
         from timesight.infer.answer import InferenceConfig
@@ -148,7 +149,7 @@ class _Demo:
             generator = LocalGenerator(load_policy(model))
             replies = collect_replies(generator, samples, config, folder, advance)
         result = score_replies("made world, held out", samples, replies, think=False)
-        write_items(folder, result.items)
+        write_records(folder / ITEMS_FILE, result.items)
         return result
 
     def ask_one(self, samples: list[Sample]) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def command(run_a: Path, run_b: Path, protocol: str | None, metric: str | None, 
     Paired differences B − A with 95% intervals (bootstrap over videos) and p-values (exchanges of whole videos),
     over all items and for each value of a breakdown; the items that changed most, with both replies.
     """
+    from timesight.artifacts import read_items
     from timesight.cli.console import OUT, print_json
-    from timesight.evaluation import read_items
     from timesight.evaluation.compare import compare_tasks
 
     found = compare_tasks(read_items(run_a), read_items(run_b), protocol=protocol, metric=metric, num_shown=show)

@@ -23,19 +23,19 @@ def show_results(
     as_json: bool,
 ) -> None:
     """Print figures, or all of them as one JSON object; keep them in ``out``."""
-    from timesight.cli.console import OUT, json_text, print_json
+    from timesight.artifacts import ITEMS_FILE, write_records, write_result
+    from timesight.cli.console import OUT, print_json
     from timesight.cli.gallery import write_gallery
-    from timesight.data.disk import write_text
-    from timesight.evaluation import joined_json, write_items
+    from timesight.evaluation import joined_json
 
     content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
     if suite is not None:
         content["paper"] = suite.paper_json()
     if out is not None:
         items = [item for result in results.values() for item in result.items]
-        write_items(out, items)
+        write_records(out / ITEMS_FILE, items)
         write_gallery(out, items, int(about.get("seed", 0)))
-        write_text(out / "result.json", json_text(content, indent=1))
+        write_result(out, content)
     if as_json:
         print_json(content)
         return

@@ -6,11 +6,11 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from timesight.artifacts import ItemEntry
 from timesight.cli.thumbnails import write_thumbnails
-from timesight.data.disk import write_text
 from timesight.errors import VideoError
+from timesight.files import write_text
 from timesight.types import Video
 from timesight.video import FrameBudget, read
 
@@ -18,12 +18,12 @@ NUM_WORST, NUM_UNPARSABLE, NUM_RANDOM = 5, 3, 4
 BUDGET = FrameBudget(max_frames=20, max_pixels=180 * 320)
 
 
-def write_gallery(out: Path, items: Sequence[dict[str, Any]], seed: int) -> None:
+def write_gallery(out: Path, items: Sequence[ItemEntry], seed: int) -> None:
     """Write ``gallery.json`` and ``thumbnails/``: the worst, some that could not be parsed, some at random.
 
     One item a video. What cannot be read by now is left out.
     """
-    unparsable = [item for item in items if not item["parsed"]][:NUM_UNPARSABLE]
+    unparsable = [item for item in items if not item.parsed][:NUM_UNPARSABLE]
     scored = worst_items(items)
     worst = scored[:NUM_WORST]
     rest = [item for item in scored if item not in worst]
@@ -35,21 +35,15 @@ def write_gallery(out: Path, items: Sequence[dict[str, Any]], seed: int) -> None
     entries = []
     for number, (item, why) in enumerate(chosen):
         try:
-            names = write_thumbnails(out, f"{number:02d}", read(Video.model_validate(item["video"]), BUDGET))
+            names = write_thumbnails(out, f"{number:02d}", read(Video.model_validate(item.video), BUDGET))
         except VideoError:
             continue
-        entries.append({"id": item["id"], "why": why, "thumbnails": names})
+        entries.append({"id": item.id, "why": why, "thumbnails": names})
     write_text(out / "gallery.json", json.dumps(entries, indent=1))
 
 
-def worst_items(items: Sequence[dict[str, Any]], most: int | None = None) -> list[dict[str, Any]]:
+def worst_items(items: Sequence[ItemEntry], most: int | None = None) -> list[ItemEntry]:
     """Scored items with a reply that parses, one a video, those with the lowest first metric first."""
-    by_video = {json.dumps(item["video"]): item for item in reversed(items)}
-    scored = [(found, item) for item in by_video.values() if item["parsed"] and (found := first_metric(item))]
-    return [item for _, item in sorted(scored, key=lambda pair: (pair[0][1], pair[1]["id"]))[:most]]
-
-
-def first_metric(item: dict[str, Any]) -> tuple[str, float] | None:
-    """The name and value of an item's first metric under the first protocol; None where it has none."""
-    row = next(iter(item["metrics"].values()))
-    return next(((name, float(value)) for name, value in row.items()), None) if row else None
+    by_video = {json.dumps(item.video): item for item in reversed(items)}
+    scored = [(found, item) for item in by_video.values() if item.parsed and (found := item.first_metric)]
+    return [item for _, item in sorted(scored, key=lambda pair: (pair[0][1], pair[1].id))[:most]]

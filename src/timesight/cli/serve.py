@@ -16,6 +16,7 @@ from timesight.cli.options import clue_options, clue_settings
 from timesight.errors import InputError, VideoError
 
 if TYPE_CHECKING:
+    from timesight.artifacts import ItemEntry
     from timesight.chat.web.page import HardItem
     from timesight.chat.web.settings import SiteSettings
     from timesight.chat.web.videos import VideoStore
@@ -141,16 +142,16 @@ def _add_examples(store: VideoStore, folder: Path) -> None:
         store.add_example(Video(path=path), f"example {number + 1}: {what}")
 
 
-def _hardest(folder: Path) -> list[dict[str, Any]]:
+def _hardest(folder: Path) -> list[ItemEntry]:
     """The items of an evaluation with the lowest scores, one a video; none that could not be better."""
-    from timesight.cli.gallery import first_metric, worst_items
-    from timesight.evaluation import read_items
+    from timesight.artifacts import read_items
+    from timesight.cli.gallery import worst_items
 
     worst = worst_items(list(read_items(folder).values()), NUM_HARD)
-    return [item for item in worst if (found := first_metric(item)) and found[1] < 1]
+    return [item for item in worst if (found := item.first_metric) and found[1] < 1]
 
 
-def _with_videos(items: list[dict[str, Any]], store: VideoStore) -> list[HardItem]:
+def _with_videos(items: list[ItemEntry], store: VideoStore) -> list[HardItem]:
     """``items`` whose videos are there and are files that a browser can be given; says how many are not."""
     hard, reasons = [], []
     for item in items:
@@ -163,28 +164,28 @@ def _with_videos(items: list[dict[str, Any]], store: VideoStore) -> list[HardIte
     return hard
 
 
-def _hard_item(item: dict[str, Any], store: VideoStore) -> HardItem:
+def _hard_item(item: ItemEntry, store: VideoStore) -> HardItem:
     from timesight.chat.web.page import HardItem
-    from timesight.cli.gallery import first_metric
     from timesight.types import Span, Video
 
-    video = Video.model_validate(item["video"])
+    video = Video.model_validate(item.video)
     if video.path.is_dir():
         raise VideoError(video.path, "is a folder of frames, which a browser cannot play")
-    token = store.add_example(video, item["id"], listed=False)
+    token = store.add_example(video, item.id, listed=False)
     true_spans, reply_spans = (
-        tuple(Span(*pair) for pair in item["spans"][of] if pair[0] <= pair[1]) for of in ("truth", "answer")
+        tuple(Span(*pair) for pair in pairs if pair[0] <= pair[1])
+        for pairs in (item.spans.truth, item.spans.answer)
     )
-    found = first_metric(item)
+    found = item.first_metric
     figure = "" if found is None else f"{found[0]}: {found[1]:.2f}"
     return HardItem(
         token,
-        item["task"],
-        item["question"],
-        item["truth"],
-        item["reply"],
+        item.task,
+        item.question,
+        item.truth,
+        item.reply,
         figure,
         true_spans,
         reply_spans,
-        tuple(item.get("options", ())),
+        item.options,
     )

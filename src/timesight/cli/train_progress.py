@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.text import Text
 
+from timesight.artifacts import COMPLETIONS_DIR, CompletionEntry, read_records
 from timesight.cli.console import ERR, progress
 from timesight.train.loop import Listener
 
@@ -33,16 +33,15 @@ class TrainProgress(Listener):
             self._note = f"{self._figure} {entry[self._figure]:.3f}"
         self._advance(1, self._note)
         if step % REPLY_EVERY == 0:
-            self._show_reply(out / "completions" / f"step-{step:06d}.jsonl")
+            self._show_reply(out / COMPLETIONS_DIR / f"step-{step:06d}.jsonl")
 
     def _show_reply(self, file: Path) -> None:
         """One of the step's replies, with what it earned, above the bar."""
         if not file.exists():
             return
-        with file.open(encoding="utf-8") as lines:
-            record = json.loads(next(lines))
-        earned = "  ".join(f"{k} {v:.2f}" for k, v in record["rewards"].items() if v is not None)
-        text = Text(f"{record['id']}  {earned}  {' '.join(record['reply'].split())}", style="dim")
+        entry = read_records(file, CompletionEntry)[0]
+        earned = "  ".join(f"{name} {value:.2f}" for name, value in entry.rewards.items() if value is not None)
+        text = Text(f"{entry.id}  {earned}  {' '.join(entry.reply.split())}", style="dim")
         text.truncate(ERR.width - 1, overflow="ellipsis")
         ERR.print(text)
 

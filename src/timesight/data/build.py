@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-from timesight.data.disk import require_new
 from timesight.data.jsonl import write_jsonl
 from timesight.data.sources import read_indexed
 from timesight.data.videos import Videos
 from timesight.errors import InputError, SampleError
+from timesight.files import require_new
 from timesight.types import Sample
 
 Queries = Literal["one-per-video", "all"]

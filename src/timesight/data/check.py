@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from timesight.data.disk import text_lines
 from timesight.data.jsonl import with_root
 from timesight.data.records import parse_record, schema_problems
 from timesight.data.surveys import Facts, whole
+from timesight.files import text_lines
 from timesight.tasks import TASKS
 from timesight.tasks.evidence import MOST_S
 from timesight.types import Sample, TextPart

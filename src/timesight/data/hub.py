@@ -11,9 +11,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from timesight.data.disk import whole_file
 from timesight.data.records import make_sample, pop_task
 from timesight.errors import InputError, SampleError
+from timesight.files import whole_file
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from timesight.data.disk import text_lines, whole_file
 from timesight.data.records import make_sample, parse_record, pop_task
 from timesight.errors import SampleError
+from timesight.files import text_lines, whole_file
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from timesight.data.disk import read_text
 from timesight.data.jsonl import parse_line, sample_line, with_root
 from timesight.data.records import UniqueIds, make_sample, parse_json
 from timesight.errors import SampleError
+from timesight.files import read_text
 from timesight.tasks import TASKS
 from timesight.tasks.captioning import Captioning
 from timesight.tasks.multiple_choice import MultipleChoice

@@ -9,7 +9,6 @@ other, ``export`` writes tables and what leaderboards take, ``plan`` says before
 
 from timesight.evaluation.figures import Scoring
 from timesight.evaluation.folder import require_folder, require_unclaimed
-from timesight.evaluation.items import read_items, write_items
 from timesight.evaluation.replies import Replies, kept_replies, read_replies
 from timesight.evaluation.score import (
     EvalResult,
@@ -32,7 +31,6 @@ __all__ = [
     "joined_json",
     "kept_replies",
     "protocols_of",
-    "read_items",
     "read_replies",
     "require_folder",
     "require_judge",
@@ -40,5 +38,4 @@ __all__ = [
     "score_answers",
     "score_replies",
     "score_tasks",
-    "write_items",
 ]

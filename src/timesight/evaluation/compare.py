@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from timesight.artifacts import ItemEntry
 from timesight.errors import InputError
 from timesight.evaluation.figures import derived
 from timesight.statistics import (
@@ -20,7 +21,7 @@ from timesight.statistics import (
 )
 from timesight.tasks import TASKS
 
-Items = Mapping[str, Mapping[str, Any]]
+Items = Mapping[str, ItemEntry]
 EVERYTHING = "all"
 
 
@@ -83,17 +84,17 @@ def compare(
     have stands for different data.
     """
     shared = _shared(a, b)
-    protocol = _choose("protocol", protocol, a[shared[0]]["metrics"], b[shared[0]]["metrics"])
-    scored = [id_ for id_ in shared if a[id_]["metrics"][protocol] and b[id_]["metrics"][protocol]]
+    protocol = _choose("protocol", protocol, a[shared[0]].metrics, b[shared[0]].metrics)
+    scored = [id_ for id_ in shared if a[id_].metrics[protocol] and b[id_].metrics[protocol]]
     if not scored:
         raise InputError(f"no item has been scored in both evaluations by protocol {protocol}")
-    names = [name for name in a[scored[0]]["metrics"][protocol] if name in b[scored[0]]["metrics"][protocol]]
+    names = [name for name in _row(a, scored[0], protocol) if name in _row(b, scored[0], protocol)]
     metric = _choose("metric", metric, names, names)
 
     def value(items: Items, id_: str) -> float:
-        return float(items[id_]["metrics"][protocol][metric])
+        return _row(items, id_, protocol)[metric]
 
-    changes = [Change(id_, value(a, id_), value(b, id_), a[id_]["reply"], b[id_]["reply"]) for id_ in scored]
+    changes = [Change(id_, value(a, id_), value(b, id_), a[id_].reply, b[id_].reply) for id_ in scored]
     ranked = sorted(changes, key=lambda change: (change.a - change.b, change.id))
     better = [change for change in ranked if change.b > change.a]
     worse = [change for change in reversed(ranked) if change.b < change.a]
@@ -112,12 +113,12 @@ def compare(
 
 def compare_tasks(a: Items, b: Items, **how: Any) -> dict[str, Comparison]:
     """``compare`` for each task that both evaluations have items of. Raises InputError where there is none."""
-    tasks = dict.fromkeys(a[id_]["task"] for id_ in a if id_ in b)
+    tasks = dict.fromkeys(a[id_].task for id_ in a if id_ in b)
     if not tasks:
         raise InputError("the two evaluations have no item in common")
 
     def of(items: Items, task: str) -> Items:
-        return {id_: item for id_, item in items.items() if item["task"] == task}
+        return {id_: item for id_, item in items.items() if item.task == task}
 
     return {task: compare(of(a, task), of(b, task), **how) for task in tasks}
 
@@ -127,7 +128,7 @@ def _shared(a: Items, b: Items) -> list[str]:
     shared = [id_ for id_ in a if id_ in b]
     if not shared:
         raise InputError("the two evaluations have no item in common")
-    if other := [id_ for id_ in shared if a[id_]["data"] != b[id_]["data"]]:
+    if other := [id_ for id_ in shared if a[id_].data != b[id_].data]:
         raise InputError(
             f"{other[0]}: question or truth differ between the two evaluations ({len(other)} such ids): "
             "compare evaluations of the same data"
@@ -147,7 +148,7 @@ def _groups(items: Items, ids: Sequence[str]) -> list[tuple[str, str, list[str]]
     """All items, then those of each value of each key; a key with one value says nothing."""
     groups: dict[str, dict[str, list[str]]] = {}
     for id_ in ids:
-        for key, values in items[id_]["groups"].items():
+        for key, values in items[id_].groups.items():
             for text in values:
                 groups.setdefault(key, {}).setdefault(text, []).append(id_)
     parts = [(EVERYTHING, "", list(ids))]
@@ -161,11 +162,11 @@ def _groups(items: Items, ids: Sequence[str]) -> list[tuple[str, str, list[str]]
 
 def _part(key: str, text: str, ids: Sequence[str], a: Items, b: Items, protocol: str, names: Sequence[str]) -> Part:
     """The paired differences over ``ids``, in ``names`` and in what the task's figures make of their means."""
-    videos = [_video(a[id_]) for id_ in ids]
-    weights = [a[id_]["weights"][protocol] for id_ in ids]
-    task = TASKS.get(a[ids[0]]["task"])
+    videos = [a[id_].video_path for id_ in ids]
+    weights = [a[id_].weights[protocol] for id_ in ids]
+    task = TASKS.get(a[ids[0]].task)
     before, after = (
-        np.array([[items[id_]["metrics"][protocol][name] for name in names] for id_ in ids]) for items in (a, b)
+        np.array([[_row(items, id_, protocol)[name] for name in names] for id_ in ids]) for items in (a, b)
     )  # (N, M)
 
     def changes(of_a: Floats, of_b: Floats) -> dict[str, Floats]:
@@ -187,7 +188,5 @@ def _part(key: str, text: str, ids: Sequence[str], a: Items, b: Items, protocol:
     return Part(key, text, len(ids), num_videos, metrics)
 
 
-def _video(item: Mapping[str, Any]) -> str:
-    """The file, whatever part of it was shown."""
-    video = item["video"]
-    return str(video["path"] if isinstance(video, dict) else video)
+def _row(items: Items, id_: str, protocol: str) -> Mapping[str, float]:
+    return items[id_].metrics[protocol] or {}

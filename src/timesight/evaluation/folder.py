@@ -8,11 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from timesight.data.disk import read_text, write_text
+from timesight.artifacts import ITEMS_FILE, SETTINGS_FILE, EvalSettings
 from timesight.errors import InputError, reason_of
-
-SETTINGS_FILE = "eval.json"
-ITEMS_FILE = "items.jsonl"
+from timesight.files import read_text, write_text
 
 
 def require_folder(folder: Path) -> None:
@@ -43,12 +41,12 @@ def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
     if not file.is_file():
         if (folder / ITEMS_FILE).is_file():
             raise InputError(f"{folder} holds figures of replies made elsewhere: choose another folder")
-        write_text(file, json.dumps(settings, indent=1))
+        write_text(file, json.dumps(EvalSettings.model_validate(settings).model_dump(), indent=1))
         return
     known = json_object(read_text(file))
     if known is None:
         raise InputError(f"{file}: is cut off, so nobody knows what the replies are of: choose another folder")
-    was, now = _flat(known), _flat(json.loads(json.dumps(settings)))
+    was, now = _flat(known), _flat(json.loads(json.dumps({"version": known.get("version"), **settings})))
     if changed := [name for name in was | now if was.get(name) != now.get(name)]:
         name = changed[0]
         then, this = (repr(of[name]) if name in of else "none" for of in (was, now))

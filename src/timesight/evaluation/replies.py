@@ -13,12 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from timesight.data.disk import text_lines, write_text
+from timesight.artifacts import REPLIES_FILE, ReplyEntry, line_of
 from timesight.errors import InputError, SampleError
 from timesight.evaluation.folder import json_object
+from timesight.files import text_lines, write_text
 from timesight.generate.base import Completion
 
-WHOLE = "replies.jsonl"
+WHOLE = REPLIES_FILE
 PARTS = "replies.*.part.jsonl"
 
 
@@ -51,13 +52,17 @@ class ReplyLog:
 
     def write(self, records: Iterable[tuple[str, str, Completion]]) -> None:
         """Keep replies: the sample's id, the digest of the question, what came back."""
-        for id_, digest, answered in records:
-            record: dict[str, Any] = {"id": id_, "question": digest, "reply": answered.text}
-            if answered.truncated:
-                record["truncated"] = True
-            if answered.passes:
-                record |= {"passes": [asdict(seen) for seen in answered.passes], "note": answered.note}
-            self._out.write(json.dumps(record) + "\n")
+        for id_, digest, completion in records:
+            passes = tuple(asdict(one) for one in completion.passes)
+            entry = ReplyEntry(
+                id=id_,
+                reply=completion.text,
+                question=digest,
+                truncated=completion.truncated,
+                passes=passes,
+                note=completion.note if passes else "",
+            )
+            self._out.write(line_of(entry))
         self._out.flush()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from timesight.artifacts import ItemEntry
 from timesight.errors import InputError, VideoError
 from timesight.evaluation.figures import EVERYTHING, ProtocolResult, Scoring, protocol_result
 from timesight.evaluation.items import item_record
@@ -29,13 +30,13 @@ class EvalResult:
     num_unscored: int  # could not be judged, or are left out by the benchmark
     quarantined: dict[str, str]  # left out, since no reply could be had: by sample id
     results: dict[str, ProtocolResult]
-    items: list[dict[str, Any]]
+    items: list[ItemEntry]
 
     @property
     def item_metrics(self) -> dict[str, dict[str, float]]:
         """Each scored item's metrics under the first protocol, by sample id."""
         first = next(iter(self.results))
-        return {item["id"]: item["metrics"][first] for item in self.items if item["metrics"][first] is not None}
+        return {item.id: row for item in self.items if (row := item.metrics[first]) is not None}
 
     def to_json(self) -> dict[str, Any]:
         """The fixed keys of ``--json``, and some more."""

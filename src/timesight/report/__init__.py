@@ -7,6 +7,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from timesight.artifacts import ITEMS_FILE
+
 
 def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
     """Write ``run_dir``/report.html and return its path; ``beside`` are evaluations to show with it.
@@ -17,7 +19,7 @@ def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
     from timesight.report.evaluation import evaluation_report
     from timesight.report.training import training_report
 
-    if (run_dir / "items.jsonl").is_file() or beside:
+    if (run_dir / ITEMS_FILE).is_file() or beside:
         return evaluation_report([run_dir, *beside])
     return training_report(run_dir)
 

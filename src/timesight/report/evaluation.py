@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timesight.artifacts import ItemEntry, read_items
 from timesight.errors import InputError
 from timesight.report.pages import data_uris, read_json, write_page
 from timesight.report.plots import SERIES, histogram, scatter
-from timesight.report.runs import read_items, read_results
+from timesight.report.runs import read_results
 from timesight.statistics import FEW_NOTE
 
 MOST_RUNS = len(SERIES)
-Items = Mapping[str, Mapping[str, Any]]
 
 
 def evaluation_report(folders: Sequence[Path]) -> Path:
@@ -57,7 +57,7 @@ def _require_same_data(runs: Sequence[Mapping[str, Any]]) -> None:
     first = runs[0]["items"]
     for run in runs[1:]:
         for id_, item in run["items"].items():
-            if id_ in first and item.get("data") != first[id_].get("data"):
+            if id_ in first and item.data != first[id_].data:
                 raise InputError(
                     f"{run['name']}: question or truth of {id_} are not those of {runs[0]['name']}: "
                     "put evaluations of the same data side by side"
@@ -114,7 +114,7 @@ def _span_charts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     middles: dict[str, list[float]] = {"truth": [], **{run["name"]: [] for run in runs}}
     for run in runs:
         for item in run["items"].values():
-            truth, answer, duration_s = item["spans"]["truth"], item["spans"]["answer"], item["duration_s"]
+            truth, answer, duration_s = item.spans.truth, item.spans.answer, item.duration_s
             if not truth or not duration_s:
                 continue
             middles["truth"].append(_middle(truth[0], duration_s))
@@ -145,18 +145,17 @@ def _gallery(folder: Path, runs: Sequence[Mapping[str, Any]]) -> list[dict[str, 
         if item is None:
             continue
         given = [run["items"].get(entry["id"]) for run in runs]
-        lanes = [{"name": "truth", "spans": item["spans"]["truth"], "figure": ""}]
+        lanes = [{"name": "truth", "spans": item.spans.truth, "figure": ""}]
         lanes += [
-            {"name": run["name"], "spans": mine["spans"]["answer"], "figure": _figure(mine), "reply": mine["reply"]}
+            {"name": run["name"], "spans": mine.spans.answer, "figure": _figure(mine), "reply": mine.reply}
             for run, mine in zip(runs, given, strict=True)
             if mine is not None
         ]
         images = data_uris(folder, entry["thumbnails"])
-        shown.append({**item, "why": entry["why"], "lanes": lanes, "images": images})
+        shown.append({**item.model_dump(), "why": entry["why"], "lanes": lanes, "images": images})
     return shown
 
 
-def _figure(item: Mapping[str, Any]) -> str:
+def _figure(item: ItemEntry) -> str:
     """The item's first metric."""
-    row = next(iter(item["metrics"].values()))
-    return "" if not row else f"{next(iter(row.values())):.2f}"
+    return "" if item.first_metric is None else f"{item.first_metric[1]:.2f}"

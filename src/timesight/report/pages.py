@@ -42,18 +42,6 @@ def read_json(file: Path) -> Any:
     return _parsed(read_text(file), str(file)) if file.is_file() else None
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The records of a JSONL file. Raises InputError for a line that is none."""
-    records = []
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
-        if line.strip():
-            record = _parsed(line, f"{file} line {number}")
-            if not isinstance(record, dict):
-                raise InputError(f"{file} line {number}: is not a JSON object")
-            records.append(record)
-    return records
-
-
 def read_text(file: Path) -> str:
     """The text of ``file``, empty where it is not there. Raises InputError where it is not UTF-8."""
     try:

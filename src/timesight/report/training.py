@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE, MetricsEntry, QuarantineEntry, read_records
 from timesight.errors import InputError
-from timesight.report.pages import data_uris, read_json, read_lines, read_text, write_page
+from timesight.report.pages import data_uris, read_json, read_text, write_page
 from timesight.report.plots import curve
 from timesight.statistics import FEW_NOTE, are_few
 
@@ -28,10 +29,10 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def training_report(run_dir: Path) -> Path:
     """Write ``report.html`` into ``run_dir`` and return its path. Raises InputError where there is no run."""
-    metrics_file = run_dir / "metrics.jsonl"
+    metrics_file = run_dir / METRICS_FILE
     if not metrics_file.is_file():
         raise InputError(f"{run_dir} holds neither a training run (metrics.jsonl) nor an evaluation (items.jsonl)")
-    entries = read_lines(metrics_file)
+    entries = [entry.metrics | {"step": entry.step} for entry in read_records(metrics_file, MetricsEntry)]
     comparison = read_json(run_dir / "comparison.json")
     return write_page(
         run_dir,
@@ -43,7 +44,7 @@ def training_report(run_dir: Path) -> Path:
         few_note=FEW_NOTE if comparison and are_few(comparison["num_videos"]) else "",
         timelines=_timelines(run_dir),
         answer=read_json(run_dir / "answer.json"),
-        num_quarantined=len(read_text(run_dir / "quarantine.jsonl").splitlines()),
+        num_quarantined=len(read_records(run_dir / QUARANTINE_FILE, QuarantineEntry)),
         recipe=read_text(run_dir / "recipe.yaml"),
     )
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from timesight.artifacts import COMPLETIONS_DIR, CompletionEntry, write_records
 from timesight.errors import TrainingError
 from timesight.generate.base import Generator, Sampling
 from timesight.model.adapter import adapter_off
@@ -39,7 +39,6 @@ from timesight.train.settings import GrpoRecipe
 from timesight.types import Judge
 from timesight.video import Quarantine
 
-COMPLETIONS_DIR = "completions"
 LEAST_JUDGED, JUDGED_WINDOW = 20, 200  # replies: before their unscored share says anything; that it is taken of
 
 
@@ -250,19 +249,19 @@ class Grpo:
     def _write(self, step: int, rollout: Rollout, advantages: Tensor) -> None:
         """Write the replies of this step, so that a reader can see what is being rewarded."""
         folder = self._out / COMPLETIONS_DIR
-        folder.mkdir(parents=True, exist_ok=True)
         rank = self._accelerator.process_index
         name = f"step-{step:06d}.jsonl" if rank == 0 else f"step-{step:06d}.process-{rank}.jsonl"
         rows = zip(rollout.completions, rollout.components, advantages.flatten().tolist(), strict=True)
-        with (folder / name).open("w", encoding="utf-8") as out:
-            for row, (completion, components, advantage) in enumerate(rows):
-                record = {
-                    "id": rollout.items[row // rollout.num_generations].sample.id,
-                    "reply": completion.text,
-                    "rewards": dict(components),
-                    "advantage": round(advantage, 4),
-                }
-                out.write(json.dumps(record) + "\n")
+        entries = [
+            CompletionEntry(
+                id=rollout.items[row // rollout.num_generations].sample.id,
+                reply=completion.text,
+                rewards=dict(components),
+                advantage=round(advantage, 4),
+            )
+            for row, (completion, components, advantage) in enumerate(rows)
+        ]
+        write_records(folder / name, entries)
 
 
 def _has_graph(tree: PrefixTree) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import defaultdict
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-METRICS_FILE = "metrics.jsonl"
+from timesight.artifacts import MetricsEntry, append_record, read_records, write_records
 
 
 class MetricsLog:
@@ -62,16 +61,14 @@ class MetricsLog:
     def write(self, step: int, entry: dict[str, float]) -> None:
         """Append one line."""
         if self._accelerator.is_main_process:
-            with self._file.open("a", encoding="utf-8") as out:
-                out.write(json.dumps({"step": step, **entry}) + "\n")
+            append_record(self._file, MetricsEntry(step=step, **entry))
         self._accelerator.log(entry, step=step)
 
     def drop_after(self, step: int) -> None:
         """Drop the lines of steps that will be taken again."""
         if self._accelerator.is_main_process:
-            lines = self._file.read_text(encoding="utf-8").splitlines() if self._file.exists() else []
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            self._file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            kept = [entry for entry in read_records(self._file, MetricsEntry) if entry.step <= step]
+            write_records(self._file, kept)
         self._logged = time.perf_counter()
 
     def _seconds(self) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 from transformers import set_seed
 
+from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE
 from timesight.data.mixture import Mixture
 from timesight.errors import InputError, RecipeError
 from timesight.generate.local import LocalGenerator
@@ -33,7 +34,7 @@ from timesight.train.checkpoint import TrainingState, checkpoint_folder
 from timesight.train.dataset import PromptDataset
 from timesight.train.grpo import Grpo
 from timesight.train.loop import Listener, TrainingLoop, make_accelerator, this_process
-from timesight.train.metrics import METRICS_FILE, MetricsLog
+from timesight.train.metrics import MetricsLog
 from timesight.train.recipe import dump_recipe
 from timesight.train.samples import WORLD_DIR, load_mixture, load_validation
 from timesight.train.schedule import ScheduleEntry, make_schedule, num_steps
@@ -80,7 +81,7 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
         add_adapter(policy, r=lora.r, alpha=lora.alpha, dropout=lora.dropout)
     if (reason := policy.packing_unsupported_reason) is not None:
         LOGGER.warning("%s: each prompt is computed once for each of its replies", reason)
-    quarantine = Quarantine(out / "quarantine.jsonl", recipe.train.max_broken_share)
+    quarantine = Quarantine(out / QUARANTINE_FILE, recipe.train.max_broken_share)
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
         state = _train(recipe, out, policy, mixture, reader, quarantine, judge, tasks, listeners)
     return RunResult(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from pathlib import Path
 
+from timesight.artifacts import QuarantineEntry, append_record
 from timesight.errors import TrainingError, VideoError
 
 MIN_SEEN = 20  # below this many videos a share says nothing
@@ -21,9 +21,9 @@ class Quarantine:
         self.reasons: dict[str, str] = {}
         kept = file.read_text(encoding="utf-8") if file.exists() else ""
         for line in kept.splitlines():
-            with suppress(ValueError, KeyError, TypeError):  # a kill cut it off: the video will be met again
-                record = json.loads(line)
-                self.reasons[record["path"]] = record["reason"]
+            with suppress(ValueError):  # a kill cut it off: the video will be met again
+                entry = QuarantineEntry.model_validate_json(line)
+                self.reasons[entry.path] = entry.reason
         self._begin = "" if kept.endswith("\n") or not kept else "\n"
 
     def __len__(self) -> int:
@@ -37,13 +37,11 @@ class Quarantine:
         """Set a broken video aside. Raises TrainingError past the share that was allowed."""
         if error.path not in self.reasons:
             self.reasons[error.path] = error.reason
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open("a", encoding="utf-8") as out:
-                out.write(self._begin + json.dumps({"path": error.path, "reason": error.reason}) + "\n")
+            append_record(self._file, QuarantineEntry(path=error.path, reason=error.reason), self._begin)
             self._begin = ""
         seen = len(self._seen | self.reasons.keys())
         if seen >= MIN_SEEN and len(self) > self._max_share * seen:
             raise TrainingError(
                 f"{len(self)} of {seen} videos cannot be read, more than the {self._max_share:.0%} allowed; "
-                f"they are listed in {self._file}. Mend them or raise train.max_broken_share"
+                f"they are listed in {self._file}. Fix them or raise train.max_broken_share"
             )

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from timesight.data.disk import read_text
 from timesight.data.sources.files import field, files_present, read_json
 from timesight.errors import InputError, SampleError
+from timesight.files import read_text
 
 LETTERED = re.compile(r"\(?[A-Z][.)]\s*")
 

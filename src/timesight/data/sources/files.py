@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from timesight.data.disk import open_text, read_text, text_lines
 from timesight.data.records import parse_json
 from timesight.errors import InputError, SampleError
+from timesight.files import open_text, read_text, text_lines
 from timesight.types import Sample
 
 J = TypeVar("J")

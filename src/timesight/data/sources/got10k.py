@@ -11,11 +11,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesight.data.disk import read_text
 from timesight.data.records import make_sample
 from timesight.data.sources.files import Source, official_file, read_lines
 from timesight.data.videos import Videos
 from timesight.errors import SampleError
+from timesight.files import read_text
 from timesight.geometry import shift_into_frame
 from timesight.tasks.object_tracking import ObjectTracking
 from timesight.types import Box, Sample
