@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 from timesight.prefix.logprobs import completion_logprobs
-from timesight.train import grpo
-from timesight.train.recipe import load_recipe
-from timesight.train.run import run_recipe
+from timesight.training import grpo
+from timesight.training.recipe import load_recipe
+from timesight.training.run import run_recipe
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from timesight.data import SOURCES, parse_line
 from timesight.evaluation import SUITES
 from timesight.tasks import TASKS
 from timesight.tasks.custom import TaskSettings, custom_tasks
-from timesight.train.recipe import load_recipe, shipped
-from timesight.train.settings import SftRecipe
+from timesight.training.recipe import load_recipe, shipped
+from timesight.training.settings import SftRecipe
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,6 +54,17 @@ def test_the_readmes_python_runs(
     monkeypatch.chdir(tmp_path)
     (block,) = blocks(ROOT / "README.md", "python")
     exec(compile(block, "README.md", "exec"), {})
+    assert "Span(" in capsys.readouterr().out
+
+
+def test_the_api_pages_python_runs(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    (tmp_path / "runs/demo/world").symlink_to(world, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks(ROOT / "docs/api.md", "python")
+    exec(compile(block, "api.md", "exec"), {})
     assert "Span(" in capsys.readouterr().out
 
 

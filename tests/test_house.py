@@ -25,7 +25,7 @@ LINES = [
     ["prefix"],
     ["generate"],
     ["infer"],
-    ["train", "evaluation", "chat", "bench"],
+    ["training", "evaluation", "chat", "bench"],
     ["report"],
     ["cli"],
 ]
@@ -81,11 +81,19 @@ def test_loads_without_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_public_names_resolve() -> None:
+def test_public_names_resolve_load_without_torch_and_are_documented() -> None:
+    documented = (ROOT.parents[1] / "docs/api.md").read_text(encoding="utf-8")
     for name in timesight.__all__:
-        assert getattr(timesight, name) is not None
+        value = getattr(timesight, name)
+        assert value is not None
+        assert f"`{name}`" in documented
+        assert name == "TASKS" or value.__doc__
+    assert sorted(timesight.__all__) == sorted(timesight._HOME)
     with pytest.raises(AttributeError, match="no_such_name"):
         timesight.no_such_name  # noqa: B018
+    free = ["TASKS", "Box", "InputError", "Question", "Reply", "Sample", "Span", "Task", "Video", "read_dataset"]
+    code = f"import sys, timesight; [getattr(timesight, n) for n in {free}]; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_no_task_is_named_outside_tasks() -> None:

@@ -145,7 +145,7 @@ def bad_line(tmp_path: Path) -> Path:
         (["world", "w", "--task", "counting"], "is not one of 'temporal_grounding'"),
         (["merge", "missing", "out"], "holds no adapter"),
         (["merge", ".", "out"], "holds no model"),
-        (["train", "tiny/pretrain", "--out", "r"], "use timesight sft"),
+        (["train", "tiny/pretrain", "--preview", "--out", "r"], "it is for recipes of kind grpo"),
         (["sft", "tiny/pretrain", "--out", "bad.jsonl"], "is a file"),
         (["train", "tiny/grpo", "--out", "r", "--data", "missing.jsonl"], "missing.jsonl: no such file"),
         (["train", "tiny/grpo", "--out", "r", "--model", "./no/model"], "no model at ./no/model"),

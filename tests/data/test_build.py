@@ -105,8 +105,8 @@ def test_nothing_to_build_from_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_built_can_be_trained_on(tree: Path, tmp_path: Path) -> None:
-    from timesight.train.run import run_recipe
-    from timesight.train.settings import GrpoRecipe
+    from timesight.training.run import run_recipe
+    from timesight.training.settings import GrpoRecipe
 
     annotations = folders(tree) | {"charades_sta": tree / "charades_sta/annotations"}
     build(annotations, folders(tree), tmp_path / "out")

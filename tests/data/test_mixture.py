@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from timesight.data.mixture import Mixture, Part
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
-from timesight.train.dataset import PromptDataset
-from timesight.train.schedule import ScheduleEntry, make_schedule
-from timesight.train.settings import CurriculumSettings
+from timesight.training.dataset import PromptDataset
+from timesight.training.schedule import ScheduleEntry, make_schedule
+from timesight.training.settings import CurriculumSettings
 from timesight.types import Sample
 
 

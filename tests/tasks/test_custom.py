@@ -11,8 +11,8 @@ from timesight.data import read_jsonl
 from timesight.errors import InputError, RecipeError
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.custom import TaskSettings, custom_tasks
-from timesight.train.recipe import load_recipe
-from timesight.train.run import run_recipe
+from timesight.training.recipe import load_recipe
+from timesight.training.run import run_recipe
 from timesight.types import TextPart
 
 COUNTING = Path(__file__).parents[2] / "examples/counting.py"

@@ -1,4 +1,4 @@
-"""The command line: one file per command. This is the only room that wires the other rooms together."""
+"""The command line: one file per command. The only package that wires the others together."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ COMMANDS = {
     "demo": "Show the whole path: a made world, a tiny model, GRPO, a report.",
     "world": "Write a made world of videos with exact truth.",
     "data": "List, build, check and convert data.",
-    "sft": "Fine-tune a model on gold replies.",
-    "train": "Fine-tune a model with GRPO.",
+    "train": "Fine-tune a model with GRPO, or on gold replies (SFT).",
     "merge": "Merge an adapter into an ordinary model folder.",
     "eval": "Measure a model on samples.",
     "chat": "Talk about a video; replies come with their evidence.",
@@ -29,11 +28,15 @@ COMMANDS = {
 }
 
 
+ALIASES = {"sft": "train"}  # not listed
+
+
 class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        name = ALIASES.get(name, name)
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f"timesight.cli.{name}").command

@@ -41,8 +41,8 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     from timesight.cli.console import ERR, print_json, quiet_libraries
     from timesight.cli.training import run_with_progress
     from timesight.report import build_report
-    from timesight.train.recipe import load_recipe
-    from timesight.train.run import init_run_dir
+    from timesight.training.recipe import load_recipe
+    from timesight.training.run import init_run_dir
 
     quiet_libraries()
     recipe = load_recipe(RECIPE, [f"seed={seed}", f"data.world.seed={seed}"])

@@ -23,21 +23,16 @@ def show_results(
     as_json: bool,
 ) -> None:
     """Print figures, or all of them as one JSON object; keep them in ``out``."""
-    from timesight.artifacts import ITEMS_FILE, write_records, write_result
     from timesight.cli.console import OUT, print_json
     from timesight.cli.gallery import write_gallery
-    from timesight.evaluation import joined_json
+    from timesight.evaluation.evaluate import result_content, write_results
 
-    content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
-    if suite is not None:
-        content["paper"] = suite.paper_json()
     if out is not None:
+        write_results(out, results, about, suite)
         items = [item for result in results.values() for item in result.items]
-        write_records(out / ITEMS_FILE, items)
         write_gallery(out, items, int(about.get("seed", 0)))
-        write_result(out, content)
     if as_json:
-        print_json(content)
+        print_json(result_content(results, about, suite))
         return
     for task, result in results.items():
         for table in result_tables(result, task, str(about["model"]), suite):

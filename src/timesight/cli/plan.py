@@ -40,8 +40,8 @@ def command(
     from timesight.bench.rates import matrix_rate, memory_rate
     from timesight.cli.console import OUT, metric_table, print_json, quiet_libraries
     from timesight.model.shape import model_shape
-    from timesight.train.cost import plan
-    from timesight.train.recipe import load_recipe
+    from timesight.training.cost import plan
+    from timesight.training.recipe import load_recipe
 
     quiet_libraries()
     settings = load_recipe(recipe, overrides)

@@ -1,4 +1,4 @@
-"""``timesight train``: GRPO by recipe, and a look at what it would start from."""
+"""``timesight train``: GRPO or SFT by recipe, and a look at what GRPO would start from."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 import click
 
 from timesight.cli.training import read_recipe, recipe_options, train, write_world_with_progress
+from timesight.errors import RecipeError
 
 
 @click.command(
-    epilog="Example: timesight train tiny/grpo --out runs/grpo", short_help="Fine-tune a model with GRPO."
+    epilog="Example: timesight train tiny/grpo --out runs/grpo", short_help="Fine-tune a model by recipe."
 )
 @recipe_options
 @click.option(
     "--preview",
     is_flag=True,
-    help="Do not train: sample from the untrained model and say what its rewards mean for a run.",
+    help="Do not train: sample from the untrained model and say what its rewards mean for GRPO.",
 )
 def command(
     recipe: str,
@@ -29,12 +30,17 @@ def command(
     as_json: bool,
     preview: bool,
 ) -> None:
-    """Run RECIPE, a YAML file or the name of a shipped recipe."""
+    """Run RECIPE, a YAML file or the name of a shipped recipe.
+
+    It says whether to train by reinforcement (kind: grpo) or on gold replies (kind: sft).
+    """
     from timesight.cli.console import quiet_libraries
 
     quiet_libraries()
-    settings = read_recipe("grpo", recipe, overrides, model, data)
+    settings = read_recipe(recipe, overrides, model, data)
     if preview:
+        if settings.kind != "grpo":
+            raise RecipeError(f"--preview: {recipe} does not sample replies; it is for recipes of kind grpo")
         show_preview(settings, out, as_json)
     else:
         train(settings, out, as_json)
@@ -43,7 +49,7 @@ def command(
 def show_preview(recipe: Any, out: Path, as_json: bool) -> None:
     """Replies of the untrained model, by task, and what they mean."""
     from timesight.cli.console import OUT, metric_table, percent, print_json, progress
-    from timesight.train.preview import NUM_PROMPTS, preview
+    from timesight.training.preview import NUM_PROMPTS, preview
 
     write_world_with_progress(recipe, out)
     with progress("preview", NUM_PROMPTS) as advance:

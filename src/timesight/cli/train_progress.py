@@ -8,7 +8,7 @@ from rich.text import Text
 
 from timesight.artifacts import COMPLETIONS_DIR, CompletionEntry, read_records
 from timesight.cli.console import ERR, progress
-from timesight.train.loop import Listener
+from timesight.training.loop import Listener
 
 REPLY_EVERY = 50  # steps between two replies shown while training
 

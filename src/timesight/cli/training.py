@@ -1,4 +1,4 @@
-"""What ``timesight train`` and ``timesight sft`` share: reading the recipe, running it, saying what came of it."""
+"""Reading a recipe, running it with progress bars, saying what came of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from timesight.cli.options import json_option
-from timesight.errors import RecipeError
 
 F = TypeVar("F", bound=Callable[..., Any])
-COMMANDS = {"grpo": "train", "sft": "sft"}
 
 
 def recipe_options(function: F) -> F:
@@ -31,14 +29,12 @@ def recipe_options(function: F) -> F:
     return function
 
 
-def read_recipe(kind: str, recipe: str, overrides: tuple[str, ...], model: str | None, data: Path | None) -> Any:
-    """The recipe with what the command line says in its place. Raises RecipeError for one of another kind."""
-    from timesight.train.recipe import load_recipe
-    from timesight.train.settings import DataSettings
+def read_recipe(recipe: str, overrides: tuple[str, ...], model: str | None, data: Path | None) -> Any:
+    """The recipe with what the command line says in its place."""
+    from timesight.training.recipe import load_recipe
+    from timesight.training.settings import DataSettings
 
     settings = load_recipe(recipe, overrides)
-    if settings.kind != kind:
-        raise RecipeError(f"{recipe} is a {settings.kind} recipe: use timesight {COMMANDS[settings.kind]}")
     changes: dict[str, Any] = {} if model is None else {"model": model}
     if data is not None:
         changes["data"] = DataSettings(jsonl=data, curriculum=settings.data.curriculum)
@@ -75,7 +71,7 @@ def train(recipe: Any, out: Path, as_json: bool) -> None:
 def run_with_progress(recipe: Any, out: Path) -> Any:
     """``run_recipe`` with progress bars on the terminal."""
     from timesight.cli.train_progress import TrainProgress
-    from timesight.train.run import run_recipe
+    from timesight.training.run import run_recipe
 
     write_world_with_progress(recipe, out)
     bar = TrainProgress(recipe.kind.upper(), "reward" if recipe.kind == "grpo" else "loss")
@@ -88,9 +84,9 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
 def write_world_with_progress(recipe: Any, out: Path) -> None:
     """The recipe's made worlds, as far as they are not there yet."""
     from timesight.cli.console import progress
-    from timesight.train.loop import this_process
-    from timesight.train.run import init_run_dir
-    from timesight.train.samples import load_mixture, world_file
+    from timesight.training.loop import this_process
+    from timesight.training.run import init_run_dir
+    from timesight.training.samples import load_mixture, world_file
 
     with this_process().main_process_first():  # the others find it written
         unwritten = [world for world in recipe.data.worlds if not world_file(world, out).exists()]

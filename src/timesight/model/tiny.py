@@ -1,7 +1,7 @@
 """New, untrained models of a few million parameters, in the Qwen-VL families' own architectures.
 
 They are ordinary Hugging Face folders: config, weights, own small tokenizer, own chat template, real
-processor. The embedded default model starts as one of these and is trained by ``timesight sft tiny/pretrain``.
+processor. The embedded default model starts as one of these and is trained by ``timesight train tiny/pretrain``.
 """
 
 from __future__ import annotations

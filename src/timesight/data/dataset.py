@@ -1,0 +1,45 @@
+"""Any data by one name: a published source, or a JSONL file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from timesight.data.jsonl import read_jsonl
+from timesight.data.sources import SOURCES, read
+from timesight.errors import InputError
+from timesight.types import Sample
+
+
+def read_dataset(
+    name: str | Path,
+    *,
+    annotations: str | Path | None = None,
+    videos: str | Path | None = None,
+    split: str | None = None,
+    **options: Any,
+) -> list[Sample]:
+    """The samples of a published source, or of a JSONL file.
+
+    Args:
+        name: One of ``timesight.data.SOURCES``, or a file.
+        annotations: Folder with the source's official files.
+        videos: Folder with its videos; without it they are not looked for.
+        split: Of the source; its first one if None.
+        **options: Of the source.
+
+    Returns:
+        Samples. Those whose truth cannot be used say so in ``problems``.
+
+    Raises:
+        InputError: If there is no such source or file.
+        SampleError: With file, line and id of a record that is no sample.
+    """
+    if str(name) not in SOURCES:
+        if Path(name).is_file():
+            return read_jsonl(Path(name))
+        raise InputError(f"{name}: is no file, and no source; sources are {', '.join(SOURCES)}")
+    if annotations is None:
+        raise InputError(f"{name}: say where its official files are (annotations=DIR)")
+    split = split or next(iter(SOURCES[str(name)].splits))
+    return read(str(name), Path(annotations), None if videos is None else Path(videos), split, **options)

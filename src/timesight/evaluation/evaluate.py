@@ -1,0 +1,117 @@
+"""An evaluation from samples to figures in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from timesight.artifacts import ITEMS_FILE, write_records, write_result
+from timesight.data import read_jsonl
+from timesight.errors import InputError
+from timesight.evaluation.figures import Scoring
+from timesight.evaluation.folder import claim_folder, require_folder
+from timesight.evaluation.score import EvalResult, joined_json, require_judge, score_tasks
+from timesight.evaluation.suites import Suite, find_suite
+from timesight.types import Judge, Sample
+
+
+def evaluate(
+    suite_or_samples: str | Path | Sequence[Sample],
+    model: Any = "tiny",
+    out: str | Path | None = None,
+    *,
+    annotations: str | Path | None = None,
+    videos: str | Path | None = None,
+    split: str | None = None,
+    judge: Judge | None = None,
+    protocols: Sequence[str] | None = None,
+    **config: Any,
+) -> dict[str, EvalResult]:
+    """Ask a model every question and score its replies.
+
+    Args:
+        suite_or_samples: Name of a suite, a JSONL file of samples, or samples.
+        model: A model folder, run directory or hub id, a ``Policy``, or a ``Generator``.
+        out: Folder for replies and figures; an interrupted call goes on there. None keeps nothing.
+        annotations: Folder of a suite's official files.
+        videos: Folder of its videos.
+        split: Another split than the suite's own.
+        judge: For tasks that need one.
+        protocols: Score by these only.
+        **config: Fields of ``infer.answer.InferenceConfig``, such as ``think``, ``temperature`` or ``budget``; the
+            budget is the model's own if not given.
+
+    Returns:
+        The result of each task.
+
+    Raises:
+        InputError: If something passed cannot be used.
+    """
+    from timesight.evaluation.runner import collect_replies
+    from timesight.infer.answer import InferenceConfig
+
+    suite, samples = _samples(suite_or_samples, annotations, videos, split)
+    generator = _generator(model)
+    settings = InferenceConfig(**{"budget": generator.default_budget} | config)
+    require_judge([settings.tasks[name] for name in {sample.task for sample in samples}], judge)
+    name = Path(suite_or_samples).stem if isinstance(suite_or_samples, (str, Path)) else "samples"
+    scoring = Scoring(
+        None if protocols is None else tuple(protocols), *((suite.by, suite.average_over) if suite else ())
+    )
+    with TemporaryDirectory() as temporary:
+        folder = Path(out or temporary)
+        about = {"suite": name, "model": generator.name, "think": settings.think}
+        if out is not None:
+            require_folder(folder)
+            claim_folder(folder, about)
+        replies = collect_replies(generator, samples, settings, folder)
+        results = score_tasks(name, samples, replies, settings.think, judge, scoring, settings.tasks)
+        if out is not None:
+            write_results(folder, results, about, suite)
+    return results
+
+
+def write_results(
+    folder: Path, results: Mapping[str, EvalResult], about: Mapping[str, Any], suite: Suite | None
+) -> dict[str, Any]:
+    """Write ``items.jsonl`` and ``result.json``; returns what the latter holds."""
+    content = result_content(results, about, suite)
+    write_records(folder / ITEMS_FILE, [item for result in results.values() for item in result.items])
+    write_result(folder, content)
+    return content
+
+
+def result_content(
+    results: Mapping[str, EvalResult], about: Mapping[str, Any], suite: Suite | None
+) -> dict[str, Any]:
+    """The fields of ``result.json``: figures, how the model was asked, and the paper's figures."""
+    content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
+    return content | ({} if suite is None else {"paper": suite.paper_json()})
+
+
+def _samples(
+    given: str | Path | Sequence[Sample],
+    annotations: str | Path | None,
+    videos: str | Path | None,
+    split: str | None,
+) -> tuple[Suite | None, Sequence[Sample]]:
+    if not isinstance(given, (str, Path)):
+        return None, given
+    if Path(given).suffix == ".jsonl":
+        return None, read_jsonl(Path(given))
+    suite = find_suite(str(given))
+    if annotations is None:
+        raise InputError(f"{given}: say where its official files are (annotations=DIR)")
+    return suite, suite.read(Path(annotations), None if videos is None else Path(videos), split)
+
+
+def _generator(model: Any) -> Any:
+    from timesight.generate.base import Generator
+    from timesight.generate.local import LocalGenerator, open_generator
+    from timesight.model.policy import Policy
+
+    if isinstance(model, Generator):
+        return model
+    return LocalGenerator(model) if isinstance(model, Policy) else open_generator(str(model))

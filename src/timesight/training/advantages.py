@@ -1,0 +1,113 @@
+"""From rewards to advantages: how much better a reply is than its group, on a scale that tasks can share.
+
+B prompts, G replies a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timesight.training.losses import import_function
+
+STD_EPSILON = 1e-4
+KINDS = ("group", "batch", "none", "task")
+DECAY = 0.95  # of the running standard deviation of a task: about the last twenty steps count
+
+
+def centered(rewards: Tensor) -> Tensor:
+    """(B, G) rewards minus their group's mean, in float64.
+
+    A reward that is not a finite number could not be judged: it takes no part in its group's mean, and its own
+    entry is 0. So is every entry of a group with fewer than two judged rewards.
+    """
+    judged = rewards.isfinite()
+    count = judged.sum(dim=1, keepdim=True)
+    values = torch.where(judged, rewards.double(), 0.0)
+    mean = values.sum(dim=1, keepdim=True) / count.clamp(min=1)
+    return torch.where(judged & (count >= 2), values - mean, 0.0)
+
+
+def group_std(rewards: Tensor) -> Tensor:
+    """(B,) unbiased standard deviation of the judged rewards of each group, in float64; 0 for fewer than two."""
+    count = rewards.isfinite().sum(dim=1)
+    return (centered(rewards).square().sum(dim=1) / (count - 1).clamp(min=1)).sqrt()
+
+
+def advantages(rewards: Tensor, std: Tensor | float | None = None) -> Tensor:
+    """(B, G) float32 advantages of rewards (B, G) (paper, equation 1): ``(R − mean) / (std + 1e-4)``.
+
+    ``std`` (B,) or a number takes the place of each group's own standard deviation; see ``AdvantageNormalizer``.
+    """
+    std = group_std(rewards) if std is None else torch.as_tensor(std)
+    return (centered(rewards) / (std.double().view(-1, 1) + STD_EPSILON)).float()
+
+
+class AdvantageNormalizer:
+    """What advantages are divided by (``scale_rewards``).
+
+    ``group``  the group's own standard deviation (paper, equation 1)
+    ``batch``  the standard deviation of all rewards of the step
+    ``none``   1: groups whose rewards differ little then weigh little
+    ``task``   a running standard deviation within the groups of one task, so that in joint training a task whose
+               rewards are bunched (IoU) and one whose rewards are 0 or 1 (accuracy) weigh alike, and near-equal
+               replies stay near-equal
+
+    Any other kind is ``module:function``, which takes rewards (B, G) and returns advantages (B, G).
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._custom = (
+            import_function(kind, f"scale_rewards is one of {', '.join(KINDS)}") if kind not in KINDS else None
+        )
+        self._variances: dict[str, tuple[float, float]] = {}  # task: (weighted sum of variances, sum of weights)
+
+    def __call__(
+        self, rewards: Tensor, tasks: Sequence[str], everywhere: Mapping[str, Any] | None = None
+    ) -> Tensor:
+        """(B, G) advantages of rewards (B, G) of the prompts' ``tasks`` (B).
+
+        ``everywhere``: rewards and tasks of all processes, where there are several.
+        """
+        seen = everywhere or {"rewards": rewards, "tasks": tasks}
+        if self._custom is not None:
+            return torch.as_tensor(self._custom(rewards), dtype=torch.float32)
+        if self.kind == "group":
+            return advantages(rewards)
+        if self.kind == "none":
+            return advantages(rewards, 1.0 - STD_EPSILON)
+        if self.kind == "batch":
+            return advantages(rewards, group_std(seen["rewards"].reshape(1, -1)))
+        self._observe(seen["rewards"], seen["tasks"])
+        return advantages(rewards, torch.tensor([self.task_std(task) for task in tasks]))
+
+    def task_std(self, task: str) -> float:
+        """The running standard deviation of ``task``: root of the mean variance within its groups."""
+        total, weight = self._variances.get(task, (0.0, 0.0))
+        return float((total / weight) ** 0.5) if weight else 0.0
+
+    def _observe(self, rewards: Tensor, tasks: Sequence[str]) -> None:
+        """Take in one step: first every variance of a task, then one step of forgetting."""
+        variances = group_std(rewards).square()
+        judged = rewards.isfinite().sum(dim=1) >= 2
+        for task in sorted(set(tasks)):
+            mine = [float(v) for v, t, ok in zip(variances, tasks, judged, strict=True) if t == task and ok]
+            if mine:
+                total, weight = self._variances.get(task, (0.0, 0.0))
+                share = 1 - DECAY
+                self._variances[task] = (
+                    DECAY * total + share * sum(mine) / len(mine),
+                    DECAY * weight + share,
+                )
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """What a checkpoint must keep."""
+        return {task: list(pair) for task, pair in self._variances.items()}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Take up what ``state_dict`` gave."""
+        self._variances = {task: (total, weight) for task, (total, weight) in state.items()}

@@ -1,0 +1,123 @@
+"""What a run will need, computed from its recipe: tokens, memory, time. The model behind ``timesight plan``.
+
+Memory is that of one card at its fullest, the larger of sampling and updating. It leaves out what cannot be
+computed from shapes: the CUDA context (about 0.5 GB) and fragmentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timesight.model.shape import ModelShape
+from timesight.training.schedule import num_steps
+from timesight.training.settings import GrpoRecipe, SftRecipe
+
+FLOAT32, BFLOAT16, FOUR_BIT = 4.0, 2.0, 0.52  # bytes a weight; NF4 with doubly quantised scales
+ADAM_BYTES = 8.0  # two float32 moments a weight
+TEXT_TOKENS = 60  # of a prompt beside its video
+GOLD_TOKENS = 32  # of a reply in SFT
+VOCABULARY_CHUNKS = 3 * 2**27  # bytes: float32 scores of one chunk, their softmax and their gradient
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one optimiser step takes; memory in GB (1e9 bytes) by part."""
+
+    tokens_per_step: int
+    steps: int
+    flops_per_step: float
+    sampled_tokens: float  # one after the other
+    weight_bytes: float  # read for each sampled token
+    memory: dict[str, float]
+
+    @property
+    def memory_gb(self) -> float:
+        """At the fullest moment: weights and optimiser, and the larger of sampling and updating."""
+        passing = max(self.memory["sampling"], self.memory["update"])
+        return sum(gb for name, gb in self.memory.items() if name not in ("sampling", "update")) + passing
+
+    def seconds_per_step(self, flops_per_s: float, bytes_per_s: float) -> float:
+        """At these measured rates: the update is bound by arithmetic, sampling by reading the weights."""
+        reading = self.sampled_tokens * self.weight_bytes / bytes_per_s
+        return self.flops_per_step / flops_per_s + reading
+
+
+def plan(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_samples: int, cards: int = 1) -> Plan:
+    """The plan of ``recipe`` on ``cards`` cards; with several, moments and gradients are shared out (ZeRO-2)."""
+    train = recipe.train
+    grpo = recipe.grpo if isinstance(recipe, GrpoRecipe) else None
+    steps_in_time = recipe.video.max_frames / model.frames_per_token
+    pixels = min(recipe.video.total_pixels, steps_in_time * recipe.video.max_pixels)
+    visual = round(pixels / model.pixels_per_token)
+    prompt = visual + TEXT_TOKENS
+    group = grpo.num_generations if grpo else 1
+    reply = grpo.max_completion_length if grpo else GOLD_TOKENS
+    row = train.batch_size * (prompt + group * reply)  # tokens of one pass
+    fresh = 1 / grpo.num_iterations if grpo else 1.0  # share of the steps that sample
+    patches = train.batch_size * visual * model.patches_per_token
+
+    forward = 2.0 * (model.text_linear * row + model.tower * patches + model.merger * train.batch_size * visual)
+    backward = forward * (2 if train.lora is None else 1)
+    again = (forward if train.gradient_checkpointing else 0.0) + (
+        fresh * forward if grpo and grpo.beta > 0 else 0.0
+    )
+    prefill = fresh * 2.0 * model.text_linear * train.batch_size * prompt if grpo else 0.0
+    return Plan(
+        tokens_per_step=row * train.gradient_accumulation_steps * cards,
+        steps=num_steps(recipe, num_samples, cards),
+        flops_per_step=train.gradient_accumulation_steps * (forward + backward + again + prefill),
+        sampled_tokens=fresh * train.gradient_accumulation_steps * reply if grpo else 0.0,
+        weight_bytes=(model.total - model.tower) * BFLOAT16,
+        memory=_memory(recipe, model, cards, row, prompt, group, reply, patches),
+    )
+
+
+def _memory(
+    recipe: SftRecipe | GrpoRecipe,
+    model: ModelShape,
+    cards: int,
+    row: int,
+    prompt: int,
+    group: int,
+    reply: int,
+    patches: int,
+) -> dict[str, float]:
+    train = recipe.train
+    lora = train.lora
+    uses_reference = isinstance(recipe, GrpoRecipe) and recipe.grpo.beta > 0
+    sharded = cards > 1 and lora is None  # DeepSpeed's stage 2 keeps bf16 weights and shares out the rest
+    if lora is not None:
+        linear = FOUR_BIT if lora.quantize else BFLOAT16
+        weights = model.text_linear * linear + (model.total - model.text_linear) * BFLOAT16
+        learning = lora.r * model.lora_sites
+        weights += learning * FLOAT32
+    else:
+        weights = model.total * (BFLOAT16 if sharded else FLOAT32)
+        frozen = {"tower": model.tower, "merger": model.merger}
+        learning = model.total - sum(frozen[part] for part in train.freeze)
+    gradients = learning * (BFLOAT16 if sharded else FLOAT32)
+    moments = learning * (ADAM_BYTES + (FLOAT32 if sharded else 0.0))
+    share = cards if sharded else 1
+    reference = weights if uses_reference and lora is None else 0.0
+
+    layer = row * (3 * model.intermediate + 8 * model.hidden) * BFLOAT16
+    kept = row * model.hidden * BFLOAT16
+    text = model.layers * kept + layer if train.gradient_checkpointing else model.layers * (layer + kept)
+    trains_tower = lora is None and "tower" not in train.freeze
+    vision_layer = patches * (3 * model.vision_intermediate + 8 * model.vision_hidden) * BFLOAT16
+    vision_kept = patches * model.vision_hidden * BFLOAT16
+    checkpointed = train.gradient_checkpointing or not trains_tower
+    vision = vision_layer + (model.vision_layers * vision_kept if trains_tower else 0.0)
+    vision = vision if checkpointed else model.vision_layers * (vision_layer + vision_kept)
+    predicted = train.batch_size * group * reply
+    scores = 2 * predicted * model.vocabulary * BFLOAT16 + VOCABULARY_CHUNKS
+    cache = train.batch_size * group * (prompt + reply) * model.kv_width * model.layers * BFLOAT16
+    return {
+        "weights": weights / GB,
+        "gradients": gradients / share / GB,
+        "optimizer": moments / share / GB,
+        "reference": reference / GB,
+        "sampling": cache / GB if isinstance(recipe, GrpoRecipe) else 0.0,
+        "update": (text + vision + scores) / GB,
+    }

@@ -1,0 +1,123 @@
+"""Training examples: prompts with their videos, read and encoded when the loop asks for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from timesight.errors import VideoError
+from timesight.infer.prompts import encode_sample, wanted_frames
+from timesight.model.encode import EncodedPrompt
+from timesight.model.policy import Policy
+from timesight.tasks import TASKS, TaskRegistry
+from timesight.training.metrics import MetricsLog
+from timesight.training.schedule import ScheduleEntry
+from timesight.types import Sample
+from timesight.video import FrameReader, Quarantine
+
+
+@dataclass(frozen=True, eq=False)
+class PromptItem:
+    """A prompt ready for the policy, and how long it took to get it ready."""
+
+    sample: Sample
+    think: bool
+    encoded: EncodedPrompt
+    read_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class BrokenItem:
+    """A prompt whose video cannot be read; nothing takes its place."""
+
+    sample: Sample
+    error: VideoError
+
+
+Item = PromptItem | BrokenItem
+
+
+class PromptDataset:
+    """The items of a schedule; while one is taken, the videos of the next ones are read already.
+
+    Args:
+        policy: Whose processor encodes prompts.
+        samples: What the schedule's entries point at.
+        schedule: The same on every process.
+        reader: Reads the videos.
+        batch_size: Items of a micro-batch.
+        num_micro_batches: Of a step, on each process.
+        process: This one, of ``num_processes``; micro-batches are dealt to them in turns.
+        num_processes: How many there are.
+        tasks: Of the samples.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        samples: Sequence[Sample],
+        schedule: Sequence[ScheduleEntry],
+        reader: FrameReader,
+        batch_size: int,
+        *,
+        num_micro_batches: int = 1,
+        process: int = 0,
+        num_processes: int = 1,
+        tasks: TaskRegistry = TASKS,
+    ) -> None:
+        self._policy = policy
+        self._samples = samples
+        self._schedule = schedule
+        self._reader = reader
+        self._batch_size = batch_size
+        self._num_micro_batches = num_micro_batches
+        self._process, self._num_processes = process, num_processes
+        self._tasks = tasks
+
+    def step(self, step: int) -> list[list[Item]]:
+        """This process's micro-batches of ``step``, the first being 0; shorter where the schedule ends."""
+        first = step * self._num_micro_batches
+        return [[self._item(n) for n in self._places(first + k)] for k in range(self._num_micro_batches)]
+
+    def _places(self, micro_batch: int) -> range:
+        """Where in the schedule this process's ``micro_batch`` lies."""
+        first = (micro_batch * self._num_processes + self._process) * self._batch_size
+        return range(first, min(first + self._batch_size, len(self._schedule)))
+
+    def _item(self, place: int) -> Item:
+        entry = self._schedule[place]
+        sample = self._samples[entry.sample]
+        for later in self._following(place):
+            upcoming = self._schedule[later]
+            self._reader.expect(wanted_frames(self._samples[upcoming.sample], upcoming.think, self._tasks))
+        started = time.perf_counter()
+        try:
+            encoded = encode_sample(self._policy, sample, entry.think, self._reader, self._tasks)
+        except VideoError as error:
+            return BrokenItem(sample, error)
+        return PromptItem(sample, entry.think, encoded, time.perf_counter() - started)
+
+    def _following(self, place: int) -> Iterator[int]:
+        """``place`` and those after it that fall to this process, as far as the reader reads ahead."""
+        yield place
+        for _ in range(self._reader.settings.ahead):
+            place += 1
+            if place % self._batch_size == 0:
+                place += self._batch_size * (self._num_processes - 1)
+            if place >= len(self._schedule):
+                return
+            yield place
+
+
+def readable(items: Sequence[Item], quarantine: Quarantine, metrics: MetricsLog) -> list[PromptItem]:
+    """The prompts of ``items``; broken ones are set aside. Raises TrainingError where they are too many."""
+    prompts = []
+    for item in items:
+        quarantine.saw(item.sample.video.path)
+        if isinstance(item, BrokenItem):
+            quarantine.put(item.error)
+        else:
+            prompts.append(item)
+    metrics.log_metrics(quarantined=float(len(quarantine)), read_s=sum(item.read_s for item in prompts))
+    return prompts

@@ -1,0 +1,289 @@
+"""Group relative policy optimization on video prompts (paper, section 3.1).
+
+``collect`` samples a group of replies to each prompt of a step, rewards them and turns rewards into advantages;
+``loss`` is the clipped objective on one micro-batch of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from timesight.artifacts import COMPLETIONS_DIR, CompletionEntry, write_records
+from timesight.errors import TrainingError
+from timesight.generate.base import Generator, Sampling
+from timesight.model.adapter import adapter_off
+from timesight.model.encode import EncodedPrompt
+from timesight.model.policy import Policy
+from timesight.model.vision import FeatureStore, encode_videos
+from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import PrefixTree, build_tree
+from timesight.tasks import TASKS, TaskRegistry
+from timesight.training.advantages import AdvantageNormalizer
+from timesight.training.batches import zero_loss
+from timesight.training.dataset import Item, PromptItem, readable
+from timesight.training.losses import LossInputs, find_loss
+from timesight.training.metrics import MetricsLog
+from timesight.training.rollout import Rollout, make_rollout, sample_groups
+from timesight.training.settings import GrpoRecipe
+from timesight.types import Judge
+from timesight.video import Quarantine
+
+LEAST_JUDGED, JUDGED_WINDOW = 20, 200  # replies: before their unscored share says anything; that it is taken of
+
+
+@dataclass(eq=False)
+class Experience:
+    """One micro-batch of replies with what is learned from them. R replies of up to C tokens."""
+
+    tree: PrefixTree
+    mask: Tensor  # (R, C) tokens that are learned from
+    advantages: Tensor  # (R,)
+    ref_logps: Tensor | None  # (R, C)
+    sampling_logps: Tensor | None  # (R, C)
+    tokens_per_pass: float = 0.0
+    old_logps: Tensor | None = None  # (R, C), known once the first update has computed them
+
+
+class Grpo:
+    """GRPO as an ``Algorithm`` of the training loop.
+
+    Args:
+        policy: Learns.
+        recipe: How.
+        out: The run directory; replies are written to ``completions/``.
+        accelerator: Of the run.
+        metrics: Where it reports.
+        quarantine: Where broken videos go.
+        generator: Samples replies.
+        judge: For tasks whose rewards take one.
+        store: A frozen tower's features on disk.
+        tasks: Of the samples.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        recipe: GrpoRecipe,
+        out: Path,
+        accelerator: Accelerator,
+        metrics: MetricsLog,
+        quarantine: Quarantine,
+        generator: Generator,
+        judge: Judge | None = None,
+        store: FeatureStore | None = None,
+        tasks: TaskRegistry = TASKS,
+    ) -> None:
+        self.num_iterations = recipe.grpo.num_iterations
+        self._policy, self._recipe, self._settings, self._out = policy, recipe, recipe.grpo, out
+        self._accelerator, self._metrics, self._quarantine = accelerator, metrics, quarantine
+        self._generator, self._judge, self._store, self._tasks = generator, judge, store, tasks
+        self._sampling = Sampling(
+            temperature=recipe.grpo.temperature,
+            max_new_tokens=recipe.grpo.max_completion_length,
+            suppress_tokens=policy.banned_token_ids,
+        )
+        self._loss = find_loss(recipe.grpo.loss_type, recipe.grpo.loss_options())
+        self._reference = _reference(policy, recipe)
+        self._normalizer = AdvantageNormalizer(recipe.grpo.scale_rewards)
+        self._judged: deque[bool] = deque(maxlen=JUDGED_WINDOW)  # whether the judge scored each of the last replies
+
+    def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[Experience | None]:
+        """Sample, reward and compare: the whole step at once, then in micro-batches; None for an empty one."""
+        batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
+        items = [item for batch in batches for item in batch]
+        with self._metrics.stage("encode"):
+            prompts = [self._with_features(batch, len(batches)) for batch in batches]
+        rollout, advantages = self._roll_out(step, items, [prompt for batch in prompts for prompt in batch])
+        experiences: list[Experience | None] = []
+        first = 0
+        for batch in prompts:
+            if rollout is None or advantages is None or not batch:
+                experiences.append(None)
+                continue
+            rows = slice(first, first + len(batch))
+            experiences.append(self._experience(batch, rollout.part(first, len(batch)), advantages[rows]))
+            first += len(batch)
+        learned = float(sum(e.mask.sum() for e in experiences if e is not None))
+        tokens = self._accelerator.reduce(torch.tensor(learned, device=self._policy.device), "sum")
+        for experience in filter(None, experiences):
+            experience.tokens_per_pass = float(tokens) / (len(batches) * self._accelerator.num_processes)
+        return experiences
+
+    def loss(self, batch: Experience | None) -> Tensor:
+        """The clipped objective of one micro-batch, by the policy as it is now."""
+        if batch is None:
+            return zero_loss(self._policy)
+        logps, entropy = completion_logprobs(self._policy, batch.tree, temperature=self._settings.temperature)
+        if self._policy.trains_vision:  # features hold the graph of this pass
+            batch.tree = replace(batch.tree, features=None)
+        if batch.old_logps is None:
+            batch.old_logps = logps.detach()
+        output = self._loss(
+            LossInputs(
+                logps=logps,
+                old_logps=batch.old_logps,
+                advantages=batch.advantages,
+                mask=batch.mask,
+                tokens_per_pass=batch.tokens_per_pass,
+                max_completion_length=self._settings.max_completion_length,
+                ref_logps=batch.ref_logps,
+                sampling_logps=batch.sampling_logps,
+            )
+        )
+        num_tokens = batch.tree.leaves.mask.sum()
+        self._metrics.log_metrics(
+            **output.metrics,
+            entropy=float(entropy.sum() / num_tokens.clamp(min=1)),
+            num_tokens=float(sum(level.mask.sum() for level in batch.tree.levels)),
+        )
+        return output.loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps besides weights and optimizer."""
+        return {"advantages": self._normalizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what ``state_dict`` gave."""
+        self._normalizer.load_state_dict(state["advantages"])
+
+    # Rollout
+
+    def _with_features(self, items: Sequence[PromptItem], num_batches: int) -> list[EncodedPrompt]:
+        """The prompts of a micro-batch with the features of their videos.
+
+        Where the tower learns, they serve the update too if it is a single pass; else that computes its own.
+        """
+        prompts = [item.encoded for item in items]
+        if not prompts:
+            return []
+        tree = build_tree(self._policy, prompts, share=False)
+        with torch.set_grad_enabled(self._policy.trains_vision and num_batches == 1):
+            features = encode_videos(self._policy, tree.patches, tree.grid_thw, self._store)
+        return [replace(p, features=features.pick(v)) for p, v in zip(prompts, tree.videos_of, strict=True)]
+
+    def _roll_out(
+        self, step: int, items: list[PromptItem], prompts: list[EncodedPrompt]
+    ) -> tuple[Rollout | None, Tensor | None]:
+        """Replies with rewards, and (B, G) advantages."""
+        if not items:
+            self._rewards_everywhere(None)
+            return None, None
+        with self._metrics.stage("sample"):
+            completions = sample_groups(
+                self._generator, items, prompts, self._settings.num_generations, self._sampling
+            )
+        with self._metrics.stage("reward"):
+            rollout = make_rollout(items, completions, self._settings.reward_weights, self._judge, self._tasks)
+            self._require_judgements(rollout)
+            everywhere = self._rewards_everywhere(rollout)
+            advantages = self._normalizer(rollout.rewards, rollout.tasks, everywhere)
+        self._metrics.log_metrics(**rollout.stats())
+        self._write(step, rollout, advantages)
+        return rollout, advantages
+
+    def _experience(self, prompts: Sequence[EncodedPrompt], rollout: Rollout, advantages: Tensor) -> Experience:
+        """A micro-batch of ``rollout`` as tensors, with the reference's log-probabilities."""
+        policy, settings = self._policy, self._settings
+        completions = rollout.completions
+        tree = build_tree(policy, prompts, share=False).with_replies([c.token_ids for c in completions])
+        with self._metrics.stage("reference"):
+            ref_logps = self._reference_logps(tree)
+        if policy.trains_vision and tree.features is not None and not _has_graph(tree):
+            tree = replace(tree, features=None)
+        mask = tree.leaves.mask
+        if settings.mask_truncated_completions:
+            ended = torch.tensor([not completion.truncated for completion in completions], device=mask.device)
+            mask = mask * ended[:, None]
+        return Experience(
+            tree=tree,
+            mask=mask,
+            advantages=advantages.flatten().to(policy.device),
+            ref_logps=ref_logps,
+            sampling_logps=_sampling_logps(tree, [c.logprobs for c in completions]),
+        )
+
+    def _reference_logps(self, tree: PrefixTree) -> Tensor | None:
+        if self._reference is None:
+            return None
+        if self._policy.trains_vision:  # the reference sees with a tower of its own
+            tree = replace(tree, features=None)
+        with torch.no_grad(), self._reference() as reference:
+            logps, _ = completion_logprobs(reference, tree, temperature=self._settings.temperature)
+        return logps
+
+    def _rewards_everywhere(self, rollout: Rollout | None) -> dict[str, Any] | None:
+        """Rewards and tasks of all processes, where a scale needs them; every process asks, or none goes on."""
+        if self._accelerator.num_processes == 1 or self._normalizer.kind not in ("batch", "task"):
+            return None
+        mine = [] if rollout is None else list(zip(rollout.rewards.tolist(), rollout.tasks, strict=True))
+        rows = gather_object(mine)
+        return {"rewards": torch.tensor([rewards for rewards, _ in rows]), "tasks": [task for _, task in rows]}
+
+    def _require_judgements(self, rollout: Rollout) -> None:
+        """Raise TrainingError once the judge leaves more unscored than the recipe allows."""
+        judge = self._recipe.judge
+        if judge is None:
+            return
+        for row, components in enumerate(rollout.components):
+            if self._tasks[rollout.tasks[row // rollout.num_generations]].needs_judge:
+                self._judged.append(None not in components.values())
+        total, unjudged = len(self._judged), self._judged.count(False)
+        if total >= LEAST_JUDGED and unjudged > judge.max_unjudged_share * total:
+            raise TrainingError(
+                f"the judge left {unjudged} of the last {total} captions unscored, more than "
+                f"judge.max_unjudged_share = {judge.max_unjudged_share}: see its warnings, fix it and run the "
+                "same command again, which goes on from the newest checkpoint"
+            )
+
+    def _write(self, step: int, rollout: Rollout, advantages: Tensor) -> None:
+        """Write the replies of this step, so that a reader can see what is being rewarded."""
+        folder = self._out / COMPLETIONS_DIR
+        rank = self._accelerator.process_index
+        name = f"step-{step:06d}.jsonl" if rank == 0 else f"step-{step:06d}.process-{rank}.jsonl"
+        rows = zip(rollout.completions, rollout.components, advantages.flatten().tolist(), strict=True)
+        entries = [
+            CompletionEntry(
+                id=rollout.items[row // rollout.num_generations].sample.id,
+                reply=completion.text,
+                rewards=dict(components),
+                advantage=round(advantage, 4),
+            )
+            for row, (completion, components, advantage) in enumerate(rows)
+        ]
+        write_records(folder / name, entries)
+
+
+def _has_graph(tree: PrefixTree) -> bool:
+    return tree.features is not None and any(f.requires_grad for f in tree.features.pooler_output)
+
+
+def _sampling_logps(tree: PrefixTree, logprobs: Sequence[Sequence[float]]) -> Tensor | None:
+    """(R, C) the generator's own log-probabilities, or None where it does not tell them."""
+    mask = tree.leaves.mask.bool()
+    if [len(row) for row in logprobs] != mask.sum(1).tolist():
+        return None
+    padded = torch.zeros(mask.shape, device=mask.device)
+    padded[mask] = torch.tensor([logprob for row in logprobs for logprob in row], device=mask.device)
+    return padded
+
+
+def _reference(policy: Policy, recipe: GrpoRecipe) -> Callable[[], AbstractContextManager[Policy]] | None:
+    """How to get at the policy as it was at the start: a frozen copy, or the policy with its adapter off."""
+    if recipe.grpo.beta == 0:
+        return None
+    if recipe.train.lora is not None:
+        return lambda: adapter_off(policy)
+    model = copy.deepcopy(policy.model).eval().requires_grad_(False)
+    frozen = Policy(model, policy.processor, policy.name, policy.autocast_bf16)
+    return lambda: nullcontext(frozen)

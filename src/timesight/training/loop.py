@@ -1,0 +1,211 @@
+"""The training loop: one for SFT and GRPO, on ``accelerate``.
+
+A step collects the micro-batches of this process (for GRPO: samples replies to all its prompts, rewards them and
+turns rewards into advantages), and updates the weights on them. What differs between algorithms is ``Algorithm``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
+from torch import Tensor
+from transformers import get_scheduler
+
+from timesight.errors import RecipeError, TrainingError
+from timesight.model.policy import Policy
+from timesight.training.checkpoint import Checkpoints, TrainingState
+from timesight.training.dataset import Item
+from timesight.training.metrics import MetricsLog
+from timesight.training.settings import TrainSettings
+
+B = TypeVar("B")
+Validate = Callable[[], dict[str, float]]
+REWARD = "validation/reward"
+
+
+class Algorithm(Protocol[B]):
+    """What is learned from, and how."""
+
+    num_iterations: int  # updates on each collected step
+
+    def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[B]:
+        """What the update of ``step`` needs of each micro-batch. Called once for ``num_iterations`` updates."""
+
+    def loss(self, batch: B) -> Tensor:
+        """The loss of one micro-batch; the step's is the mean over micro-batches and processes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what ``state_dict`` gave."""
+
+
+class Listener:
+    """Told how a run goes on; its methods do nothing until they are overridden."""
+
+    def on_start(self, step: int, num_steps: int) -> None:
+        """The run starts after ``step``, 0 unless it was resumed."""
+
+    def on_step(self, step: int) -> None:
+        """``step`` steps are done, and the next one begins."""
+
+    def on_log(self, step: int, entry: dict[str, float], out: Path) -> None:
+        """``step`` was written to the metrics of the run directory ``out``."""
+
+    def on_end(self) -> None:
+        """The run is over."""
+
+
+class TrainingLoop(Generic[B]):
+    """Trains a policy in a run directory.
+
+    Args:
+        policy: Learns.
+        settings: Of the optimizer, with ``max_steps``.
+        out: The run directory.
+        accelerator: From ``make_accelerator``.
+        metrics: Where the run reports.
+        validate: Figures of held-out samples, ``validation/reward`` among them; every ``validate_steps``.
+        validate_steps: None: never.
+        listeners: Told how the run goes on.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        settings: TrainSettings,
+        out: Path,
+        accelerator: Accelerator,
+        metrics: MetricsLog,
+        *,
+        validate: Validate | None = None,
+        validate_steps: int | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        assert settings.max_steps is not None
+        self._settings, self._out, self._num_steps = settings, out, settings.max_steps
+        self._accelerator, self._metrics = accelerator, metrics
+        self._validate, self._validate_steps = validate, validate_steps
+        self._listeners = listeners
+        self._checkpoints = Checkpoints(out, policy, accelerator)
+        self._state = self._checkpoints.load_weights()
+        if settings.gradient_checkpointing:
+            policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        optimizer = torch.optim.AdamW(
+            parameter_groups(policy, settings.weight_decay),
+            lr=settings.learning_rate,
+            betas=(0.9, settings.adam_beta2),
+            fused=True,
+        )
+        self._model, self._optimizer = accelerator.prepare(policy.model, optimizer)
+        policy.wrapped = self._model
+        self._scheduler = get_scheduler(
+            settings.lr_scheduler_type, optimizer, settings.warmup_steps, self._num_steps
+        )
+        accelerator.register_for_checkpointing(self._scheduler)
+
+    def run(self, algorithm: Algorithm[B], steps: Callable[[int], Sequence[Sequence[Item]]]) -> TrainingState:
+        """Train to the last step, from the newest checkpoint if there is one.
+
+        Args:
+            algorithm: What is learned from, and how.
+            steps: The micro-batches of this process for the update after so many.
+        """
+        state = self._state
+        if state.step >= self._num_steps:
+            return state
+        self._accelerator.register_for_checkpointing(algorithm)
+        self._checkpoints.load_state(state)
+        self._metrics.drop_after(state.step)
+        self._tell("on_start", state.step, self._num_steps)
+        self._model.train()
+        for step in range(state.step, self._num_steps):
+            self._tell("on_step", step)
+            if step % algorithm.num_iterations == 0:
+                batches = algorithm.collect(step + 1, steps(step // algorithm.num_iterations))
+            with self._metrics.stage("update"):
+                figures = self._update(step + 1, batches, algorithm.loss)
+            entry = self._metrics.write_step(step + 1, **figures)
+            self._tell("on_log", step + 1, entry, self._out)
+            state = self._after(TrainingState(step + 1, state.num_processes, state.best_step, state.best_reward))
+        self._tell("on_end")
+        self._accelerator.end_training()
+        return state
+
+    def _update(self, step: int, batches: Sequence[B], loss_of: Callable[[B], Tensor]) -> dict[str, float]:
+        """One update on the mean loss. Raises TrainingError where that is not a finite number."""
+        total = torch.zeros((), device=self._accelerator.device)
+        for batch in batches:
+            with self._accelerator.accumulate(self._model):  # shares gradients with the last micro-batch only
+                loss = loss_of(batch)
+                self._accelerator.backward(loss)  # divides by the number of micro-batches
+                total += loss.detach() / len(batches)
+        mean = float(self._accelerator.reduce(total, "mean"))
+        if not torch.isfinite(torch.tensor(mean)):
+            raise TrainingError(
+                f"the loss of step {step} is {mean}: the last good weights are in the newest checkpoint; try a "
+                "lower train.learning_rate, or float32 weights"
+            )
+        learning_rate = self._scheduler.get_last_lr()[0]
+        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
+        self._optimizer.step()
+        self._scheduler.step()
+        self._optimizer.zero_grad()
+        return {"loss": mean, "grad_norm": float(norm or 0.0), "learning_rate": learning_rate}
+
+    def _after(self, state: TrainingState) -> TrainingState:
+        """Validate and save, where it is time for it."""
+        if self._validate is not None and self._validate_steps and state.step % self._validate_steps == 0:
+            figures = self._validate()
+            self._metrics.write(state.step, figures)
+            state = state.with_validation(state.step, figures[REWARD])
+        if state.step % self._settings.save_steps == 0 or state.step == self._num_steps:
+            self._checkpoints.save(state)
+        return state
+
+    def _tell(self, event: str, *args: Any) -> None:
+        if self._accelerator.is_main_process:
+            for listener in self._listeners:
+                getattr(listener, event)(*args)
+
+
+def make_accelerator(settings: TrainSettings, out: Path) -> Accelerator:
+    """``accelerate`` as the loop uses it. Raises RecipeError for a tracker that is not installed."""
+    for tracker in settings.report_to:
+        if find_spec(tracker) is None:
+            raise RecipeError(f"train.report_to: {tracker} is not installed: pip install {tracker}")
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=settings.gradient_accumulation_steps, sync_with_dataloader=False
+        ),
+        log_with=list(settings.report_to) or None,
+        project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "logs")),
+    )
+    if accelerator.state.deepspeed_plugin is not None:  # there is no data loader that it could ask
+        config = accelerator.state.deepspeed_plugin.deepspeed_config
+        config["train_micro_batch_size_per_gpu"] = settings.batch_size
+    if settings.report_to:
+        accelerator.init_trackers(out.name)
+    return accelerator
+
+
+def parameter_groups(policy: Policy, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights that learn: matrices with ``weight_decay``, norms and biases without."""
+    learning = [p for p in policy.model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def this_process() -> Any:
+    """Which of the processes of this run this one is, and on which device it works."""
+    return PartialState(cpu=not torch.cuda.is_available())  # accelerate does not look for processes on CPUs unasked

@@ -1,0 +1,113 @@
+"""Recipes: YAML files that say what is trained, on what, and how. Unknown keys are refused by name.
+
+A shipped recipe is named by its path under ``timesight/recipes`` without the suffix, such as
+``tiny/grpo``; any other recipe by its file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from timesight.errors import RecipeError
+from timesight.training.settings import GrpoRecipe, SftRecipe
+
+# What keys were called before version 0.2.
+RENAMED = {
+    "accumulation": "gradient_accumulation_steps",
+    "closer": "second_look",
+    "closer_share": "second_look_share",
+    "keep_features": "cache_vision_features",
+    "keep_features_gb": "cache_vision_features_gb",
+    "replaced": "label_noise",
+    "schedule": "lr_scheduler_type",
+    "shift_s": "boundary_jitter_s",
+}
+Recipe = Annotated[GrpoRecipe | SftRecipe, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[GrpoRecipe | SftRecipe] = TypeAdapter(Recipe)
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    root = Path(str(files("timesight") / "recipes"))
+    return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe | SftRecipe:
+    """Read a shipped recipe or a YAML file; ``overrides`` such as ``train.learning_rate=1e-6`` win over it.
+
+    Raises RecipeError, which names the key and, for a misspelt one, the nearest known name.
+    """
+    path = shipped().get(str(name), Path(name))
+    if not path.is_file():
+        known = ", ".join(shipped())
+        raise RecipeError(f"no recipe {name}: give a YAML file or one of {known}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys to values")
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {_first_problem(error)}") from None
+
+
+def dump_recipe(recipe: GrpoRecipe | SftRecipe) -> str:
+    """The recipe as YAML, every default written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {override}: write KEY=VALUE, such as train.learning_rate=1e-6")
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"--set {override}: {parent} is a value, not a section")
+    content[last] = _value(value)
+
+
+def _value(text: str) -> Any:
+    """YAML's reading of ``text``, and numbers such as 1e-6 that YAML 1.1 takes for words."""
+    try:
+        value = yaml.safe_load(text)
+        return float(value) if isinstance(value, str) and "e" in value.lower() else value
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = [str(step) for step in problem["loc"][1:]]  # the first step is the kind of the recipe
+    key = ".".join(where)
+    if problem["type"] == "extra_forbidden":
+        if (renamed := RENAMED.get(where[-1])) is not None:
+            return f"{key} is called {renamed} now"
+        near = difflib.get_close_matches(where[-1], sorted(set(_all_keys())), n=1)
+        return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "")
+    if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return "kind must be grpo or sft"
+    return f"{key or 'recipe'}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _all_keys() -> Iterator[str]:
+    """The names of all keys that a recipe of either kind may have, at any depth."""
+    pending: list[Any] = [GrpoRecipe, SftRecipe]
+    while pending:
+        kind = pending.pop()
+        pending.extend(get_args(kind))
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from kind.model_fields
+            pending.extend(field.annotation for field in kind.model_fields.values())

@@ -1,0 +1,78 @@
+"""The samples of a recipe: read, mixed, and those for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from timesight.data import read_hub, read_jsonl
+from timesight.data.mixture import Mixture, Part
+from timesight.errors import SampleError
+from timesight.tasks import TASKS, TaskRegistry
+from timesight.training.settings import DataSettings, SourceSettings, ValidationSettings, WorldSource
+from timesight.types import Sample
+from timesight.world import Corruption, write_world
+
+WORLD_DIR = "world"
+HUB_DIR = "hub"
+
+
+def load_mixture(
+    data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None, tasks: TaskRegistry = TASKS
+) -> Mixture:
+    """All samples of a recipe; a made world is written to ``out`` unless it is there already.
+
+    ``on_video`` is called for each video that is written. Raises SampleError where two sources share an id.
+    """
+    parts = [Part(_load(source, out, on_video, tasks), source.weight, source.limit) for source in data.parts]
+    seen: set[str] = set()
+    for sample in (sample for part in parts for sample in part.samples):
+        if sample.id in seen:
+            raise SampleError(f"{sample.id}: is in two sources of this recipe; ids must be unique")
+        seen.add(sample.id)
+    return Mixture(parts)
+
+
+def _load(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks: TaskRegistry) -> list[Sample]:
+    if source.jsonl is not None:
+        return read_jsonl(source.jsonl, tasks)
+    if source.hub is not None:
+        return read_hub(source.hub, source.split, out / HUB_DIR, tasks)
+    assert source.world is not None  # SourceSettings holds exactly one of them
+    file = world_file(source.world, out)
+    if not file.exists():
+        _write_world(source.world, file.parent, on_video)
+    return read_jsonl(file, tasks)
+
+
+def world_file(world: WorldSource, out: Path) -> Path:
+    """Where the samples of a made world are kept."""
+    return out / WORLD_DIR / f"{world.split}.jsonl"
+
+
+def _write_world(world: WorldSource, folder: Path, on_video: Callable[[], None]) -> None:
+    write_world(
+        folder,
+        {world.split: world.num_videos},
+        seed=world.seed,
+        duration_s=world.duration_s,
+        tasks=world.tasks,
+        corruption=Corruption(world.label_noise, world.boundary_jitter_s),
+        named_share=world.named_share,
+        max_shapes=world.max_shapes,
+        details=world.details,
+        mark_share=world.mark_share,
+        second_look_share=world.second_look_share,
+        on_video=on_video,
+    )
+
+
+def load_validation(settings: ValidationSettings | None, tasks: TaskRegistry = TASKS) -> list[Sample]:
+    """The samples to validate on: those with usable truth, evenly thinned to the number asked for."""
+    if settings is None:
+        return []
+    samples = [sample for sample in read_jsonl(settings.jsonl, tasks) if not sample.problems]
+    if not samples:
+        raise SampleError(f"{settings.jsonl}: none of the samples can be scored, so validation.jsonl says nothing")
+    step = max(1, len(samples) // settings.num_samples)
+    return samples[::step][: settings.num_samples]

@@ -1,0 +1,241 @@
+"""The typed settings of a recipe: immutable, unknown keys refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from timesight.judge import JudgeSettings
+from timesight.tasks.custom import TaskSettings
+from timesight.training.losses.sft import LossAverage
+from timesight.video import FrameBudget, ReadingSettings, SecondLook
+from timesight.world import QUESTIONS
+from timesight.world.scene import MARK_SHARE
+
+Weight = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+GOLD_LENGTH = "gold_length"  # of the reply in think mode, in characters
+VisionPart = Literal["tower", "merger"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WorldSource(Settings):
+    """Samples from the made world, written into the run directory when first needed."""
+
+    num_videos: int = Field(gt=0)
+    seed: int = 0
+    split: str = "train"
+    tasks: tuple[str, ...] = tuple(QUESTIONS)
+    duration_s: tuple[float, float] = (3.0, 8.0)
+    label_noise: Share = 0.0
+    boundary_jitter_s: float = Field(default=0.0, ge=0)
+    named_share: Share = 0.0
+    max_shapes: int = Field(default=2, ge=1, le=4)
+    details: bool = False
+    mark_share: tuple[Share, Share] = MARK_SHARE
+    second_look_share: Share = 0.0
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [task for task in tasks if task not in QUESTIONS]:
+            raise ValueError(f"the made world does not ask for {unknown[0]}; it knows {', '.join(QUESTIONS)}")
+        return tasks
+
+    @field_validator("duration_s", "mark_share")
+    @classmethod
+    def _least_first(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] > ends[1]:
+            raise ValueError(f"the least comes first: [{ends[1]:g}, {ends[0]:g}]")
+        return ends
+
+
+class SourceSettings(Settings):
+    """One source of samples: a JSONL file, a data set of the hub, or a made world."""
+
+    jsonl: Path | None = None
+    hub: str | None = None  # id of a data set, or a folder that ``datasets`` saved
+    split: str = "train"  # of ``hub``
+    world: WorldSource | None = None
+    weight: float = Field(default=1.0, gt=0)  # how often an epoch shows each sample
+    limit: int | None = Field(default=None, gt=0)  # at most so many samples, drawn once
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceSettings:
+        if len(self._origins()) != 1:
+            raise ValueError("say one of jsonl, hub and world")
+        return self
+
+    def _origins(self) -> list[str]:
+        return [name for name in ("jsonl", "hub", "world") if getattr(self, name) is not None]
+
+
+class CurriculumSettings(Settings):
+    """Easy samples first: over ``share`` of the run, harder and harder ones join in."""
+
+    by: str = GOLD_LENGTH  # or a number of the samples, such as meta.duration_s; small is easy
+    share: Share = 0.5
+
+
+class DataSettings(SourceSettings):
+    """Where samples come from: one source, or several mixed."""
+
+    sources: tuple[SourceSettings, ...] = ()
+    curriculum: CurriculumSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataSettings:
+        if len(self._origins()) + bool(self.sources) != 1:
+            raise ValueError("say one of data.jsonl, data.hub, data.world and data.sources")
+        splits = [world.split for world in self.worlds]
+        if len(set(splits)) < len(splits):
+            raise ValueError("data.sources holds several worlds with the same split: give each a name of its own")
+        return self
+
+    @property
+    def parts(self) -> tuple[SourceSettings, ...]:
+        """The sources, be it one or several."""
+        return self.sources or (self,)
+
+    @property
+    def worlds(self) -> tuple[WorldSource, ...]:
+        """The made worlds among the sources."""
+        return tuple(source.world for source in self.parts if source.world is not None)
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters on the language model's linear layers; the rest stays as it is."""
+
+    r: int = Field(default=64, gt=0)
+    alpha: int = Field(default=128, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    quantize: Literal["4bit"] | None = None  # QLoRA: the frozen weights in four bits
+
+
+class TrainSettings(Settings):
+    """The optimiser and the pace. A step takes ``batch_size`` × ``gradient_accumulation_steps``
+    prompts on each process."""
+
+    learning_rate: float = Field(default=1e-6, gt=0)
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int | None = Field(default=None, gt=0)  # wins over epochs
+    batch_size: int = Field(default=1, gt=0)
+    gradient_accumulation_steps: int = Field(default=1, gt=0)
+    save_steps: int = Field(default=100, gt=0)
+    freeze: tuple[VisionPart, ...] = ()
+    lora: LoraSettings | None = None
+    gradient_checkpointing: bool = False
+    cache_vision_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
+    cache_vision_features_gb: float = Field(default=100.0, gt=0)
+    max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl
+
+    @model_validator(mode="after")
+    def _cached_features_stay_true(self) -> TrainSettings:
+        if self.cache_vision_features is not None and self.lora is None and set(self.freeze) != {"tower", "merger"}:
+            raise ValueError(
+                "cache_vision_features needs a vision tower that does not learn: freeze: [tower, merger], or lora"
+            )
+        return self
+
+
+class ValidationSettings(Settings):
+    """Held-out samples that are answered greedily while training goes on; the best checkpoint is kept."""
+
+    jsonl: Path
+    num_samples: int = Field(default=200, gt=0)
+    every_steps: int = Field(default=100, gt=0)
+    batch_size: int = Field(default=8, gt=0)
+
+
+class GrpoSettings(Settings):
+    """Group relative policy optimisation (paper, equations 1 and 2); names and meanings are TRL's."""
+
+    num_generations: int = Field(default=8, ge=2)
+    max_completion_length: int = Field(default=256, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    num_iterations: int = Field(default=1, gt=0)  # updates on each batch of replies
+    epsilon: float = Field(default=0.2, gt=0, lt=1)
+    epsilon_high: float | None = Field(default=None, gt=0)  # the upper end of the clip, if not the same
+    beta: float = Field(default=0.04, ge=0)  # 0 loads no reference model
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    loss_type: str = "grpo"  # of train.losses: grpo, bnpo, dr_grpo, dapo; or module:function
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    importance_sampling_correction: Literal["token_truncate", "sequence_mask"] | None = None
+    importance_sampling_clip_max: float = Field(default=3.0, gt=0)
+    scale_rewards: str = "group"  # or batch, none, task, or module:function
+    mask_truncated_completions: bool = False
+    reward_weights: Mapping[str, Weight] = Field(default_factory=dict)  # 1 for every component not named
+
+    def loss_options(self) -> dict[str, Any]:
+        """What a loss may take by keyword."""
+        names = (
+            "epsilon",
+            "epsilon_high",
+            "beta",
+            "kl_estimator",
+            "importance_sampling_level",
+            "importance_sampling_correction",
+            "importance_sampling_clip_max",
+        )
+        return {name: getattr(self, name) for name in names}
+
+
+class _Recipe(Settings):
+    model: str = "tiny"
+    data: DataSettings
+    video: FrameBudget = FrameBudget()
+    second_look: SecondLook = SecondLook()  # for samples that show segments
+    reading: ReadingSettings = ReadingSettings()
+    train: TrainSettings = TrainSettings()
+    validation: ValidationSettings | None = None
+    tasks: TaskSettings = TaskSettings()
+    judge: JudgeSettings | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _validated_weights_are_kept(self) -> _Recipe:
+        if self.validation is not None and self.validation.every_steps % self.train.save_steps:
+            raise ValueError(
+                "validation.every_steps must be a multiple of train.save_steps, so that the best weights are kept"
+            )
+        return self
+
+
+class GrpoRecipe(_Recipe):
+    """Reinforcement fine-tuning with checked rewards."""
+
+    kind: Literal["grpo"]
+    think: bool = False
+    grpo: GrpoSettings = GrpoSettings()
+
+    @model_validator(mode="after")
+    def _checkpoints_fall_between_batches(self) -> GrpoRecipe:
+        if self.train.save_steps % self.grpo.num_iterations:
+            raise ValueError("train.save_steps must be a multiple of grpo.num_iterations, so that a run can resume")
+        return self
+
+
+class SftRecipe(_Recipe):
+    """Supervised fine-tuning on gold replies, loss on the reply only.
+
+    ``model`` may be ``new:qwen2_5_vl`` or ``new:qwen3_vl``: a tiny untrained model with a tokenizer of its own.
+    """
+
+    kind: Literal["sft"]
+    loss_average: LossAverage = "token"
+    think_share: Share = 0.0  # share of the samples asked in think mode
+    think_first: Share = 0.0  # over this share of the steps, all of them are

@@ -1,0 +1,66 @@
+"""The cost model against what can be counted, and the recipes against the cards they are for."""
+
+from __future__ import annotations
+
+import pytest
+
+from timesight.model.families import FAMILIES
+from timesight.model.load import load_policy
+from timesight.model.shape import model_shape
+from timesight.training.cost import plan
+from timesight.training.recipe import load_recipe
+from timesight.training.settings import GrpoRecipe
+
+SEVEN_B = "Qwen/Qwen2.5-VL-7B-Instruct"
+
+
+def recipe(name: str, *overrides: str) -> GrpoRecipe:
+    loaded = load_recipe(name, overrides)
+    assert isinstance(loaded, GrpoRecipe)
+    return loaded
+
+
+def test_known_shapes_have_the_published_numbers_of_weights() -> None:
+    assert {name: model_shape(name).total for name in FAMILIES["qwen2_5_vl"].published} == {
+        "Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976,
+        SEVEN_B: 8_292_166_656,
+    }
+
+
+def test_a_shape_counts_every_weight_once() -> None:
+    model = load_policy().model
+    assert model_shape("tiny").total == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "cards", "card_gb"), [("grpo-24gb", 1, 24), ("grpo-80gb", 1, 80), ("grpo", 8, 80)]
+)
+def test_a_recipe_fits_its_card_with_room_for_what_is_not_counted(name: str, cards: int, card_gb: int) -> None:
+    needed = plan(recipe(f"charades/{name}"), model_shape(SEVEN_B), 12_408, cards)
+    assert 0.3 * card_gb < needed.memory_gb < 0.8 * card_gb
+
+
+def test_weights_gradients_and_moments_by_hand() -> None:
+    model = model_shape(SEVEN_B)
+    whole = plan(recipe("charades/grpo"), model, 100).memory
+    assert whole["weights"] == pytest.approx(4 * model.total / 1e9)
+    assert whole["gradients"] == pytest.approx(4 * model.total / 1e9)
+    assert whole["optimizer"] == pytest.approx(8 * model.total / 1e9)
+    assert plan(recipe("charades/grpo", "grpo.beta=0"), model, 100).memory["reference"] == 0
+    lora = plan(recipe("charades/grpo-80gb"), model, 100).memory
+    adapters = 64 * model.lora_sites
+    assert adapters == 161_480_704  # rank 64 on the seven linear layers of each of 28 blocks
+    assert lora["gradients"] == pytest.approx(4 * adapters / 1e9)
+
+
+def test_tokens_and_steps_by_hand() -> None:
+    needed = plan(recipe("charades/grpo", "train.epochs=2"), model_shape(SEVEN_B), 12_408)
+    assert needed.steps == 3102  # 2 × 12,408 prompts, 8 a step
+    assert needed.tokens_per_step == 8 * (3584 + 60 + 8 * 256)
+
+
+def test_frozen_parts_learn_nothing() -> None:
+    model = model_shape(SEVEN_B)
+    frozen = plan(recipe("charades/grpo", "train.freeze=[tower, merger]"), model, 100).memory
+    learning = model.total - model.tower - model.merger
+    assert frozen["optimizer"] == pytest.approx(8 * learning / 1e9)

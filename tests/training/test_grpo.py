@@ -1,0 +1,224 @@
+"""The GRPO trainer on replies that are given, so that what an update does can be compared exactly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from timesight.artifacts import METRICS_FILE
+from timesight.data import read_jsonl
+from timesight.errors import TrainingError
+from timesight.generate.base import Completion, Sampling
+from timesight.generate.local import LocalGenerator
+from timesight.infer.answer import InferenceConfig
+from timesight.model import load as load_module
+from timesight.model.encode import EncodedPrompt
+from timesight.model.load import load_policy
+from timesight.model.policy import Policy
+from timesight.training import grpo as grpo_module
+from timesight.training import run as run_module
+from timesight.training.batches import zero_loss
+from timesight.training.dataset import PromptDataset
+from timesight.training.loop import REWARD
+from timesight.training.preview import TaskPreview, preview
+from timesight.training.run import run_recipe
+from timesight.training.schedule import ScheduleEntry
+from timesight.training.settings import GrpoRecipe
+from timesight.training.validate import validate
+from timesight.video import FrameBudget
+
+REPLIES = (  # of different lengths, one truncated
+    "<answer>0.0 to 1.0</answer>",
+    "<answer>1.0 to 3.5</answer>",
+    "the",
+    "<answer>0.5 to 6.0</answer> the the the",
+)
+
+
+def given_replies(
+    self: LocalGenerator, prompts: list[EncodedPrompt], num_generations: int, sampling: Sampling
+) -> list[list[Completion]]:
+    """The same four replies to every prompt but in each prompt's own share: longer prompts get shorter ones."""
+    tokenizer, groups = self.policy.processor.tokenizer, []
+    for prompt in prompts:
+        groups.append([])
+        for text in REPLIES:
+            row = [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id]
+            ids = tuple(row[: 3 + len(prompt) % 13])
+            reason = "stop" if ids[-1] in self.policy.end_ids else "length"
+            groups[-1].append(Completion(text, ids, finish_reason=reason))
+    return groups
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LocalGenerator, "generate", given_replies)
+
+
+def run(world: Path, out: Path, train: dict[str, Any], **settings: Any) -> dict[str, torch.Tensor]:
+    """Weights after a run in float32 on given replies."""
+    recipe = GrpoRecipe.model_validate(
+        {
+            "kind": "grpo",
+            "data": {"jsonl": world / "train.jsonl"},
+            "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+            "train": {"max_steps": 1, "learning_rate": 1e-4, "max_grad_norm": 1e9} | train,
+            "grpo": {"num_generations": 4, "max_completion_length": 24, "beta": 0.0} | settings,
+        }
+    )
+    return dict(load_policy(run_recipe(recipe, out).checkpoint).model.state_dict())
+
+
+def metrics(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / METRICS_FILE).read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("given")
+def test_dapo_weighs_every_token_of_a_step_alike(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a step is split into passes, dapo's gradient is the same; bnpo's is not."""
+    monkeypatch.setattr(load_module, "_multiplies_bf16", lambda: False)
+    splits = {"whole": {"batch_size": 4}, "parts": {"batch_size": 1, "gradient_accumulation_steps": 4}}
+    norms, apart = {}, {}
+    for loss_type in ("dapo", "bnpo"):
+        for name, split in splits.items():
+            out = tmp_path / loss_type / name
+            weights = run(world, out, split, loss_type=loss_type)
+            norms[loss_type, name] = metrics(out)[0]["grad_norm"]
+            if name == "whole":
+                whole = weights
+        apart[loss_type] = max(float((weights[key] - tensor).abs().max()) for key, tensor in whole.items())
+        same = [torch.allclose(weights[key], tensor, atol=2e-5, rtol=1e-3) for key, tensor in whole.items()]
+        assert all(same) == (loss_type == "dapo")
+    assert norms["dapo", "parts"] == pytest.approx(norms["dapo", "whole"], rel=1e-3)
+    assert apart["bnpo"] > 2 * apart["dapo"]
+
+
+@pytest.mark.usefixtures("given")
+def test_replies_can_be_learned_from_more_than_once(world: Path, tmp_path: Path) -> None:
+    run(world, tmp_path, {"max_steps": 4, "batch_size": 2, "save_steps": 2}, num_iterations=2, epsilon=0.001)
+    entries = metrics(tmp_path)
+    assert [("reward" in entry) for entry in entries] == [True, False, True, False]
+    clipped = [entry["clip_low_share"] + entry["clip_high_share"] for entry in entries]
+    assert clipped[0] == clipped[2] == 0  # the policy that sampled is the one that learns
+    assert min(clipped[1], clipped[3]) > 0
+    assert sorted(f.name for f in (tmp_path / "completions").iterdir()) == [
+        "step-000001.jsonl",
+        "step-000003.jsonl",
+    ]
+
+
+@pytest.mark.usefixtures("given")
+def test_truncated_replies_can_be_left_out(world: Path, tmp_path: Path) -> None:
+    run(world, tmp_path / "in", {"batch_size": 4})
+    run(world, tmp_path / "out", {"batch_size": 4}, mask_truncated_completions=True)
+    assert metrics(tmp_path / "in")[0]["truncated_share"] > 0
+    assert metrics(tmp_path / "in")[0]["grad_norm"] != metrics(tmp_path / "out")[0]["grad_norm"]
+
+
+@pytest.mark.usefixtures("given")
+def test_without_beta_there_is_no_reference(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(grpo_module, "Policy", lambda *args: made.append(args) or Policy(*args))
+    run(world, tmp_path / "without", {"batch_size": 2})
+    assert len(made) == 0
+    run(world, tmp_path / "with", {"batch_size": 2}, beta=0.1)
+    assert len(made) == 1
+
+
+@pytest.mark.usefixtures("given")
+def test_a_loss_that_is_no_number_stops_the_run(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpo_module.Grpo, "loss", lambda self, _: zero_loss(self._policy) * float("nan"))
+    with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
+        run(world, tmp_path, {"batch_size": 2})
+
+
+def test_micro_batches_are_dealt_to_processes_in_turns() -> None:
+    schedule = [ScheduleEntry(index, False) for index in range(11)]
+    places = []
+    for process in range(2):
+        dataset = PromptDataset(
+            None,
+            [],
+            schedule,
+            None,
+            2,
+            num_micro_batches=2,
+            process=process,
+            num_processes=2,  # type: ignore[arg-type]
+        )
+        dataset._item = lambda place: place  # type: ignore[assignment,return-value,method-assign]
+        places.append([dataset.step(0), dataset.step(1)])
+    assert places[0] == [[[0, 1], [4, 5]], [[8, 9], []]]
+    assert places[1] == [[[2, 3], [6, 7]], [[10], []]]
+
+
+def test_validation_keeps_the_best_checkpoint(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middle one of three looks best: it stays, though only two checkpoints are kept."""
+    rewards = iter([0.1, 0.9, 0.5, 0.4])
+    monkeypatch.setattr(run_module, "validate", lambda *args, **kwargs: {REWARD: next(rewards)})
+    recipe = GrpoRecipe.model_validate(
+        {
+            "kind": "grpo",
+            "data": {"jsonl": world / "train.jsonl"},
+            "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+            "train": {"max_steps": 4, "save_steps": 1},
+            "grpo": {"num_generations": 2, "max_completion_length": 4, "beta": 0.0},
+            "validation": {"jsonl": world / "test.jsonl", "every_steps": 1},
+        }
+    )
+    result = run_recipe(recipe, tmp_path)
+    assert result.best == tmp_path / "checkpoint-2"
+    assert result.best.is_dir()
+    assert result.checkpoint == tmp_path / "checkpoint-4"
+    assert [entry[REWARD] for entry in metrics(tmp_path) if REWARD in entry] == [0.1, 0.9, 0.5, 0.4]
+
+
+def test_validation_answers_greedily_and_scores(world: Path) -> None:
+    samples = read_jsonl(world / "test.jsonl")[:6]
+    budget = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=16)
+    figures = [
+        validate(load_policy(), samples, InferenceConfig(budget, batch_size=size, max_new_tokens=24))
+        for size in (2, 6)
+    ]
+    assert figures[0] == pytest.approx(figures[1])
+    assert 1.0 < figures[0][REWARD] <= 2.0  # the embedded model keeps the form and knows something
+    assert figures[0]["validation/temporal_grounding/mIoU"] == pytest.approx(figures[0][REWARD] - 1, abs=0.01)
+
+
+def test_a_preview_says_what_a_run_would_start_from(world: Path, tmp_path: Path) -> None:
+    recipe = GrpoRecipe.model_validate(
+        {
+            "kind": "grpo",
+            "data": {"jsonl": world / "train.jsonl"},
+            "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+            "train": {"batch_size": 4},
+            "grpo": {"num_generations": 4, "max_completion_length": 24},
+        }
+    )
+    (task,) = preview(recipe, tmp_path, num_prompts=10)
+    assert (task.task, task.num_prompts) == ("temporal_grounding", 10)
+    assert task.parts["format"] > 0.8
+    assert 0.1 < task.parts["iou"] < 0.6
+    assert not task.advice()
+
+
+@pytest.mark.parametrize(
+    ("parts", "no_spread", "truncated", "said"),
+    [
+        ({"format": 0.02, "iou": 0.0}, 0.9, 0.0, "some SFT first"),
+        ({"format": 1.0, "iou": 0.0}, 1.0, 0.0, "nothing tells better from worse"),
+        ({"format": 1.0, "iou": 0.97}, 0.2, 0.0, "little to learn"),
+        ({"format": 1.0, "iou": 0.4}, 0.7, 0.0, "teach nothing"),
+        ({"format": 1.0, "iou": 0.4}, 0.1, 0.5, "max_completion_length"),
+    ],
+)
+def test_a_preview_gives_advice(parts: dict[str, float], no_spread: float, truncated: float, said: str) -> None:
+    assert said in " ".join(TaskPreview("t", 50, parts, no_spread, truncated).advice())

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from timesight.errors import RecipeError
+from timesight.training.recipe import dump_recipe, load_recipe, shipped
+from timesight.training.settings import GrpoRecipe, SftRecipe
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_recipes_parse_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    (tmp_path / "again.yaml").write_text(dump_recipe(recipe))
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_the_shipped_ones_are_there() -> None:
+    assert isinstance(load_recipe("tiny/grpo"), GrpoRecipe)
+    assert isinstance(load_recipe("tiny/pretrain"), SftRecipe)
+
+
+def test_overrides_win() -> None:
+    recipe = load_recipe("tiny/grpo", ["train.learning_rate=3e-6", "grpo.beta=0.1", "think=true", "seed=7"])
+    assert isinstance(recipe, GrpoRecipe)
+    assert (recipe.train.learning_rate, recipe.grpo.beta, recipe.think, recipe.seed) == (3e-6, 0.1, True, 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.learning_rat=1", "unknown key train.learning_rat; did you mean learning_rate?"),
+        ("num_generatons=4", "unknown key num_generatons; did you mean num_generations?"),
+        ("grpo.num_generations=1", "grpo.num_generations: Input should be greater than or equal to 2"),
+        ("train.learning_rate=fast", "train.learning_rate: Input should be a valid number"),
+        ("kind=ppo", "kind must be grpo or sft"),
+        ("train", "write KEY=VALUE"),
+        ("model.name=x", "model is a value, not a section"),
+        ("data.jsonl=x.jsonl", "say one of data.jsonl, data.hub, data.world and data.sources"),
+    ],
+)
+def test_wrong_keys_and_values_get_one_clear_line(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("tiny/grpo", [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_no_recipes(tmp_path: Path) -> None:
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    for name, message in {
+        "nothing": "no recipe",
+        "list.yaml": "is a mapping",
+        "broken.yaml": "not YAML",
+    }.items():
+        with pytest.raises(RecipeError, match=message):
+            load_recipe(tmp_path / name)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    recipe = GrpoRecipe.model_validate({"kind": "grpo", "data": {"jsonl": "x"}})
+    assert recipe.grpo.num_generations == 8
+    assert recipe.grpo.beta == 0.04
+    assert recipe.train.learning_rate == 1e-6
+    assert recipe.video.total_pixels == 3584 * 28 * 28
+    assert yaml.safe_load(dump_recipe(recipe))["grpo"]["epsilon"] == 0.2
