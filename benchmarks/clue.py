@@ -1,7 +1,7 @@
 """What looking again brings: python benchmarks/clue.py [--model MODEL] [--videos N]
 
-Questions about details of the made world, answered in words: which color a shape's mark has (three to seven pixels
-wide in the first look), and which color it flashes for 0.2 s (seldom among the first look's frames). Asked
+Questions about details of the synthetic world, answered in words: which color a shape's mark has (three to seven
+pixels wide in the first look), and which color it flashes for 0.2 s (seldom among the first look's frames). Asked
 
 - *first look*: the whole video, once.
 - *clue*: then what the answer rests on, closer (``eval --clue``).

@@ -281,7 +281,7 @@ def prefill_attention(bench: Bench) -> Iterator[Row]:
 
 @phase(60)
 def update_full(bench: Bench) -> Iterator[Row]:
-    """Forward and backward with gradients of all weights, packed beside plain, G 8, C 256."""
+    """Forward and backward with gradients of all weights, packed next to plain, G 8, C 256."""
     length = 16 if bench.small else 256
     encoded = bench.encoded()
     completions = {packed: bench.completions(1, length) for packed in (True, False)}
@@ -377,7 +377,7 @@ def grpo_step(bench: Bench) -> Iterator[Row]:
 
 @phase(40)
 def vocabulary(bench: Bench) -> Iterator[Row]:
-    """Log-probabilities from hidden states: full logits as today beside the head inside each chunk."""
+    """Log-probabilities from hidden states: full logits as today next to the head inside each chunk."""
     head, policy = bench.policy.model.lm_head.weight.detach(), bench.policy
     allowed = (~policy.banned_mask).nonzero().flatten()
     for count in (64, 128) if bench.small else (2048, 8192, 32768):

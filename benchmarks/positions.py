@@ -16,7 +16,7 @@ from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.prompt import Prompt
 from timesight.model.tiny import EMBEDDED
-from timesight.types import Part, TextPart, Video, VideoPart
+from timesight.types import PromptPart, TextPart, Video, VideoPart
 from timesight.video import Frames
 
 PROMPTS = {"4 s": (4.0, 1), "20 s": (20.0, 1), "6 s and 6 s": (6.0, 2)}
@@ -43,7 +43,7 @@ def prompt(policy: Policy, length_s: float, videos: int) -> EncodedPrompt:
     count, side = int(2 * length_s), 2 * policy.factor
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     frames = Frames(pixels, np.arange(count) / 2.0, (0.0, length_s), length_s)
-    parts: list[Part] = [VideoPart(Video(path=Path("noise"))) for _ in range(videos)]
+    parts: list[PromptPart] = [VideoPart(Video(path=Path("noise"))) for _ in range(videos)]
     return encode_prompt(policy, Prompt([*parts, TextPart(QUESTION)], [frames] * videos))
 
 

@@ -4,8 +4,8 @@
 - *each alone*: the same batches, every question with a vision pass and a prefill of its own.
 - *plain loop*: one question after another with the model's own processor and ``generate`` of ``transformers``.
 
-Videos of the made world, in float32, with frames of --max-pixels. All three must give the same replies. Reading a
-video once is shared by the first two.
+Videos of the synthetic world, in float32, with frames of --max-pixels. All three must give the same replies.
+Reading a video once is shared by the first two.
 Each way is timed REPEATS times after a warm-up: the median, and the least and the most.
 """
 

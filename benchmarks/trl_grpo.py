@@ -1,4 +1,4 @@
-"""timesight beside TRL's GRPOTrainer, on the embedded model: python benchmarks/trl_grpo.py
+"""timesight next to TRL's GRPOTrainer, on the embedded model: python benchmarks/trl_grpo.py
 
 Text: the same prompt and replies through TRL's own log-prob method and through ours, in float32: the largest
 difference, and the seconds of forward and backward. Video: one TRL training step on a conversation with a video,

@@ -77,10 +77,10 @@ HEAD = """\
 <!-- Written by docs/guide.py from the code. -->
 
 The paper's six, and open questions, which a chat asks. For each task: a sample as a line of JSONL, the prompt as it
-is sent, and what replies earn, a gold one first (captions as the made world's judge reads them). Rewards are sums
-of named parts; a reply in any other form than the one asked for earns nothing on any of them. `think` mode puts
-`<think>…</think>` first, in every task. Prompts can be replaced in a recipe or with `--prompts` (see
-[A task of your own](own-task.md)); why replies earn what they earn is in [Rewards](rewards.md).
+is sent, and what replies earn, a gold one first (captions as the synthetic world's judge reads them). Rewards
+are sums of named parts; a reply in any other form than the one asked for earns nothing on any of them. `think`
+mode puts `<think>…</think>` first, in every task. Prompts can be replaced in a recipe or with `--prompts` (see
+[A custom task](own-task.md)); why replies earn what they earn is in [Rewards](rewards.md).
 """
 
 
@@ -116,15 +116,15 @@ def _section(task: Task[Any, Any]) -> str:
 
 In think mode it ends with `{task.form.instruction(True)}`.
 
-| reply | {" | ".join(("format", *task.parts))} |
-|---|{"---|" * (1 + len(task.parts))}
+| reply | {" | ".join(("format", *task.components))} |
+|---|{"---|" * (1 + len(task.components))}
 {chr(10).join(rows)}
 
 Metrics by protocol:
 
 {chr(10).join(metrics)}
 
-Printed beside every result, without a look at the video: {baselines}.
+Printed next to every result, without a look at the video: {baselines}.
 """
 
 

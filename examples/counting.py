@@ -1,4 +1,4 @@
-"""A task of one's own: how many times does something happen? A recipe names this file, and that is all.
+"""A task of the user: how many times does something happen? A recipe names this file, and that is all.
 
 One sample is one line of JSONL:
 
@@ -26,7 +26,7 @@ class Counting(Task[CountingSample, int]):
     Sample = CountingSample
     form = ReplyForm((Tag("answer", "NUMBER"),))
     template = "How many times does this happen: {query}? {form}"
-    parts = ("accuracy", "closeness")
+    components = ("accuracy", "closeness")
 
     def fields(self, sample: CountingSample) -> dict[str, str]:
         return {"query": sample.query}
@@ -46,7 +46,7 @@ class Counting(Task[CountingSample, int]):
     def truth(self, sample: CountingSample) -> int:
         return sample.count
 
-    def reward_parts(self, answer: int, sample: CountingSample) -> Rewards:
+    def reward_components(self, answer: int, sample: CountingSample) -> Rewards:
         error = abs(answer - sample.count)
         return {"accuracy": float(error == 0), "closeness": 1 / (1 + error)}
 

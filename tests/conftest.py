@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a small made world, small random models, and the real samples where present."""
+"""Fixtures shared by all tests: a small synthetic world, small random models, real samples where present."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def samples_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of the made world, of three seconds and 30 frames."""
+    """A video of the synthetic world, of three seconds and 30 frames."""
     from timesight.world import make_scene, write_video
 
     file = tmp_path_factory.mktemp("video") / "v.mp4"
@@ -34,7 +34,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made world of 24 training and 12 held-out videos, asked when things happen."""
+    """A synthetic world of 24 training and 12 held-out videos, asked when things happen."""
     from timesight.world import write_world
 
     root = tmp_path_factory.mktemp("world")
@@ -44,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def full_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made world of 16 training and 12 held-out videos with samples of every task."""
+    """A synthetic world of 16 training and 12 held-out videos with samples of every task."""
     from timesight.world import write_world
 
     root = tmp_path_factory.mktemp("full_world")

@@ -1,4 +1,4 @@
-"""``python -m timesight``: the command line, for launchers that start a module on several cards."""
+"""``python -m timesight``: the command line, for launchers that start a module on several GPUs."""
 
 from timesight.cli import main
 

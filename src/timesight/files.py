@@ -53,7 +53,7 @@ def require_new(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; what is there becomes ``path`` once the block is through, else it goes.
+    """A name next to ``path`` to write to; what is there becomes ``path`` once the block is through, else it goes.
 
     Raises InputError where it cannot be written.
     """

@@ -86,7 +86,7 @@ class Sample(BaseModel):
 
     ``segments`` (``[start_s, end_s)``, from the start of the file) are shown instead of the whole video, each after
     its times and closer, as in the second look of Clue-Perception. ``problems`` names what is wrong with the
-    record's truth: such a sample is kept and counted, never trained on, and its reward parts are None.
+    record's truth: such a sample is kept and counted, never trained on, and its reward components are None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -121,12 +121,12 @@ class VideoPart:
     video: Video
 
 
-Part = TextPart | VideoPart
+PromptPart = TextPart | VideoPart
 
 
-def segment_parts(video: Video, segments: Sequence[Span]) -> list[Part]:
+def segment_parts(video: Video, segments: Sequence[Span]) -> list[PromptPart]:
     """``segments`` of ``video``, each after the seconds that it shows."""
-    parts: list[Part] = []
+    parts: list[PromptPart] = []
     for segment in segments:
         cut = video.model_copy(update={"start_s": segment.start_s, "end_s": segment.end_s})
         parts += [TextPart(f"Seconds {segment.start_s:.1f} to {segment.end_s:.1f} of the video: "), VideoPart(cut)]

@@ -1,4 +1,4 @@
-"""A model for conversations that says what it is told to, word by word."""
+"""A model for conversations that says what it is given, word by word."""
 
 from __future__ import annotations
 

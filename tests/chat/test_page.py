@@ -101,7 +101,7 @@ def test_player_question_and_new_reply_stay_in_view(page: Any, size: dict[str, i
     for place in (page.locator("video"), page.locator("input[maxlength]"), page.get_by_text("number 3").first):
         expect(place).to_be_in_viewport()
     tops = page.locator(".ts-look").evaluate_all("all => all.map((look) => look.offsetTop)")
-    assert (tops[-2] == tops[-1]) == (size["width"] == 1280)  # beside each other where there is room
+    assert (tops[-2] == tops[-1]) == (size["width"] == 1280)  # next to each other where there is room
 
 
 def test_options_are_shown_with_their_letters(page: Any) -> None:

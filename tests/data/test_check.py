@@ -1,4 +1,4 @@
-"""``data check``: each kind of problem is found, in its line, and mended or left out in the copy."""
+"""``data check``: each kind of problem is found, in its line, and fixed or left out in the copy."""
 
 from __future__ import annotations
 

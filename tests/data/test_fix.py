@@ -1,4 +1,4 @@
-"""``data check --fix``: what can be mended is, and a check of the copy finds nothing that it would mend or drop."""
+"""``data check --fix``: what can be fixed is, and a check of the copy finds nothing that it would fix or drop."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesight.data.mixture import Mixture, Part
+from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.training.dataset import PromptDataset
@@ -44,7 +44,7 @@ def samples(name: str, count: int, problems: int = 0) -> list[Sample]:
     seed=st.integers(0, 99),
 )
 def test_each_sample_is_seen_as_often_as_its_weight_says(parts: list[tuple[int, float]], seed: int) -> None:
-    mixture = Mixture([Part(samples(str(n), count), weight) for n, (count, weight) in enumerate(parts)])
+    mixture = Mixture([MixtureSource(samples(str(n), count), weight) for n, (count, weight) in enumerate(parts)])
     epochs = 4  # after so many, every weight has made whole rounds
     length = sum(int(epochs * weight * count) for count, weight in parts)
     seen = Counter(islice(mixture.order(seed), length))
@@ -55,7 +55,7 @@ def test_each_sample_is_seen_as_often_as_its_weight_says(parts: list[tuple[int, 
 
 
 def test_an_epoch_holds_everything_once_in_an_order_of_its_own() -> None:
-    mixture = Mixture([Part(samples("a", 5)), Part(samples("b", 7))])
+    mixture = Mixture([MixtureSource(samples("a", 5)), MixtureSource(samples("b", 7))])
     assert mixture.epoch_length == 12
     stream = list(islice(mixture.order(3), 36))
     epochs = [stream[n : n + 12] for n in (0, 12, 24)]
@@ -66,7 +66,7 @@ def test_an_epoch_holds_everything_once_in_an_order_of_its_own() -> None:
 
 
 def test_limits_take_usable_samples_and_the_same_ones_each_time() -> None:
-    mixture = Mixture([Part(samples("a", 10, problems=4), limit=3), Part(samples("b", 2))])
+    mixture = Mixture([MixtureSource(samples("a", 10, problems=4), limit=3), MixtureSource(samples("b", 2))])
     assert mixture.num_problems == 4
     chosen = [sample.id for sample in mixture.usable(0).samples]
     assert len(chosen) == 5
@@ -74,11 +74,11 @@ def test_limits_take_usable_samples_and_the_same_ones_each_time() -> None:
     assert chosen == [sample.id for sample in mixture.usable(0).samples]
     assert any(chosen != [s.id for s in mixture.usable(seed).samples] for seed in range(1, 5))
     with pytest.raises(SampleError, match="none of the 3 samples has truth"):
-        Mixture([Part(samples("a", 3, problems=3))]).usable(0)
+        Mixture([MixtureSource(samples("a", 3, problems=3))]).usable(0)
 
 
 def test_a_curriculum_may_go_by_any_number() -> None:
-    mixture = Mixture([Part(samples("a", 50))])
+    mixture = Mixture([MixtureSource(samples("a", 50))])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
     turns = make_schedule(mixture, 100, seed=0, think_share=0, curriculum=by)
     durations = [mixture.samples[turn.sample].meta["duration_s"] for turn in turns]
@@ -89,7 +89,7 @@ def test_a_curriculum_may_go_by_any_number() -> None:
 
 def test_a_curriculum_keeps_to_the_weights() -> None:
     """Both sources hold the same durations, so that the easiest share is the same share of either."""
-    mixture = Mixture([Part(samples("a", 100), 0.1), Part(samples("b", 100), 3.0)])
+    mixture = Mixture([MixtureSource(samples("a", 100), 0.1), MixtureSource(samples("b", 100), 3.0)])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
     turns = make_schedule(mixture, 8000, seed=0, think_share=0, curriculum=by)[:4000]
     drawn = Counter(mixture.samples[turn.sample].id[0] for turn in turns)

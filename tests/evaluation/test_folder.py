@@ -15,7 +15,7 @@ from timesight.artifacts import read_items
 from timesight.data import read_jsonl
 from timesight.errors import InputError, ModelError, SampleError
 from timesight.evaluation import kept_replies, read_replies
-from timesight.evaluation.folder import claim_folder, require_folder, require_unclaimed
+from timesight.evaluation.folder import init_eval_dir, require_folder, require_unused
 from timesight.evaluation.questions import weight_files
 from timesight.evaluation.runner import collect_replies
 from timesight.generate.base import Completion, Generator
@@ -50,22 +50,22 @@ def samples(full_world: Path) -> list[Sample]:
 
 
 def test_a_folder_of_other_replies_is_refused(tmp_path: Path) -> None:
-    claim_folder(tmp_path, {"model": "a", "video": {"fps": 2.0}})
-    claim_folder(tmp_path, {"model": "a", "video": {"fps": 2.0}, "clue": None})
+    init_eval_dir(tmp_path, {"model": "a", "video": {"fps": 2.0}})
+    init_eval_dir(tmp_path, {"model": "a", "video": {"fps": 2.0}, "clue": None})
     with pytest.raises(InputError, match="holds replies with model 'a', not 'b': choose another folder"):
-        claim_folder(tmp_path, {"model": "b", "video": {"fps": 2.0}})
+        init_eval_dir(tmp_path, {"model": "b", "video": {"fps": 2.0}})
     with pytest.raises(InputError, match=r"holds replies with video\.fps 2\.0, not 1\.0"):
-        claim_folder(tmp_path, {"model": "a", "video": {"fps": 1.0}})
+        init_eval_dir(tmp_path, {"model": "a", "video": {"fps": 1.0}})
 
 
 def test_what_only_one_side_has_counts_in_both_directions(tmp_path: Path) -> None:
     plain, clue = {"model": "a", "clue": None}, {"model": "a", "clue": {"max_passes": 2}}
-    claim_folder(tmp_path / "plain", plain)
-    claim_folder(tmp_path / "clue", clue)
+    init_eval_dir(tmp_path / "plain", plain)
+    init_eval_dir(tmp_path / "clue", clue)
     with pytest.raises(InputError, match=r"holds replies with clue\.max_passes 2, not none: choose another"):
-        claim_folder(tmp_path / "clue", plain)
+        init_eval_dir(tmp_path / "clue", plain)
     with pytest.raises(InputError, match=r"holds replies with clue\.max_passes none, not 2: choose another"):
-        claim_folder(tmp_path / "plain", clue)
+        init_eval_dir(tmp_path / "plain", clue)
 
 
 def test_replies_to_other_questions_are_not_taken_for_these(samples: list[Sample], tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_a_model_that_was_written_anew_is_another(tmp_path: Path) -> None:
     shutil.copytree(embedded_path(), model)
     before = weight_files(str(model))
     assert list(before) == [str(model / "model.safetensors")]
-    claim_folder(tmp_path / "out", {"weights": before})
+    init_eval_dir(tmp_path / "out", {"weights": before})
     os.utime(model / "model.safetensors", (0, 0))
     with pytest.raises(InputError, match=r"model\.safetensors 'of \d+ bytes, written .*', not 'of .* written 1970"):
-        claim_folder(tmp_path / "out", {"weights": weight_files(str(model))})
+        init_eval_dir(tmp_path / "out", {"weights": weight_files(str(model))})
     assert weight_files("some/hub-id") == {}
 
 
@@ -108,17 +108,17 @@ def test_an_unusable_folder_is_told(tmp_path: Path) -> None:
         ):
             require_folder(folder)
         with pytest.raises(InputError, match="is no folder that can be written to"):
-            claim_folder(folder, {})
+            init_eval_dir(folder, {})
 
 
 def test_figures_are_not_put_over_others(tmp_path: Path) -> None:
-    require_unclaimed(tmp_path / "new")
-    claim_folder(tmp_path / "run", {})
+    require_unused(tmp_path / "new")
+    init_eval_dir(tmp_path / "run", {})
     with pytest.raises(InputError, match="holds a run of timesight eval, which is kept: choose another folder"):
-        require_unclaimed(tmp_path / "run")
+        require_unused(tmp_path / "run")
     (tmp_path / "items.jsonl").touch()
     with pytest.raises(InputError, match="holds figures of replies made elsewhere"):
-        claim_folder(tmp_path, {})
+        init_eval_dir(tmp_path, {})
 
 
 @pytest.mark.parametrize("left", ["", '{"model": "a', "[" * 100_000, "[]"])
@@ -127,7 +127,7 @@ def test_settings_that_are_cut_off_are_told(left: str, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"eval\.json: is cut off, so nobody knows what the replies are of: choose"
     ):
-        claim_folder(tmp_path, {"model": "a"})
+        init_eval_dir(tmp_path, {"model": "a"})
 
 
 def test_records_that_are_none_count_as_not_there(samples: list[Sample], tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_every_suite_has_a_tree() -> None:
 
 @pytest.fixture
 def videos(full_world: Path, tmp_path: Path) -> Path:
-    """Videos of the made world under the trees' names, deep down; and folders of frames as MVBench has them."""
+    """Videos of the synthetic world under the trees' names, deep down; and MVBench's folders of frames."""
     from PIL import Image
 
     root = tmp_path / "videos"

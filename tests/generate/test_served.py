@@ -237,7 +237,7 @@ def test_the_key_is_taken_from_the_named_variable(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(InputError, match="no key in MY_KEY"):
         ServedGenerator("m", None, api_key_env="MY_KEY")
-    ServedGenerator("m", "http://127.0.0.1:9/v1", api_key_env="MY_KEY")  # servers of one's own want none
+    ServedGenerator("m", "http://127.0.0.1:9/v1", api_key_env="MY_KEY")  # servers of the user want none
     monkeypatch.setenv("MY_KEY", "k")
     assert ServedGenerator("m", None, api_key_env="MY_KEY", factor=32).factor == 32
 

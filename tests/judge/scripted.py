@@ -90,7 +90,7 @@ def served(reply: Callable[[dict[str, Any], int], str | bytes]) -> Iterator[Serv
 
 
 def honest(content: dict[str, Any], number: int) -> str:
-    """A judge that reads word by word: sentences are events, and an event is told when its words are there."""
+    """A judge that reads word by word: sentences are events, and an event is said when its words are there."""
     words = set(content["caption"].lower().replace(".", " ").split())
     if "events" not in content:
         events = [sentence.strip() for sentence in content["caption"].split(".") if sentence.strip()]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timesight.judge.decoys import decoys
-from timesight.judge.questions import EventsQuestion, FooledError, NonsenseError, VerdictsQuestion
+from timesight.judge.questions import DecoyAcceptedError, EventsQuestion, MalformedReplyError, VerdictsQuestion
 
 texts = st.text(min_size=1, max_size=40)
 QUESTION = VerdictsQuestion("a dog runs", ("a dog runs", "a cat sleeps"))
@@ -90,7 +90,7 @@ def test_nothing_looks_like_a_chat_s_control_text(mark: str) -> None:
 
 
 def test_a_judge_that_affirms_the_decoy_is_fooled() -> None:
-    with pytest.raises(FooledError):
+    with pytest.raises(DecoyAcceptedError):
         QUESTION.read(answer(QUESTION, {}, default=True))
 
 
@@ -110,7 +110,7 @@ def test_a_judge_that_affirms_the_decoy_is_fooled() -> None:
     ],
 )
 def test_anything_else_is_nonsense(reply: str) -> None:
-    with pytest.raises(NonsenseError):
+    with pytest.raises(MalformedReplyError):
         QUESTION.read(reply)
 
 
@@ -122,7 +122,7 @@ def test_many_events_have_ids_enough() -> None:
 
 def test_an_id_twice_is_nonsense() -> None:
     rows = json.loads(answer(QUESTION, {}))["verdicts"]
-    with pytest.raises(NonsenseError):
+    with pytest.raises(MalformedReplyError):
         QUESTION.read(json.dumps({"verdicts": [*rows, rows[0]]}))
 
 
@@ -145,5 +145,5 @@ def test_events_are_read_once_each_also_from_a_fence() -> None:
         '{"events": "a"}',
         json.dumps({"events": ["x"] * 101}),
     ):
-        with pytest.raises(NonsenseError):
+        with pytest.raises(MalformedReplyError):
             EventsQuestion("x").read(wrong)

@@ -19,7 +19,7 @@ from timesight.model.policy import Policy
 from timesight.model.positions import prompt_positions, use_authors_positions
 from timesight.model.prompt import Exchange, Prompt
 from timesight.prefix.tree import build_tree
-from timesight.types import Part, TextPart, Video, VideoPart
+from timesight.types import PromptPart, TextPart, Video, VideoPart
 from timesight.video import Frames
 
 MERGE = 2
@@ -102,7 +102,7 @@ def encode(
     count, side = int(2 * seconds), 2 * policy.factor
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     frames = Frames(pixels, np.arange(count) / 2.0, (0.0, seconds), seconds)
-    parts: list[Part] = [VideoPart(Video(path=Path("noise"))) for _ in range(videos)]
+    parts: list[PromptPart] = [VideoPart(Video(path=Path("noise"))) for _ in range(videos)]
     return encode_prompt(
         policy, Prompt([*parts, TextPart("when does the red circle appear?")], [frames] * videos, earlier)
     )

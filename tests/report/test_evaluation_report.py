@@ -1,4 +1,4 @@
-"""The page of an evaluation, alone and beside others."""
+"""The page of an evaluation, alone and next to others."""
 
 from __future__ import annotations
 

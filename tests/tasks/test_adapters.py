@@ -28,13 +28,13 @@ def test_trl_gets_a_function_a_part_and_none_where_a_task_lacks_it(as_messages: 
     }
     for row, sample in enumerate(SAMPLES):
         parts = {name: values[row] for name, values in columns.items()}
-        assert {name for name, value in parts.items() if value == 1.0} == {"format", *TASKS[sample.task].parts}
+        assert {name for name, value in parts.items() if value == 1.0} == {"format", *TASKS[sample.task].components}
         assert set(parts.values()) <= {1.0, None}
 
 
 def test_swift_gets_the_sum() -> None:
     reward = swift_reward(judge=WorldJudge())(args=None)
-    totals = [1.0 + len(TASKS[sample.task].parts) for sample in SAMPLES]
+    totals = [1.0 + len(TASKS[sample.task].components) for sample in SAMPLES]
     assert reward([*GOLDS[:-1], "?"], sample=LINES, other=[1] * len(LINES)) == [*totals[:-1], 0.0]
 
 

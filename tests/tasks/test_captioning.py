@@ -15,7 +15,7 @@ DOWN = "down"
 
 
 class Words:
-    """An event is told when all its words are in the caption; a caption that says "down" cannot be judged."""
+    """An event is said when all its words are in the caption; a caption that says "down" cannot be judged."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""What holds for every task, in both modes, on the made world and on real records."""
+"""What holds for every task, in both modes, on the synthetic world and on real records."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_gold_earns_everything_in_the_made_world(name: str, think: bool) -> None
     task = TASKS[name]
     for sample in BY_TASK[name]:
         parts = rewards(sample, task.gold(sample, think), think)
-        assert parts == dict.fromkeys(("format", *task.parts), 1.0)
+        assert parts == dict.fromkeys(("format", *task.components), 1.0)
 
 
 @MODES
@@ -73,7 +73,7 @@ def test_gold_earns_everything_on_real_records(
     for sample in samples:
         task = TASKS[sample.task]
         parts = task.reward(task.gold(sample, think), sample, think, Oracle())
-        assert parts == dict.fromkeys(("format", *task.parts), 1.0), sample.id
+        assert parts == dict.fromkeys(("format", *task.components), 1.0), sample.id
 
 
 @EACH
@@ -93,7 +93,7 @@ def test_gold_earns_everything_on_real_records(
 )
 def test_garbage_earns_nothing(name: str, think: bool, garbage: str) -> None:
     for sample in BY_TASK[name][:5]:
-        assert rewards(sample, garbage, think) == dict.fromkeys(("format", *TASKS[name].parts), 0.0)
+        assert rewards(sample, garbage, think) == dict.fromkeys(("format", *TASKS[name].components), 0.0)
 
 
 @EACH
@@ -118,7 +118,7 @@ def test_a_gold_reply_in_any_other_shape_earns_nothing(name: str, think: bool) -
         f"<extra>{gold}</extra>",
     ]
     for other in others:
-        assert rewards(sample, other, think) == dict.fromkeys(("format", *task.parts), 0.0), other
+        assert rewards(sample, other, think) == dict.fromkeys(("format", *task.components), 0.0), other
 
 
 @EACH
@@ -134,7 +134,7 @@ def test_a_sample_without_usable_truth_has_no_gold_and_no_reward(name: str) -> N
     odd = BY_TASK[name][0].model_copy(update={"problems": ("broken",)})
     with pytest.raises(InputError, match="has no gold reply: broken"):
         task.gold(odd)
-    assert rewards(odd, task.gold(BY_TASK[name][0]), False) == dict.fromkeys(task.part_names)
+    assert rewards(odd, task.gold(BY_TASK[name][0]), False) == dict.fromkeys(task.component_names)
 
 
 @EACH
@@ -174,7 +174,7 @@ def test_hostile_replies_are_scored_within_bounds_and_always_the_same(name: str,
     for number, reply in zip(range(1500), fuzz(golds, random.Random(7)), strict=False):
         sample = samples[number % len(samples)]
         parts = rewards(sample, reply, think)
-        assert set(parts) == {"format", *task.parts}
+        assert set(parts) == {"format", *task.components}
         assert all(isinstance(v, float) and 0.0 <= v <= 1.0 for v in parts.values()), (reply, parts)
         assert parts == rewards(sample, reply, think)
         if parts["format"] == 0.0:

@@ -20,7 +20,7 @@ COUNTING = Path(__file__).parents[2] / "examples/counting.py"
 
 @pytest.fixture
 def counts(world: Path) -> Path:
-    """How often does a circle, a square, or a triangle appear? On the videos of the made world."""
+    """How often does a circle, a square, or a triangle appear? On the videos of the synthetic world."""
     file = world / "counting.jsonl"
     videos = list(dict.fromkeys(str(s.video.path) for s in read_jsonl(world / "train.jsonl")))[:6]
     records = [
@@ -122,10 +122,14 @@ def test_a_file_that_cannot_do_is_told(tmp_path: Path, content: str | None, mess
 
 def test_a_task_that_breaks_its_word_is_told(tmp_path: Path, world: Path) -> None:
     file = tmp_path / "mine.py"
-    for parts, message in (('{"iou": 1.0, "start": 1.0}', "parts says"), ('{"iou": 2.0}', "lie between 0 and 1")):
+    for parts, message in (
+        ('{"iou": 1.0, "start": 1.0}', "components says"),
+        ('{"iou": 2.0}', "lie between 0 and 1"),
+    ):
         file.write_text(
             "from timesight.tasks.temporal_grounding import TemporalGrounding\n"
-            f"class Mine(TemporalGrounding):\n    def reward_parts(self, answer, sample):\n        return {parts}\n"
+            "class Mine(TemporalGrounding):\n"
+            f"    def reward_components(self, answer, sample):\n        return {parts}\n"
             "TASKS = [Mine()]\n"
         )
         sample = read_jsonl(world / "train.jsonl")[0]
@@ -137,7 +141,7 @@ def test_a_task_that_breaks_its_word_is_told(tmp_path: Path, world: Path) -> Non
 def test_a_recipe_names_what_is_wrong() -> None:
     with pytest.raises(RecipeError, match="did you mean prompts"):
         load_recipe("tiny/grpo", ["tasks.promts=x"])
-    with pytest.raises(RecipeError, match="the made world does not ask for counting"):
+    with pytest.raises(RecipeError, match="the synthetic world does not ask for counting"):
         load_recipe("tiny/grpo", ["data.world.tasks=[counting]"])
     with pytest.raises(RecipeError, match=r"duration_s.*the least comes first: \[3, 8\]"):
         load_recipe("tiny/grpo", ["data.world.duration_s=[8, 3]"])

@@ -1,4 +1,4 @@
-"""The cost model against what can be counted, and the recipes against the cards they are for."""
+"""The cost model against what can be counted, and the recipes against the GPUs they are for."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def test_a_shape_counts_every_weight_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cards", "card_gb"), [("grpo-24gb", 1, 24), ("grpo-80gb", 1, 80), ("grpo", 8, 80)]
+    ("name", "num_gpus", "card_gb"), [("grpo-24gb", 1, 24), ("grpo-80gb", 1, 80), ("grpo", 8, 80)]
 )
-def test_a_recipe_fits_its_card_with_room_for_what_is_not_counted(name: str, cards: int, card_gb: int) -> None:
-    needed = plan(recipe(f"charades/{name}"), model_shape(SEVEN_B), 12_408, cards)
+def test_a_recipe_fits_its_card_with_room_for_what_is_not_counted(name: str, num_gpus: int, card_gb: int) -> None:
+    needed = plan(recipe(f"charades/{name}"), model_shape(SEVEN_B), 12_408, num_gpus)
     assert 0.3 * card_gb < needed.memory_gb < 0.8 * card_gb
 
 

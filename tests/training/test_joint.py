@@ -47,7 +47,7 @@ def test_all_tasks_are_trained_together_and_logged_apart(two_each: Path, tmp_pat
     run_recipe(joint(two_each, think=think), tmp_path)
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         entry = json.loads(line)
-        wanted = {f"reward/{name}/{part}" for name, task in TASKS.items() for part in ("format", *task.parts)}
+        wanted = {f"reward/{name}/{part}" for name, task in TASKS.items() for part in ("format", *task.components)}
         assert wanted <= set(entry)
         assert all(0.0 <= entry[name] <= 1.0 for name in wanted)
         assert entry["unjudged_share"] == 0.0

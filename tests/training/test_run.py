@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText
 
 from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
-from timesight.data.mixture import Mixture, Part
+from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import InputError, SampleError, TrainingError
 from timesight.model.load import load_policy
 from timesight.tasks import TASKS
@@ -235,7 +235,7 @@ def test_a_start_that_failed_does_not_block_its_folder(world: Path, tmp_path: Pa
 
 
 def broken_world(world: Path, out: Path, share: float) -> Path:
-    """The made world's samples, some of them pointing at a file that is no video."""
+    """The synthetic world's samples, some of them pointing at a file that is no video."""
     (out / "bad.mp4").write_text("not a video")
     records = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]
     for index, record in enumerate(records):
@@ -302,7 +302,7 @@ def test_a_recipe_can_mix_worlds_and_files(world: Path, tmp_path: Path) -> None:
 
 def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> None:
     samples = read_jsonl(world / "train.jsonl")
-    mixture = Mixture([Part(samples)])
+    mixture = Mixture([MixtureSource(samples)])
     shape: dict[str, Any] = {"think_share": 0.5, "think_first": 0.1, "batch_size": 2}
     shape["curriculum"] = CurriculumSettings(share=0.5)
     one = make_schedule(mixture, 200, seed=1, **shape)

@@ -32,7 +32,7 @@ def write(
     codec: str = "libx264",
     title: str = "",
 ) -> Path:
-    """A video whose frame number i is filled with grey level 8 · (i mod 30), shown from ``stamps_s[i]`` on."""
+    """A video whose frame number i is filled with gray level 8 · (i mod 30), shown from ``stamps_s[i]`` on."""
     with av.open(str(path), "w") as container:
         container.metadata["title"] = title
         stream = container.add_stream(codec, rate=30)
@@ -49,7 +49,7 @@ def write(
 
 
 def levels(pixels: np.ndarray) -> list[int]:
-    """The number of each frame modulo 30, read off its grey level."""
+    """The number of each frame modulo 30, read off its gray level."""
     return [round(float(frame.mean()) / 8) for frame in pixels]
 
 

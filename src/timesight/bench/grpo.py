@@ -1,4 +1,4 @@
-"""The plain path beside the packed one: time, memory and equality of a GRPO update and of a whole step.
+"""The plain path next to the packed one: time, memory and equality of a GRPO update and of a whole step.
 
 Plain is what public trainers do with videos: each of the G completions in a row of its own, with its own pass
 through the vision tower, and each row sampled from a prefill of its own. Every measurement runs in a process of its
@@ -35,12 +35,12 @@ class Case:
 
 
 # G, P and C each vary around one setting, for both models; the whole step is measured at that setting.
-CENTRE = (8, 850, 64)
+CENTER = (8, 850, 64)
 AROUND = ((4, 850, 64), (16, 850, 64), (8, 400, 64), (8, 3200, 64), (8, 850, 16), (8, 850, 128))
 CASES = tuple(
     case
     for model in MODELS
-    for case in (Case(model, *CENTRE, whole_step=True), *(Case(model, *setting) for setting in AROUND))
+    for case in (Case(model, *CENTER, whole_step=True), *(Case(model, *setting) for setting in AROUND))
 )
 
 

@@ -24,7 +24,7 @@ HELD_BYTES = 64 << 20  # of frames: about one video's, so that the next question
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """How questions are answered. Of what was said before, the last ``remembered`` exchanges are told the model."""
+    """How questions are answered. Of what was said before, the model sees the last ``remembered`` exchanges."""
 
     budget: FrameBudget | None = None  # the model's own if None
     clue: ClueSettings = field(default_factory=ClueSettings)  # for questions that look again

@@ -15,7 +15,7 @@ from timesight.infer.clue import PassEvent
 from timesight.tasks import TASKS
 from timesight.types import Box, Pass, Question, Reply
 
-MARGIN = 24  # columns beside a timeline
+MARGIN = 24  # columns next to a timeline
 HELP = """\
 A plain line is a question in words. Others:
   /when EVENT                        when does it happen

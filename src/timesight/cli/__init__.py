@@ -14,8 +14,8 @@ from timesight.errors import TimesightError
 
 # A command's module is loaded only when that command is used, so that --help answers at once.
 COMMANDS = {
-    "demo": "Show the whole path: a made world, a tiny model, GRPO, a report.",
-    "world": "Write a made world of videos with exact truth.",
+    "demo": "Show the whole path: a synthetic world, a tiny model, GRPO, a report.",
+    "world": "Write a synthetic world of videos with exact truth.",
     "data": "List, build, check and convert data.",
     "train": "Fine-tune a model with GRPO, or on gold replies (SFT).",
     "merge": "Merge an adapter into an ordinary model folder.",

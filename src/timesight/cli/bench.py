@@ -18,7 +18,7 @@ def command() -> None:
     """Measure speed and memory on this machine."""
 
 
-@command.command(epilog="Example: timesight bench grpo --json", short_help="GRPO updates, plain beside packed.")
+@command.command(epilog="Example: timesight bench grpo --json", short_help="GRPO updates, plain next to packed.")
 @click.option("--quick", is_flag=True, help="One setting of each model, not all.")
 @json_option
 def grpo(quick: bool, as_json: bool) -> None:

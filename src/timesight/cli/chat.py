@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The embedded model has learned to follow a shape over four frames, and to answer one question at a time.
 TINY, TINY_BOXES = "tiny", 4
-REMEMBERED = 4  # exchanges that other models are told
+REMEMBERED = 4  # exchanges that other models see
 
 
 @click.command(

@@ -1,4 +1,4 @@
-"""``timesight data``: list, build, check and convert data; one file a command beside this one."""
+"""``timesight data``: list, build, check and convert data; one file a command next to this one."""
 
 from __future__ import annotations
 

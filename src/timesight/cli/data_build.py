@@ -48,7 +48,7 @@ def command(
     """Build the training set NAME (videochat_r1_18k) from the sources that are on disk.
 
     In ROOT/SOURCE, annotations are looked for in annotations/, if there is such a folder, and videos anywhere
-    below it. A source that is there but cannot be read is told: exit code 1.
+    below it. A source that is there but cannot be read is reported: exit code 1.
     """
     from timesight.cli.console import print_json
     from timesight.data.build import VIDEOCHAT_R1_18K, build

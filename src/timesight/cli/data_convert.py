@@ -35,8 +35,8 @@ def command(
 ) -> None:
     """Turn message JSON (LLaVA, ShareGPT, ms-swift, OpenAI style) into samples, or samples into messages.
 
-    What cannot be converted is told, line by line, and counted: exit code 1. How many became what is told with an
-    example of each, so that a wrong reading is seen.
+    What cannot be converted is reported, line by line, and counted: exit code 1. How many became what is
+    reported with an example of each, so that a wrong reading is seen.
     """
     from timesight.cli.console import print_json
     from timesight.data.messages import READINGS

@@ -148,7 +148,7 @@ class _Demo:
         with progress(f"{when}, {mode}", len(samples)) as advance:
             generator = LocalGenerator(load_policy(model))
             replies = collect_replies(generator, samples, config, folder, advance)
-        result = score_replies("made world, held out", samples, replies, think=False)
+        result = score_replies("synthetic world, held out", samples, replies, think=False)
         write_records(folder / ITEMS_FILE, result.items)
         return result
 
@@ -201,7 +201,7 @@ class _Demo:
         return comparison
 
     def keep_timelines(self, samples: list[Sample], before: EvalResult, after: EvalResult) -> None:
-        """Pick items for the report and write their frames beside it."""
+        """Pick items for the report and write their frames next to it."""
         from timesight.cli.timelines import write_timelines
 
         write_timelines(self.out, samples, before, after, self.recipe.video, self.seed)

@@ -123,7 +123,7 @@ class Request:
         return clue_settings(vars(self)) if self.clue else None
 
     def identity(self, budget: FrameBudget) -> dict[str, Any]:
-        """What replies depend on beside the questions: a folder holds those of one identity."""
+        """What replies depend on next to the questions: a folder holds those of one identity."""
         from timesight.evaluation.questions import weight_files
 
         names = ("model", "model_url", "think", "temperature", "seed", "max_new_tokens", "split", "subtitles")
@@ -169,7 +169,7 @@ def run(request: Request) -> None:
 def opened(
     request: Request, tasks: Sequence[Task[Any, Any]], registry: TaskRegistry
 ) -> tuple[Generator, InferenceConfig]:
-    """Who is asked, and how. Torch is loaded only here, so that a wrong name or path is told at once before."""
+    """Who is asked, and how. Torch is loaded only here, so that a wrong name or path is reported at once."""
     from timesight.cli.console import quiet_libraries
     from timesight.evaluation.runner import processes
     from timesight.generate.local import open_generator
@@ -177,7 +177,7 @@ def opened(
     from timesight.infer.clue import ClueGenerator
 
     quiet_libraries()
-    processes()  # before the model: each process has a card of its own
+    processes()  # before the model: each process has a GPU of its own
     generator: Generator = open_generator(request.model, request.model_url)
     budget = budget_of(generator, request)
     config = InferenceConfig(
@@ -203,7 +203,7 @@ def ask(
     from tempfile import TemporaryDirectory
 
     from timesight.cli.console import progress
-    from timesight.evaluation.folder import claim_folder
+    from timesight.evaluation.folder import init_eval_dir
     from timesight.evaluation.runner import collect_replies, processes
     from timesight.video import ReadingSettings
 
@@ -211,7 +211,7 @@ def ask(
     with TemporaryDirectory() as nowhere, progress("eval", len(items)) as advance:
         folder = request.out or Path(nowhere)
         if is_main:
-            claim_folder(folder, identity)
+            init_eval_dir(folder, identity)
         reading = ReadingSettings(workers=request.workers)
         replies = collect_replies(generator, items, config, folder, advance, reading)
     return replies if is_main else None

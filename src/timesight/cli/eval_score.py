@@ -61,12 +61,12 @@ def score(
     """
     from timesight.cli.eval_items import given_replies, items_of, scoring_of
     from timesight.cli.eval_show import show_results
-    from timesight.evaluation import Replies, require_folder, require_unclaimed, score_tasks
+    from timesight.evaluation import Replies, require_folder, require_unused, score_tasks
     from timesight.judge import open_judge
     from timesight.world import WorldJudge
 
     if out is not None:
-        require_unclaimed(out)
+        require_unused(out)
         require_folder(out)
     if suite == "got10k" and file.is_dir():
         results = _tracks(annotations, split, file, protocols)

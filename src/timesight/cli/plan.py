@@ -19,15 +19,15 @@ from timesight.errors import InputError
 @click.option(
     "--samples", type=click.IntRange(1), help="Size of the training set; else the recipe's file is counted."
 )
-@click.option("--cards", default=1, show_default=True, type=click.IntRange(1))
-@click.option("--tflops", type=float, help="bf16 rate of a card, in 1e12 operations a second; else measured here.")
-@click.option("--gbs", type=float, help="Memory rate of a card, in GB a second; else measured here.")
+@click.option("--gpus", "num_gpus", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--tflops", type=float, help="bf16 rate of a GPU, in 1e12 operations a second; else measured here.")
+@click.option("--gbs", type=float, help="Memory rate of a GPU, in GB a second; else measured here.")
 @json_option
 def command(
     recipe: str,
     overrides: tuple[str, ...],
     samples: int | None,
-    cards: int,
+    num_gpus: int,
     tflops: float | None,
     gbs: float | None,
     as_json: bool,
@@ -47,7 +47,7 @@ def command(
     settings = load_recipe(recipe, overrides)
     count = samples or _count(settings)
     model = model_shape(settings.model)
-    result = plan(settings, model, count, cards)
+    result = plan(settings, model, count, num_gpus)
     seconds = result.seconds_per_step(
         tflops * 1e12 if tflops else matrix_rate(), gbs * 1e9 if gbs else memory_rate()
     )
@@ -66,17 +66,17 @@ def command(
     parts = {name: f"{gb:.1f}" for name, gb in result.memory.items()} | {
         "at its fullest": f"{result.memory_gb:.1f}"
     }
-    OUT.print(metric_table(f"{settings.model}, {model.total / 1e9:.2f} billion weights", {"GB a card": parts}))
+    OUT.print(metric_table(f"{settings.model}, {model.total / 1e9:.2f} billion weights", {"GB a GPU": parts}))
     OUT.print(f"{result.tokens_per_step:,} tokens a step, {result.steps:,} steps")
     OUT.print(f"{seconds:.1f} s a step at the least, {seconds * result.steps / 3600:.1f} h in all")
 
 
 def _count(settings: Any) -> int:
-    """Samples of an epoch, from the recipe's own files; a made world has about 3.5 questions a video."""
+    """Samples of an epoch, from the recipe's own files; a synthetic world has about 3.5 questions a video."""
     from timesight.data import read_jsonl
 
     total = 0.0
-    for source in settings.data.parts:
+    for source in settings.data.all_sources:
         if source.world is not None:
             count = round(3.5 * source.world.num_videos)
         elif source.jsonl is not None and source.jsonl.exists():

@@ -34,7 +34,9 @@ NUM_HARD = 24
 @click.option(
     "--video", "videos", multiple=True, type=click.Path(path_type=Path), help="An example; may be repeated."
 )
-@click.option("--examples/--no-examples", default=True, show_default=True, help="Examples from the made world.")
+@click.option(
+    "--examples/--no-examples", default=True, show_default=True, help="Examples from the synthetic world."
+)
 @click.option(
     "--gallery", type=click.Path(path_type=Path), help="The --out of an eval: its hardest items are shown."
 )
@@ -122,7 +124,7 @@ def _invitation(host: str, port: int) -> str:
 
 
 def _add_examples(store: VideoStore, folder: Path) -> None:
-    """Three videos of the made world, and three with details for looking again."""
+    """Three videos of the synthetic world, and three with details for looking again."""
     from timesight.types import Video
     from timesight.world import make_scene, write_video
 

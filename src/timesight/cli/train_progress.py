@@ -14,7 +14,7 @@ REPLY_EVERY = 50  # steps between two replies shown while training
 
 
 class TrainProgress(Listener):
-    """Shows a training run as a progress bar, with the figure that matters beside it."""
+    """Shows a training run as a progress bar, with the figure that matters next to it."""
 
     def __init__(self, label: str, figure: str) -> None:
         self._label = label

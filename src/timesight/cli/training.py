@@ -82,7 +82,7 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
 
 
 def write_world_with_progress(recipe: Any, out: Path) -> None:
-    """The recipe's made worlds, as far as they are not there yet."""
+    """The recipe's synthetic worlds, as far as they are not there yet."""
     from timesight.cli.console import progress
     from timesight.training.loop import this_process
     from timesight.training.run import init_run_dir
@@ -92,5 +92,5 @@ def write_world_with_progress(recipe: Any, out: Path) -> None:
         unwritten = [world for world in recipe.data.worlds if not world_file(world, out).exists()]
         if unwritten:
             init_run_dir(recipe, out)
-            with progress("made world", sum(world.num_videos for world in unwritten)) as advance:
+            with progress("synthetic world", sum(world.num_videos for world in unwritten)) as advance:
                 load_mixture(recipe.data, out, advance)

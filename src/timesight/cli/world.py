@@ -1,4 +1,4 @@
-"""``timesight world``: write a made world."""
+"""``timesight world``: write a synthetic world."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TASK_NAMES = list(TASKS)
 
 @click.command(
     epilog="Example: timesight world runs/world --train 800 --test 400 --seed 1",
-    short_help="Write a made world of videos with exact truth.",
+    short_help="Write a synthetic world of videos with exact truth.",
 )
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--train", default=800, show_default=True, type=click.IntRange(0), help="Training videos.")
@@ -38,7 +38,7 @@ def command(
     splits = {name: count for name, count in (("train", train), ("test", test)) if count}
     if not splits:
         raise InputError("nothing to write: give --train or --test a number of videos")
-    with progress("made world", sum(splits.values())) as advance:
+    with progress("synthetic world", sum(splits.values())) as advance:
         files = write_world(out, splits, seed=seed, tasks=tasks or TASK_NAMES, details=details, on_video=advance)
     counts = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in files.items()}
     if as_json:

@@ -1,4 +1,4 @@
-"""A cleaned copy of a file of samples: what can be mended is mended, what cannot is left out."""
+"""A cleaned copy of a file of samples: what can be fixed is fixed, what cannot is left out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from timesight.video.survey import VideoFacts
 
 
 def fix(file: Path, lines: Sequence[Line], out: Path, facts: Facts) -> Counter[str]:
-    """Write what is good of ``lines``, read from ``file``, to ``out``; returns how many were kept, mended, dropped.
+    """Write what is good of ``lines``, read from ``file``, to ``out``; returns how many were kept, fixed, dropped.
 
     Raises InputError where ``out`` exists, for nothing is ever written over, or cannot be written.
     """
@@ -41,7 +41,7 @@ def fix(file: Path, lines: Sequence[Line], out: Path, facts: Facts) -> Counter[s
 
 
 def _mended(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
-    """The record of ``line`` with its problems mended, or None where nothing is left of its truth."""
+    """The record of ``line`` with its problems fixed, or None where nothing is left of its truth."""
     assert line.sample is not None  # a line without one has a problem that drops it
     sample, record = line.sample, dict(line.record)
     kinds = {problem.kind for problem in line.problems}

@@ -13,7 +13,7 @@ from timesight.types import Sample
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class MixtureSource:
     """The samples of one source, at most ``limit`` of them.
 
     An epoch draws ``weight`` × their number: 2 shows each of them twice, 0.5 another half of them every time.
@@ -23,17 +23,17 @@ class Part:
     weight: float = 1.0
     limit: int | None = None
 
-    def usable(self, seed: int) -> Part:
+    def usable(self, seed: int) -> MixtureSource:
         """Those with usable truth; where these are too many, a choice for the whole run, in their own order."""
         kept = [sample for sample in self.samples if not sample.problems]
         chosen = np.random.default_rng(seed).permutation(len(kept))[: self.limit]
-        return Part([kept[index] for index in sorted(chosen.tolist())], self.weight)
+        return MixtureSource([kept[index] for index in sorted(chosen.tolist())], self.weight)
 
 
 class Mixture:
     """The samples of all ``parts``, and in which order each epoch takes them."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[MixtureSource]) -> None:
         self._parts = parts
         self.samples = [sample for part in parts for sample in part.samples]
         self._firsts = np.cumsum([0, *(len(part.samples) for part in parts)]).tolist()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from timesight.errors import InputError
 
-# Only these are taken off a name: an id may hold dots, and what lies beside a video may have its name.
+# Only these are taken off a name: an id may hold dots, and what lies next to a video may have its name.
 VIDEO_SUFFIXES = {
     ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",

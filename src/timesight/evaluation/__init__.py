@@ -2,13 +2,13 @@
 
 ``suites`` declares the benchmarks, ``runner`` asks and ``replies`` keeps what comes back, ``score`` turns it into
 results (``figures`` of each protocol) and ``items`` keeps them item by item. ``questions`` and ``folder`` see to it
-that what a folder holds is of one model and the same questions. ``compare`` sets two runs beside each
+that what a folder holds is of one model and the same questions. ``compare`` sets two runs next to each
 other, ``export`` writes tables and what leaderboards take, ``plan`` says beforehand what a run will cost. Only
 ``runner``, ``questions`` and ``plan`` need torch.
 """
 
 from timesight.evaluation.figures import Scoring
-from timesight.evaluation.folder import require_folder, require_unclaimed
+from timesight.evaluation.folder import require_folder, require_unused
 from timesight.evaluation.replies import Replies, kept_replies, read_replies
 from timesight.evaluation.score import (
     EvalResult,
@@ -34,7 +34,7 @@ __all__ = [
     "read_replies",
     "require_folder",
     "require_judge",
-    "require_unclaimed",
+    "require_unused",
     "score_answers",
     "score_replies",
     "score_tasks",

@@ -1,4 +1,4 @@
-"""All figures of one protocol: metrics with their intervals, baselines beside them, and by parts of the items."""
+"""All figures of one protocol: metrics with their intervals, baselines next to them, and by parts of the items."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ def require_folder(folder: Path) -> None:
         ) from None
 
 
-def require_unclaimed(folder: Path) -> None:
+def require_unused(folder: Path) -> None:
     """Raise InputError where ``folder`` holds the replies of a model: figures of others are not put over theirs."""
     if (folder / SETTINGS_FILE).is_file():
         raise InputError(f"--out {folder}: holds a run of timesight eval, which is kept: choose another folder")
 
 
-def claim_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+def init_eval_dir(folder: Path, settings: Mapping[str, Any]) -> None:
     """Note in ``folder`` what its replies are of; None stands for what was not asked for.
 
     Raises InputError where it holds those of something else, and where it cannot be used.

@@ -14,7 +14,7 @@ from timesight.errors import InputError
 from timesight.evaluation.replies import kept_questions
 from timesight.infer.answer import InferenceConfig, asked_as
 from timesight.model.load import base_folder, resolve
-from timesight.types import Part, Sample, TextPart
+from timesight.types import PromptPart, Sample, TextPart
 
 WEIGHTS = (".safetensors", ".bin", ".pt")
 
@@ -51,7 +51,7 @@ def weight_files(model: str) -> dict[str, str]:
     }
 
 
-def _told(part: Part) -> Any:
+def _told(part: PromptPart) -> Any:
     if isinstance(part, TextPart):
         return part.text
     return part.video.model_copy(update={"path": part.video.path.resolve()}).model_dump(mode="json")

@@ -1,6 +1,6 @@
 """The benchmarks: one declaration each. A suite says what is read, how it is asked, and what is reported.
 
-A benchmark of one's own is a source in ``timesight.data.sources`` and an entry here (docs/evaluation.md). The
+A benchmark of the user is a source in ``timesight.data.sources`` and an entry here (docs/evaluation.md). The
 paper's rows are those of its tables 1, 6 and 8, as fractions.
 """
 

@@ -90,7 +90,7 @@ class Generator(ABC):
     @property
     @abstractmethod
     def default_budget(self) -> FrameBudget:
-        """What is read of a video unless somebody says otherwise."""
+        """What is read of a video by default."""
 
     @abstractmethod
     def generate(

@@ -83,7 +83,7 @@ class ClueGenerator(Generator):
         self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
     ) -> list[list[Completion] | ModelError]:
         """The last reply to each prompt, with all passes that led to it; each of several goes its own way."""
-        looks = [_Look(prompt, prompt) for prompt in prompts for _ in range(num_generations)]
+        looks = [_Passes(prompt, prompt) for prompt in prompts for _ in range(num_generations)]
         while going := [look for look in looks if look.next is not None]:
             began = time.perf_counter()
             asked = [look.next for look in going if look.next is not None]
@@ -115,7 +115,7 @@ class ClueGenerator(Generator):
         Raises:
             ModelError: If there is no reply.
         """
-        look = _Look(prompt, prompt)
+        look = _Passes(prompt, prompt)
         while look.next is not None:
             began = time.perf_counter()
             prompt_frames = look.next.frames
@@ -133,7 +133,7 @@ class ClueGenerator(Generator):
             raise result
         return result
 
-    def _after(self, look: _Look) -> Prompt | None:
+    def _after(self, look: _Passes) -> Prompt | None:
         """The prompt of the next pass, or None: enough was seen, or there is a note of why there is none."""
         if self.settings.max_passes == 1 or look.has_ended:
             return None
@@ -155,7 +155,7 @@ class ClueGenerator(Generator):
 
 
 @dataclass(eq=False)
-class _Look:
+class _Passes:
     """One prompt on its way through the passes."""
 
     first: Prompt

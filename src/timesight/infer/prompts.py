@@ -8,7 +8,7 @@ from timesight.model.encode import EncodedPrompt, encode_prompt
 from timesight.model.policy import Policy
 from timesight.model.prompt import Exchange, Prompt
 from timesight.tasks import TASKS, TaskRegistry
-from timesight.types import Part, Sample, VideoPart
+from timesight.types import PromptPart, Sample, VideoPart
 from timesight.video import FrameReader, Wanted
 
 
@@ -36,7 +36,7 @@ def wanted_frames(sample: Sample, think: bool, tasks: TaskRegistry = TASKS) -> l
     return _wanted(sample, tasks.of(sample).prompt(sample, think), tasks)
 
 
-def _wanted(sample: Sample, parts: Sequence[Part], tasks: TaskRegistry) -> list[Wanted]:
+def _wanted(sample: Sample, parts: Sequence[PromptPart], tasks: TaskRegistry) -> list[Wanted]:
     videos = [part.video for part in parts if isinstance(part, VideoPart)]
     request = tasks.of(sample).frames(sample)
     if not sample.segments:

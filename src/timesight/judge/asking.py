@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from timesight.judge.cache import AnswerCache
-from timesight.judge.questions import EventsQuestion, FooledError, NonsenseError, Question, VerdictsQuestion
+from timesight.judge.questions import (
+    DecoyAcceptedError,
+    EventsQuestion,
+    MalformedReplyError,
+    Question,
+    VerdictsQuestion,
+)
 
 LOGGER = logging.getLogger("timesight")
 ATTEMPTS = 2  # at an answer that makes sense
@@ -59,10 +65,10 @@ class AskingJudge:
                     answers[question] = question.read(reply)
                     self._cache.put(self._key(question), reply)
                     self.tally["scored"] += 1
-                except FooledError as error:
+                except DecoyAcceptedError as error:
                     self._cache.put(self._key(question), reply or "")
                     self._note("fooled", str(error))
-                except NonsenseError as error:
+                except MalformedReplyError as error:
                     if attempt + 1 < ATTEMPTS:
                         again.append(question)
                     else:
@@ -78,9 +84,9 @@ class AskingJudge:
         try:
             answers[question] = question.read(kept)
             self.tally["scored"] += 1
-        except FooledError:
+        except DecoyAcceptedError:
             self.tally["fooled"] += 1
-        except NonsenseError:  # kept by an older version that asked for another form
+        except MalformedReplyError:  # kept by an older version that asked for another form
             return False
         return True
 

@@ -65,11 +65,11 @@ class VerdictList(Strict):
     verdicts: list[Verdict]
 
 
-class NonsenseError(ValueError):
+class MalformedReplyError(ValueError):
     """An answer that is not what was asked for."""
 
 
-class FooledError(ValueError):
+class DecoyAcceptedError(ValueError):
     """An answer that affirms the decoy."""
 
 
@@ -88,10 +88,10 @@ class EventsQuestion:
         return _data(caption=self.caption)
 
     def read(self, reply: str) -> tuple[str, ...]:
-        """The events in ``reply``; a caption may tell none. Raises NonsenseError."""
+        """The events in ``reply``; a caption may tell none. Raises MalformedReplyError."""
         events = [event.strip() for event in _parse(EventList, reply).events]
         if len(events) > MAX_EVENTS or not all(events):
-            raise NonsenseError(f"{len(events)} events: too many, or an empty one among them")
+            raise MalformedReplyError(f"{len(events)} events: too many, or an empty one among them")
         return tuple(dict.fromkeys(events))
 
 
@@ -111,15 +111,15 @@ class VerdictsQuestion:
         return _data(caption=self.caption, events=[{"id": id_, "event": event} for id_, event in self._listed()])
 
     def read(self, reply: str) -> tuple[bool, ...]:
-        """The verdicts in ``reply``, in the order of ``events``. Raises NonsenseError or FooledError."""
+        """The verdicts in ``reply``, by event. Raises MalformedReplyError or DecoyAcceptedError."""
         verdicts = _parse(VerdictList, reply).verdicts
         said = {verdict.id: verdict.entailed for verdict in verdicts}
         ids = self._ids()
         if len(verdicts) != len(ids) or set(said) != set(ids):
-            raise NonsenseError(f"verdicts on {len(said)} ids where {len(ids)} were asked for")
+            raise MalformedReplyError(f"verdicts on {len(said)} ids where {len(ids)} were asked for")
         count = len(self.events)
         if any(said[id_] for id_ in ids[count:]):
-            raise FooledError("affirms a made-up event that the caption does not tell")
+            raise DecoyAcceptedError("affirms a made-up event that the caption does not tell")
         return tuple(said[id_] for id_ in ids[:count])
 
     def _listed(self) -> list[tuple[str, str]]:
@@ -160,4 +160,4 @@ def _parse(schema: type[T], reply: str) -> T:
         return schema.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise NonsenseError(f"{problem['msg']} in {reply[:80]!r}") from None
+        raise MalformedReplyError(f"{problem['msg']} in {reply[:80]!r}") from None

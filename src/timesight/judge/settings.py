@@ -19,7 +19,8 @@ SERVED_ONLY = {
 
 
 class JudgeSettings(BaseModel):
-    """``served`` asks an OpenAI-compatible address, ``local`` a model in this process, ``world`` the made world.
+    """``served`` asks an OpenAI-compatible address, ``local`` a model in this process, ``world`` the synthetic
+    world.
 
     ``max_questions`` bounds the questions sent, retries on top; ``max_total_tokens`` is looked at before each, so
     up to ``concurrency`` questions may pass it.
@@ -52,8 +53,8 @@ class JudgeSettings(BaseModel):
 def open_judge(settings: JudgeSettings | None, exact: Judge, folder: Path | None = None) -> Judge | None:
     """The judge that ``settings`` describe; None without any.
 
-    ``exact`` is the made world's. Answers are kept in ``folder`` unless the settings name a file. Raises InputError
-    for a judge that cannot be set up.
+    ``exact`` is the synthetic world's. Answers are kept in ``folder`` unless the settings name a file. Raises
+    InputError for a judge that cannot be set up.
     """
     if settings is None:
         return None

@@ -27,7 +27,7 @@ class Policy:
     processor: Any
     name: str
     autocast_bf16: bool = False
-    wrapped: Any = None  # the model as a trainer on several cards has wrapped it: gradients are shared through it
+    wrapped: Any = None  # the model as a trainer on several GPUs has wrapped it: gradients are shared through it
 
     @property
     def device(self) -> torch.device:

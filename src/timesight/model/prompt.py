@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from timesight.types import Part, TextPart, VideoPart
+from timesight.types import PromptPart, TextPart, VideoPart
 from timesight.video import Frames
 
 
@@ -21,7 +21,7 @@ class Message(NamedTuple):
     """What one side says in a conversation."""
 
     role: Literal["user", "assistant"]
-    parts: Sequence[Part]
+    parts: Sequence[PromptPart]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Prompt:
     Videos come before the last text, which is the question; ``earlier`` is what was said before it.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[PromptPart]
     frames: Sequence[Frames]
     earlier: Sequence[Exchange] = ()
 

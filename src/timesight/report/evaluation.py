@@ -23,7 +23,7 @@ def evaluation_report(folders: Sequence[Path]) -> Path:
     """Write the page into the first of ``folders`` and return its path.
 
     Raises InputError for a folder without an evaluation, for different suites or data, for one folder given twice,
-    and for more runs than colours.
+    and for more runs than colors.
     """
     if len(folders) > MOST_RUNS:
         raise InputError(f"a page shows up to {MOST_RUNS} evaluations side by side, not {len(folders)}")
@@ -107,10 +107,8 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _span_charts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How long predicted spans are beside the true ones, and where in the video they lie."""
-    lengths: dict[str, list[tuple[float, float]]] = {
-        run["name"]: [] for run in runs
-    }  # empty ones keep their colour
+    """How long predicted spans are next to the true ones, and where in the video they lie."""
+    lengths: dict[str, list[tuple[float, float]]] = {run["name"]: [] for run in runs}  # empty ones keep their color
     middles: dict[str, list[float]] = {"truth": [], **{run["name"]: [] for run in runs}}
     for run in runs:
         for item in run["items"].values():

@@ -1,4 +1,4 @@
-"""Charts as SVG text that takes its colours from the page it stands in."""
+"""Charts as SVG text that takes its colors from the page it stands in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-INK, MUTED, GRID = "#010203", "#040506", "#070809"  # stand-ins, replaced by the page's own colours
+INK, MUTED, GRID = "#010203", "#040506", "#070809"  # stand-ins, replaced by the page's own colors
 SERIES = ("#0a0b01", "#0a0b02", "#0a0b03")
 _CSS = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
     color: f"--series-{index}" for index, color in enumerate(SERIES, start=1)
@@ -95,7 +95,7 @@ def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
 
 
 def _themed(svg: str) -> str:
-    """The ``<svg>`` element alone, free to grow, fixed colours replaced by the page's variables."""
+    """The ``<svg>`` element alone, free to grow, fixed colors replaced by the page's variables."""
     head, bracket, body = svg[svg.index("<svg") :].partition(">")
     svg = re.sub(r' (width|height)="[^"]*"', "", head) + bracket + body
     for color, variable in _CSS.items():

@@ -64,11 +64,11 @@ def _curves(entries: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _part_curves(entries: Sequence[Mapping[str, float]]) -> list[tuple[str, tuple[str, ...]]]:
-    """One chart a task with its reward parts, which are named ``reward/task/part``."""
+    """One chart a task with its reward components, which are named ``reward/task/part``."""
     names = sorted({name for entry in entries for name in entry if name.startswith("reward/")})
     parts = [name.split("/") for name in names]
     return [
-        (f"Reward parts, {task.replace('_', ' ')}", tuple("/".join(p) for p in parts if p[1] == task))
+        (f"Reward components, {task.replace('_', ' ')}", tuple("/".join(p) for p in parts if p[1] == task))
         for task in sorted({part[1] for part in parts})
     ]
 

@@ -19,11 +19,11 @@ RewardFunction = Callable[..., list[float | None]]
 
 
 def trl_rewards(*, think: bool = False, judge: Judge | None = None) -> list[RewardFunction]:
-    """``reward_funcs`` for TRL's ``GRPOTrainer``: one function for each reward part of any task.
+    """``reward_funcs`` for TRL's ``GRPOTrainer``: one function for each reward component of any task.
 
     A function returns None for replies to tasks without its part, which TRL leaves out of the sum.
     """
-    parts = dict.fromkeys(part for task in TASKS.values() for part in task.part_names)
+    parts = dict.fromkeys(part for task in TASKS.values() for part in task.component_names)
     scored: dict[str, Any] = {"batch": None, "rows": []}  # the functions of one batch share its rewards
 
     def function_for(part: str) -> RewardFunction:

@@ -17,7 +17,7 @@ from timesight.types import (
     Evidence,
     FrameRequest,
     Judge,
-    Part,
+    PromptPart,
     Question,
     Rewards,
     Sample,
@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Sample)
 A = TypeVar("A")
 AnySample = Sample  # inside a task, Sample is its own schema
 OFFICIAL, PAPER = "official", "paper"
-FORMAT = "format"  # the reward part that every task has
+FORMAT = "format"  # the reward component that every task has
 THOUGHT = "I go through the video and note what can be seen when."
 
 
@@ -64,17 +64,18 @@ class QuestionForm:
 class Task(ABC, Generic[S, A]):
     """One task. Nothing about a task changes after it is made, so one instance serves everybody.
 
-    ``template`` is the text of the prompt, with fields in braces: ``{form}`` and those of ``fields``. ``parts``
-    names the reward parts beside ``format``. ``metric_protocols`` names the ways metrics are computed; where the
-    paper and the benchmark agree there is one, under which both names give the same. ``reward_protocol`` is the way
-    rewards are, ``official`` or ``paper``. ``needs_judge`` says whether rewards and metrics take a judge.
+    ``template`` is the text of the prompt, with fields in braces: ``{form}`` and those of ``fields``.
+    ``components`` names the reward components besides ``format``. ``metric_protocols`` names the ways metrics
+    are computed; where the paper and the benchmark agree there is one, under which both names give the same.
+    ``reward_protocol`` is the way rewards are, ``official`` or ``paper``. ``needs_judge`` says whether rewards
+    and metrics take a judge.
     """
 
     name: ClassVar[str]
     Sample: type[S]
     form: ClassVar[ReplyForm]
     template: ClassVar[str]
-    parts: ClassVar[tuple[str, ...]]
+    components: ClassVar[tuple[str, ...]]
     metric_protocols: ClassVar[tuple[str, ...]] = (OFFICIAL,)
     averages_over: ClassVar[str | None] = None  # a key of meta whose values count alike in the means
     question_form: ClassVar[QuestionForm | None] = None  # how users ask; None: they cannot
@@ -84,9 +85,9 @@ class Task(ABC, Generic[S, A]):
     _templates: Mapping[bool, str] | None = None  # by think mode, where the template was replaced
 
     @property
-    def part_names(self) -> tuple[str, ...]:
-        """All reward parts, ``format`` first."""
-        return (FORMAT, *self.parts)
+    def component_names(self) -> tuple[str, ...]:
+        """All reward components, ``format`` first."""
+        return (FORMAT, *self.components)
 
     # Prompt
 
@@ -110,7 +111,7 @@ class Task(ABC, Generic[S, A]):
         other.reward_protocol = protocol
         return other
 
-    def prompt(self, sample: S, think: bool = False) -> list[Part]:
+    def prompt(self, sample: S, think: bool = False) -> list[PromptPart]:
         """What the model is shown and asked; the video comes first, or its ``segments``, each after its times."""
         template = self.template if self._templates is None else self._templates.get(think)
         if template is None:
@@ -175,10 +176,11 @@ class Task(ABC, Generic[S, A]):
     def rewards(
         self, replies: Sequence[str], samples: Sequence[S], think: bool = False, judge: Judge | None = None
     ) -> list[dict[str, float | None]]:
-        """Named reward parts of each reply, in [0, 1]; None where a part does not apply or could not be judged.
+        """Named reward components of each reply, in [0, 1]; None where a part does not apply or could not be
+        judged.
 
         A reply that does not parse earns 0 on every part, one to a sample without usable truth None. Raises
-        InputError for a task of one's own whose ``reward_parts`` does not keep to this.
+        InputError for a task of the user whose ``reward_components`` does not keep to this.
         """
         usable = [self.usable(sample) for sample in samples]
         answers = [
@@ -187,8 +189,10 @@ class Task(ABC, Generic[S, A]):
         ]
         parsed = [n for n, answer in enumerate(answers) if answer is not None]
         known = [answer for answer in answers if answer is not None]
-        earned = self.batch_reward_parts(known, [samples[n] for n in parsed], judge)
-        rows: list[dict[str, float | None]] = [dict.fromkeys(self.part_names, 0.0 if ok else None) for ok in usable]
+        earned = self.batch_reward_components(known, [samples[n] for n in parsed], judge)
+        rows: list[dict[str, float | None]] = [
+            dict.fromkeys(self.component_names, 0.0 if ok else None) for ok in usable
+        ]
         for n, parts in zip(parsed, earned, strict=True):
             rows[n] = {FORMAT: 1.0, **self._checked(parts)}
         return rows
@@ -199,19 +203,25 @@ class Task(ABC, Generic[S, A]):
         """``rewards`` of one reply."""
         return self.rewards([reply], [sample], think, judge)[0]
 
-    def batch_reward_parts(self, answers: Sequence[A], samples: Sequence[S], judge: Judge | None) -> list[Rewards]:
-        """``reward_parts`` of each answer; a task with a judge overrides this one, to ask about all at once."""
-        return [self.reward_parts(answer, sample) for answer, sample in zip(answers, samples, strict=True)]
+    def batch_reward_components(
+        self, answers: Sequence[A], samples: Sequence[S], judge: Judge | None
+    ) -> list[Rewards]:
+        """``reward_components`` of each answer; a task with a judge overrides it, to ask about all at once."""
+        return [self.reward_components(answer, sample) for answer, sample in zip(answers, samples, strict=True)]
 
-    def reward_parts(self, answer: A, sample: S) -> Rewards:
-        """What a reply that parses earns beside ``format``: the parts named in ``parts``."""
+    def reward_components(self, answer: A, sample: S) -> Rewards:
+        """What a reply that parses earns next to ``format``: those named in ``components``."""
         raise NotImplementedError
 
     def _checked(self, parts: Rewards) -> Rewards:
-        if set(parts) != set(self.parts):
-            raise InputError(f"task {self.name}: reward_parts gives {', '.join(parts)}; parts says {self.parts}")
+        if set(parts) != set(self.components):
+            raise InputError(
+                f"task {self.name}: reward_components gives {', '.join(parts)}; components says {self.components}"
+            )
         if not all(value is None or 0.0 <= value <= 1.0 for value in parts.values()):
-            raise InputError(f"task {self.name}: reward_parts gives {dict(parts)}; rewards lie between 0 and 1")
+            raise InputError(
+                f"task {self.name}: reward_components gives {dict(parts)}; rewards lie between 0 and 1"
+            )
         return parts
 
     # Metrics
@@ -235,7 +245,7 @@ class Task(ABC, Generic[S, A]):
         return {}
 
     def baselines(self, samples: Sequence[S], durations_s: Sequence[float | None]) -> Mapping[str, list[A]]:
-        """Answers that need no model, by name, one a sample; printed beside every result.
+        """Answers that need no model, by name, one a sample; printed next to every result.
 
         A baseline that needs a duration is left out where one is not known.
         """

@@ -1,8 +1,8 @@
 """Captioning: describe the video (paper, section 3.3; FIBER-1k for training, DREAM-1K for evaluation).
 
 Reply: ``<answer>…</answer>``, free text.
-Reward parts: ``format`` (equation 3) and ``event_recall`` (equation 6): the share of the reference's events that
-a judge finds in the caption. Captions are judged all together, so that a judge can work on many at once.
+Reward components: ``format`` (equation 3) and ``event_recall`` (equation 6): the share of the reference's events
+that a judge finds in the caption. Captions are judged all together, so that a judge can work on many at once.
 Metrics, as DREAM-1K's: event_recall; event_precision, the share of the caption's own events that the reference
 entails; both as means over the subsets (``meta.subset``) of the means within them; and the F1 of these two means.
 An empty list of events scores 1. A caption that could not be judged is left out and counted, never 0.
@@ -39,7 +39,7 @@ class Captioning(Task[CaptioningSample, str]):
     Sample = CaptioningSample
     form = ReplyForm((Tag("answer", "DESCRIPTION"),))
     template = "{question} {form}"
-    parts = (RECALL,)
+    components = (RECALL,)
     needs_judge = True
     averages_over = "subset"
 
@@ -67,7 +67,7 @@ class Captioning(Task[CaptioningSample, str]):
         """The reference."""
         return sample.caption.strip()
 
-    def batch_reward_parts(
+    def batch_reward_components(
         self, answers: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
     ) -> list[Rewards]:
         """``event_recall``; None without a judge, where it did not say, and where it found nothing to recall."""

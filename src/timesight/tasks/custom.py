@@ -61,6 +61,8 @@ def read_tasks(file: Path) -> Sequence[Task[Any, Any]]:
     if not isinstance(tasks, (list, tuple)) or not tasks or not all(isinstance(task, Task) for task in tasks):
         raise InputError(f"{file}: needs a list TASKS of tasks, such as TASKS = [MyTask()]")
     for task in tasks:
-        if missing := [name for name in ("name", "Sample", "form", "template", "parts") if not hasattr(task, name)]:
+        if missing := [
+            name for name in ("name", "Sample", "form", "template", "components") if not hasattr(task, name)
+        ]:
             raise InputError(f"{file}: {type(task).__name__} has no {missing[0]}")
     return tasks

@@ -1,10 +1,10 @@
 """Grounded question answering: pick an option and show the evidence (paper, section 3.3; NExT-GQA).
 
 Reply: ``<answer>B</answer><glue>[(1.5, 4.0), (7.0, 9.0)]</glue>``, seconds from the start of the video.
-Reward parts: ``format`` (equation 3), ``iou`` of the two sets of spans (equation 4) and ``accuracy`` (equation 5).
-Metrics, official: as NExT-GQA's own script computes them, for one predicted span (the first): IoU and IoP, each the
-largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and Acc@GQA, which is right and
-IoP >= 0.5.
+Reward components: ``format`` (equation 3), ``iou`` of the two sets of spans (equation 4) and ``accuracy``
+(equation 5). Metrics, official: as NExT-GQA's own script computes them, for one predicted span (the first): IoU
+and IoP, each the largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and
+Acc@GQA, which is right and IoP >= 0.5.
 Metrics, paper: mIoU of the merged sets of spans, and accuracy.
 """
 
@@ -53,7 +53,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     Sample = GroundedQaSample
     form = ReplyForm((Tag("answer", "LETTER"), Tag("glue", "[(START, END), ...]")))
     template = "{subtitles}{question}\n{options}\nGive the seconds that show it too. {form}"
-    parts = ("iou", "accuracy")
+    components = ("iou", "accuracy")
     metric_protocols = (OFFICIAL, PAPER)
     question_form = QuestionForm("Which", "Question | one | another | …", command="/which", needs="options")
     names_spans = True
@@ -86,7 +86,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         """The right option and all its evidence, to the millisecond."""
         return GroundedAnswer(sample.answer, tuple(rounded_spans(sample.spans)))
 
-    def reward_parts(self, answer: GroundedAnswer, sample: GroundedQaSample) -> Rewards:
+    def reward_components(self, answer: GroundedAnswer, sample: GroundedQaSample) -> Rewards:
         """``iou`` of the sets of spans, and ``accuracy``."""
         return {
             "iou": span_set_iou(answer.spans, rounded_spans(sample.spans)),
@@ -144,7 +144,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         return sample.question
 
     def evidence(self, answer: GroundedAnswer) -> Evidence:
-        """The spans beside the option."""
+        """The spans next to the option."""
         return Evidence(spans=answer.spans)
 
     def display_answer(self, answer: GroundedAnswer, sample: GroundedQaSample) -> str | None:

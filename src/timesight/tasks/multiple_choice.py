@@ -2,8 +2,8 @@
 
 Reply: ``<answer>B</answer>``. ``(B)``, ``B.``, ``b``, ``B. text`` and the option's own text are taken too,
 nothing else; lenient parsing also takes ``(B) text``, ``B) text`` and bold marks. A phrase (``The answer is
-B.``) counts in ``accuracy_with_phrases`` only. Reward parts: ``format`` (equation 3) and ``accuracy`` (equation
-5). Metric: accuracy; unparsable replies are wrong and count, unlike in some benchmarks' own scripts.
+B.``) counts in ``accuracy_with_phrases`` only. Reward components: ``format`` (equation 3) and ``accuracy``
+(equation 5). Metric: accuracy; unparsable replies are wrong and count, unlike in some benchmarks' own scripts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
     Sample = MultipleChoiceSample
     form = ReplyForm((Tag("answer", "LETTER"),))
     template = "{subtitles}{question}\n{options}\n{form}"
-    parts = ("accuracy",)
+    components = ("accuracy",)
     names_spans = True  # with_evidence
 
     def fields(self, sample: MultipleChoiceSample) -> dict[str, str]:
@@ -62,7 +62,7 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
         """The right option."""
         return sample.answer
 
-    def reward_parts(self, answer: int, sample: MultipleChoiceSample) -> Rewards:
+    def reward_components(self, answer: int, sample: MultipleChoiceSample) -> Rewards:
         """``accuracy``: 1 for the right option."""
         return {"accuracy": float(answer == sample.answer)}
 

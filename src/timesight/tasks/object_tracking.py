@@ -1,14 +1,14 @@
 """Object tracking: where is an object in each of N frames, given its first box? (paper, section 3.3; GOT-10k)
 
 Reply: ``<answer>[[x0, y0, x1, y1], …]</answer>``, a box for each of the N frames, as fractions of width and height.
-Reward parts: ``format`` (equation 3) and ``iou``, the mean over frames of the box IoU. The first box is given, so
-it is not rewarded; under the paper's protocol it is. Frames where the object is absent earn nothing either way.
-Metrics, as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all sequences, and
-SR@{0.5, 0.75} with IoU > threshold; the first frame and those with the object absent are dropped. The toolkit
-moves a box with a negative corner into the frame (``shift_into_frame``); figures equal its own to 1e-12. Under
-the paper's protocol: the mean over sequences of a sequence's mean IoU, every frame included, and R@{0.5, 0.7}
-on that mean; boxes are cut to the frame. ``official_on_n_frames`` is the official formula over the N frames a
-model was shown, boxes cut; the official benchmark scores every frame.
+Reward components: ``format`` (equation 3) and ``iou``, the mean over frames of the box IoU. The first box is
+given, so it is not rewarded; under the paper's protocol it is. Frames where the object is absent earn nothing
+either way. Metrics, as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all
+sequences, and SR@{0.5, 0.75} with IoU > threshold; the first frame and those with the object absent are dropped.
+The toolkit moves a box with a negative corner into the frame (``shift_into_frame``); figures equal its own to
+1e-12. Under the paper's protocol: the mean over sequences of a sequence's mean IoU, every frame included, and
+R@{0.5, 0.7} on that mean; boxes are cut to the frame. ``official_on_n_frames`` is the official formula over the
+N frames a model was shown, boxes cut; the official benchmark scores every frame.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         "Follow the {object}, first seen at {first_box}. Give its box in each of the {num_frames} frames, this "
         "first one included, as fractions of width and height. {form}"
     )
-    parts = ("iou",)
+    components = ("iou",)
     metric_protocols = ("official_on_n_frames", PAPER)
     question_form = QuestionForm("Follow", "Draw a box over it, and name it", command="/track", needs="box")
 
@@ -116,7 +116,7 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         boxes = _clipped(tuple(sample.boxes[n] for n in last_seen), BOX_DIGITS)
         return tuple(box for box in boxes if box)
 
-    def reward_parts(self, answer: Boxes, sample: ObjectTrackingSample) -> Rewards:
+    def reward_components(self, answer: Boxes, sample: ObjectTrackingSample) -> Rewards:
         """``iou``: the mean over the frames that count."""
         truth = _clipped(sample.boxes, BOX_DIGITS)
         return {"iou": _mean(_ious(answer, truth, sample.scored(first=self.reward_protocol == PAPER)))}

@@ -2,8 +2,9 @@
 spatio-temporal perception").
 
 Reply: ``<answer>the red circle</answer><glue>[(1.5, 4.0)]</glue>``, seconds from the start of the video.
-Reward parts: ``format``, ``iou`` of the two sets of spans (equation 4), ``accuracy``: the reference's words, but
-for case, white space and a full stop at the end. Other words for the same need a judge and earn nothing here.
+Reward components: ``format``, ``iou`` of the two sets of spans (equation 4), ``accuracy``: the reference's
+words, but for case, white space and a full stop at the end. Other words for the same need a judge and earn
+nothing here.
 Metrics: mIoU of the merged sets of spans, accuracy, and accuracy of the answers whose evidence has an IoU >= 0.5.
 """
 
@@ -47,7 +48,7 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
     Sample = OpenQaSample
     form = ReplyForm((Tag("answer", "WORDS"), Tag("glue", "[(START, END), ...]")))
     template = "{question}\nGive the seconds that show it too. {form}"
-    parts = ("iou", "accuracy")
+    components = ("iou", "accuracy")
     question_form = QuestionForm("Ask", "A question in words")
     names_spans = True
 
@@ -78,7 +79,7 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
         """The reference's words and all its evidence, to the millisecond."""
         return OpenAnswer(sample.answer.strip(), tuple(rounded_spans(sample.spans)))
 
-    def reward_parts(self, answer: OpenAnswer, sample: OpenQaSample) -> Rewards:
+    def reward_components(self, answer: OpenAnswer, sample: OpenQaSample) -> Rewards:
         """``iou`` of the sets of spans, and ``accuracy``."""
         return {
             "iou": span_set_iou(answer.spans, rounded_spans(sample.spans)),
@@ -110,7 +111,7 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
         return sample.question
 
     def evidence(self, answer: OpenAnswer) -> Evidence:
-        """The spans beside the words."""
+        """The spans next to the words."""
         return Evidence(spans=answer.spans)
 
     def display_answer(self, answer: OpenAnswer, sample: OpenQaSample) -> str:

@@ -2,7 +2,7 @@
 
 Reply: ``<answer>low quality</answer>`` or ``<answer>high quality</answer>``; neither case nor a
 full stop at the end matters.
-Reward parts: ``format`` (equation 3) and ``accuracy`` (equation 5).
+Reward components: ``format`` (equation 3) and ``accuracy`` (equation 5).
 Metric: accuracy; unparsable replies are wrong and count.
 """
 
@@ -35,7 +35,7 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
     Sample = QualityAssessmentSample
     form = ReplyForm((Tag("answer", " or ".join(LABELS)),))
     template = "{question} {form}"
-    parts = ("accuracy",)
+    components = ("accuracy",)
 
     def fields(self, sample: QualityAssessmentSample) -> dict[str, str]:
         """``question``."""
@@ -61,7 +61,7 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
         """The right label."""
         return sample.label
 
-    def reward_parts(self, answer: Label, sample: QualityAssessmentSample) -> Rewards:
+    def reward_components(self, answer: Label, sample: QualityAssessmentSample) -> Rewards:
         """``accuracy``: 1 for the right label."""
         return {"accuracy": float(answer == sample.label)}
 

@@ -18,7 +18,7 @@ def reply_rewards(
     judge: Judge | None,
     tasks: TaskRegistry = TASKS,
 ) -> list[Rewards]:
-    """The reward parts of each reply; a task gets all its replies at once, so that a judge can."""
+    """The reward components of each reply; a task gets all its replies at once, so that a judge can."""
     kinds = [(sample.task, think) for sample, think in zip(samples, thinks, strict=True)]
     rewards: list[Rewards] = [{}] * len(replies)
     for task, think in sorted(set(kinds)):
@@ -47,7 +47,7 @@ def group_totals(
 
 
 def component_means(rows: Sequence[Rewards]) -> dict[str, float]:
-    """The mean of each reward part, over the replies for which it was judged."""
+    """The mean of each reward component, over the replies for which it was judged."""
     judged: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, value in row.items():
@@ -58,4 +58,4 @@ def component_means(rows: Sequence[Rewards]) -> dict[str, float]:
 
 def required_components(task: Task[Any, Any]) -> tuple[str, ...]:
     """The parts without which a reply to ``task`` has no total."""
-    return task.part_names if task.needs_judge else ()
+    return task.component_names if task.needs_judge else ()

@@ -1,7 +1,7 @@
 """Temporal grounding: when does an event happen? (paper, section 3.3; Charades-STA, ActivityNet Captions)
 
 Reply: ``<answer>12.54 to 17.83</answer>``, seconds from the start of the video.
-Reward parts: ``format`` (equation 3) and ``iou`` (equation 4).
+Reward components: ``format`` (equation 3) and ``iou`` (equation 4).
 Metrics: mIoU and R1@{0.3, 0.5, 0.7} with IoU >= threshold; unparsable replies score 0 and count.
 """
 
@@ -36,7 +36,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
     Sample = TemporalGroundingSample
     form = ReplyForm((Tag("answer", "START to END"),))
     template = "When does this happen, in seconds: {query}? {form}"
-    parts = ("iou",)
+    components = ("iou",)
     question_form = QuestionForm("When", "Something that happens", command="/when")
     names_spans = True
 
@@ -69,7 +69,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
         """The first true span, to the millisecond."""
         return rounded_spans(sample.spans)[0]
 
-    def reward_parts(self, answer: Span, sample: TemporalGroundingSample) -> Rewards:
+    def reward_components(self, answer: Span, sample: TemporalGroundingSample) -> Rewards:
         """``iou`` with the true span that fits best."""
         return {"iou": max(temporal_iou(answer, span) for span in rounded_spans(sample.spans))}
 

@@ -1,4 +1,4 @@
-"""Checkpoints: an ordinary Hugging Face folder, or a PEFT adapter, with the state of the trainer beside it.
+"""Checkpoints: an ordinary Hugging Face folder, or a PEFT adapter, with the state of the trainer next to it.
 
 ``accelerate`` keeps the state (optimizer, learning-rate schedule, random numbers, what the algorithm keeps) in
 ``state/``; weights are in the folder itself and not twice. ``training_state.json`` is written last, so a folder

@@ -1,6 +1,6 @@
 """What a run will need, computed from its recipe: tokens, memory, time. The model behind ``timesight plan``.
 
-Memory is that of one card at its fullest, the larger of sampling and updating. It leaves out what cannot be
+Memory is that of one GPU at its fullest, the larger of sampling and updating. It leaves out what cannot be
 computed from shapes: the CUDA context (about 0.5 GB) and fragmentation.
 """
 
@@ -12,9 +12,9 @@ from timesight.model.shape import ModelShape
 from timesight.training.schedule import num_steps
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
-FLOAT32, BFLOAT16, FOUR_BIT = 4.0, 2.0, 0.52  # bytes a weight; NF4 with doubly quantised scales
+FLOAT32, BFLOAT16, FOUR_BIT = 4.0, 2.0, 0.52  # bytes a weight; NF4 with doubly quantized scales
 ADAM_BYTES = 8.0  # two float32 moments a weight
-TEXT_TOKENS = 60  # of a prompt beside its video
+TEXT_TOKENS = 60  # of a prompt next to its video
 GOLD_TOKENS = 32  # of a reply in SFT
 VOCABULARY_CHUNKS = 3 * 2**27  # bytes: float32 scores of one chunk, their softmax and their gradient
 GB = 1e9
@@ -22,7 +22,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Plan:
-    """What one optimiser step takes; memory in GB (1e9 bytes) by part."""
+    """What one optimizer step takes; memory in GB (1e9 bytes) by part."""
 
     tokens_per_step: int
     steps: int
@@ -33,7 +33,7 @@ class Plan:
 
     @property
     def memory_gb(self) -> float:
-        """At the fullest moment: weights and optimiser, and the larger of sampling and updating."""
+        """At the fullest moment: weights and optimizer, and the larger of sampling and updating."""
         passing = max(self.memory["sampling"], self.memory["update"])
         return sum(gb for name, gb in self.memory.items() if name not in ("sampling", "update")) + passing
 
@@ -43,8 +43,8 @@ class Plan:
         return self.flops_per_step / flops_per_s + reading
 
 
-def plan(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_samples: int, cards: int = 1) -> Plan:
-    """The plan of ``recipe`` on ``cards`` cards; with several, moments and gradients are shared out (ZeRO-2)."""
+def plan(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_samples: int, num_gpus: int = 1) -> Plan:
+    """The plan of ``recipe`` on ``num_gpus`` GPUs; with several, moments and gradients are shared out (ZeRO-2)."""
     train = recipe.train
     grpo = recipe.grpo if isinstance(recipe, GrpoRecipe) else None
     steps_in_time = recipe.video.max_frames / model.frames_per_token
@@ -64,19 +64,19 @@ def plan(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_samples: int, ca
     )
     prefill = fresh * 2.0 * model.text_linear * train.batch_size * prompt if grpo else 0.0
     return Plan(
-        tokens_per_step=row * train.gradient_accumulation_steps * cards,
-        steps=num_steps(recipe, num_samples, cards),
+        tokens_per_step=row * train.gradient_accumulation_steps * num_gpus,
+        steps=num_steps(recipe, num_samples, num_gpus),
         flops_per_step=train.gradient_accumulation_steps * (forward + backward + again + prefill),
         sampled_tokens=fresh * train.gradient_accumulation_steps * reply if grpo else 0.0,
         weight_bytes=(model.total - model.tower) * BFLOAT16,
-        memory=_memory(recipe, model, cards, row, prompt, group, reply, patches),
+        memory=_memory(recipe, model, num_gpus, row, prompt, group, reply, patches),
     )
 
 
 def _memory(
     recipe: SftRecipe | GrpoRecipe,
     model: ModelShape,
-    cards: int,
+    num_gpus: int,
     row: int,
     prompt: int,
     group: int,
@@ -86,7 +86,7 @@ def _memory(
     train = recipe.train
     lora = train.lora
     uses_reference = isinstance(recipe, GrpoRecipe) and recipe.grpo.beta > 0
-    sharded = cards > 1 and lora is None  # DeepSpeed's stage 2 keeps bf16 weights and shares out the rest
+    sharded = num_gpus > 1 and lora is None  # DeepSpeed's stage 2 keeps bf16 weights and shares out the rest
     if lora is not None:
         linear = FOUR_BIT if lora.quantize else BFLOAT16
         weights = model.text_linear * linear + (model.total - model.text_linear) * BFLOAT16
@@ -98,7 +98,7 @@ def _memory(
         learning = model.total - sum(frozen[part] for part in train.freeze)
     gradients = learning * (BFLOAT16 if sharded else FLOAT32)
     moments = learning * (ADAM_BYTES + (FLOAT32 if sharded else 0.0))
-    share = cards if sharded else 1
+    share = num_gpus if sharded else 1
     reference = weights if uses_reference and lora is None else 0.0
 
     layer = row * (3 * model.intermediate + 8 * model.hidden) * BFLOAT16

@@ -33,10 +33,10 @@ class TaskPreview:
 
     task: str
     num_prompts: int
-    parts: dict[str, float]  # mean of each reward part
+    parts: dict[str, float]  # mean of each reward component
     frac_reward_zero_std: float  # of groups whose replies all earn the same
     truncated_share: float
-    # mean of each reward part, by what answers without a look at the video
+    # mean of each reward component, by what answers without a look at the video
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def advice(self) -> list[str]:
@@ -67,8 +67,8 @@ def preview(
 ) -> list[TaskPreview]:
     """Sample a group of replies to each of ``num_prompts`` prompts from the model that ``recipe`` starts from.
 
-    A made world is written to ``out``. ``on_prompts`` is told how many prompts are done. Raises what reading data
-    and models raises.
+    A synthetic world is written to ``out``. ``on_prompts`` gets the number of prompts done. Raises what
+    reading data and models raises.
     """
     tasks = custom_tasks(recipe.tasks)
     mixture = load_mixture(recipe.data, out, tasks=tasks).usable(recipe.seed)

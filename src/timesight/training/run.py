@@ -225,7 +225,7 @@ def judge_for(
     if asked and recipe.kind == "grpo" and recipe.judge is None:
         raise RecipeError(
             f"{asked[0]} is rewarded by a judge and the recipe names none: add a section such as "
-            "judge: {kind: served, model: NAME, base_url: URL}, or {kind: world} for the made world"
+            "judge: {kind: served, model: NAME, base_url: URL}, or {kind: world} for the synthetic world"
         )
     return open_judge(recipe.judge if asked else None, WorldJudge(), out)
 

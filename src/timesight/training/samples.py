@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from timesight.data import read_hub, read_jsonl
-from timesight.data.mixture import Mixture, Part
+from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import SampleError
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.training.settings import DataSettings, SourceSettings, ValidationSettings, WorldSource
@@ -20,17 +20,20 @@ HUB_DIR = "hub"
 def load_mixture(
     data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None, tasks: TaskRegistry = TASKS
 ) -> Mixture:
-    """All samples of a recipe; a made world is written to ``out`` unless it is there already.
+    """All samples of a recipe; a synthetic world is written to ``out`` unless it is there already.
 
     ``on_video`` is called for each video that is written. Raises SampleError where two sources share an id.
     """
-    parts = [Part(_load(source, out, on_video, tasks), source.weight, source.limit) for source in data.parts]
+    sources = [
+        MixtureSource(_load(source, out, on_video, tasks), source.weight, source.limit)
+        for source in data.all_sources
+    ]
     seen: set[str] = set()
-    for sample in (sample for part in parts for sample in part.samples):
+    for sample in (sample for source in sources for sample in source.samples):
         if sample.id in seen:
             raise SampleError(f"{sample.id}: is in two sources of this recipe; ids must be unique")
         seen.add(sample.id)
-    return Mixture(parts)
+    return Mixture(sources)
 
 
 def _load(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks: TaskRegistry) -> list[Sample]:
@@ -46,7 +49,7 @@ def _load(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks
 
 
 def world_file(world: WorldSource, out: Path) -> Path:
-    """Where the samples of a made world are kept."""
+    """Where the samples of a synthetic world are kept."""
     return out / WORLD_DIR / f"{world.split}.jsonl"
 
 

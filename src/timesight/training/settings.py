@@ -28,7 +28,7 @@ class Settings(BaseModel):
 
 
 class WorldSource(Settings):
-    """Samples from the made world, written into the run directory when first needed."""
+    """Samples from the synthetic world, written into the run directory when first needed."""
 
     num_videos: int = Field(gt=0)
     seed: int = 0
@@ -47,7 +47,7 @@ class WorldSource(Settings):
     @classmethod
     def _known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [task for task in tasks if task not in QUESTIONS]:
-            raise ValueError(f"the made world does not ask for {unknown[0]}; it knows {', '.join(QUESTIONS)}")
+            raise ValueError(f"the synthetic world does not ask for {unknown[0]}; it knows {', '.join(QUESTIONS)}")
         return tasks
 
     @field_validator("duration_s", "mark_share")
@@ -59,7 +59,7 @@ class WorldSource(Settings):
 
 
 class SourceSettings(Settings):
-    """One source of samples: a JSONL file, a data set of the hub, or a made world."""
+    """One source of samples: a JSONL file, a data set of the hub, or a synthetic world."""
 
     jsonl: Path | None = None
     hub: str | None = None  # id of a data set, or a folder that ``datasets`` saved
@@ -101,14 +101,14 @@ class DataSettings(SourceSettings):
         return self
 
     @property
-    def parts(self) -> tuple[SourceSettings, ...]:
+    def all_sources(self) -> tuple[SourceSettings, ...]:
         """The sources, be it one or several."""
         return self.sources or (self,)
 
     @property
     def worlds(self) -> tuple[WorldSource, ...]:
-        """The made worlds among the sources."""
-        return tuple(source.world for source in self.parts if source.world is not None)
+        """The synthetic worlds among the sources."""
+        return tuple(source.world for source in self.all_sources if source.world is not None)
 
 
 class LoraSettings(Settings):
@@ -121,7 +121,7 @@ class LoraSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The optimiser and the pace. A step takes ``batch_size`` × ``gradient_accumulation_steps``
+    """The optimizer and the pace. A step takes ``batch_size`` × ``gradient_accumulation_steps``
     prompts on each process."""
 
     learning_rate: float = Field(default=1e-6, gt=0)
@@ -141,7 +141,7 @@ class TrainSettings(Settings):
     cache_vision_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
     cache_vision_features_gb: float = Field(default=100.0, gt=0)
     max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
-    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # beside metrics.jsonl
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # next to metrics.jsonl
 
     @model_validator(mode="after")
     def _cached_features_stay_true(self) -> TrainSettings:
@@ -162,7 +162,7 @@ class ValidationSettings(Settings):
 
 
 class GrpoSettings(Settings):
-    """Group relative policy optimisation (paper, equations 1 and 2); names and meanings are TRL's."""
+    """Group relative policy optimization (paper, equations 1 and 2); names and meanings are TRL's."""
 
     num_generations: int = Field(default=8, ge=2)
     max_completion_length: int = Field(default=256, gt=0)

@@ -25,7 +25,7 @@ def validate(
 ) -> dict[str, float]:
     """Greedy replies' mean reward (``validation/reward``) and each task's metrics (``validation/task/metric``).
 
-    Beside them what answers earn that need neither the video nor its duration
+    Next to them what answers earn that need neither the video nor its duration
     (``validation/task/baseline/metric``).
 
     Samples whose video cannot be read are left out and counted (``validation/num_unreadable``).

@@ -1,7 +1,7 @@
 """Which frames of a video a model gets to see, and how large: the Qwen-VL rules.
 
 The counts and sizes are those of ``qwen-vl-utils``, which tests compare with; the times are the left
-ends of equal steps, ``start + k · (end − start) / n``, so that neighbouring frames are exactly one step
+ends of equal steps, ``start + k · (end − start) / n``, so that neighboring frames are exactly one step
 apart and the time positions a model computes from the sampled rate are true.
 """
 

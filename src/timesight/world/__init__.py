@@ -1,4 +1,4 @@
-"""A made world of coloured shapes with exact truth, written as real .mp4 files.
+"""A synthetic world of colored shapes with exact truth, written as real .mp4 files.
 
 ``scene`` decides what happens, ``render`` draws it, ``questions`` asks about it, ``write`` puts videos and
 samples on disk, and ``judge`` reads its captions.

@@ -1,4 +1,4 @@
-"""The made world's exact judge: its captions are lists of sentences, and a sentence is said or it is not."""
+"""The synthetic world's exact judge: its captions are lists of sentences, and a sentence is said or it is not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 class WorldJudge:
-    """A ``Judge`` that reads the made world's own sentences, word by word; it cannot be down or fooled."""
+    """A ``Judge`` that reads the synthetic world's own sentences, word by word; it cannot be down or fooled."""
 
     def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
         """The sentences of each caption, once each."""

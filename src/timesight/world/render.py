@@ -11,7 +11,7 @@ from PIL import Image
 
 from timesight.world.scene import COLORS, FPS, Defect, Scene, Shape
 
-NOISE = 6.0  # standard deviation of the noise of each frame, in grey levels
+NOISE = 6.0  # standard deviation of the noise of each frame, in gray levels
 DEFECT_NOISE = 55.0
 BLOCK_PX = 12
 DARKNESS = 0.2
@@ -49,7 +49,7 @@ def _spoil(
 
 
 def _background(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A dark cloudy texture: coarse noise, enlarged smoothly, around a random colour."""
+    """A dark cloudy texture: coarse noise, enlarged smoothly, around a random color."""
     coarse = rng.uniform(-28, 28, size=(6, 6, 3)) + rng.uniform(40, 100, size=3)
     image = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8))
     enlarged = image.resize((scene.width_px, scene.height_px), Image.Resampling.BICUBIC)
@@ -67,7 +67,7 @@ def _draw(frame: NDArray[np.float32], shape: Shape, time_s: float) -> None:
         distance = np.hypot(x, y) - radius
     elif shape.kind == "square":
         distance = np.maximum(np.abs(x), np.abs(y)) - 0.88 * radius
-    else:  # a triangle that stands on its base: from 1.1 radii above the centre to 0.9 below
+    else:  # a triangle that stands on its base: from 1.1 radii above the center to 0.9 below
         distance = np.maximum(0.894 * np.abs(x) - 0.447 * y - 0.492 * radius, y - 0.9 * radius)
     cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # (H, W, 1)
     frame += cover * (_paint(shape, time_s, x, y, min(height, width)) - frame)
@@ -76,7 +76,7 @@ def _draw(frame: NDArray[np.float32], shape: Shape, time_s: float) -> None:
 def _paint(
     shape: Shape, time_s: float, x: NDArray[np.float32], y: NDArray[np.float32], side_px: int
 ) -> NDArray[np.float32]:
-    """The colour of ``shape`` at each pixel, (H, W, 3) or (3,); ``x`` and ``y`` count from its centre."""
+    """The color of ``shape`` at each pixel, (H, W, 3) or (3,); ``x`` and ``y`` count from its center."""
     color = np.array(COLORS[shape.color], dtype=np.float32)
     if shape.detail is None:
         return color

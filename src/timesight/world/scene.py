@@ -38,7 +38,7 @@ MARK_SHARE = (0.2, 0.3)  # of a shape's radius: marks are 3 to 7 pixels wide whe
 Action = Literal["is visible", "moves", "blinks"]
 Defect = Literal["noise", "blocks", "dark"]
 DEFECTS: tuple[Defect, ...] = get_args(Defect)
-# How far a shape reaches left and right, up, and down from its centre, in radii.
+# How far a shape reaches left and right, up, and down from its center, in radii.
 REACH = {"circle": (1.0, 1.0, 1.0), "square": (0.88, 0.88, 0.88), "triangle": (1.0, 1.1, 0.9)}
 
 
@@ -58,7 +58,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Detail:
-    """What only a closer look at a shape shows: a small mark inside, and a flash of another colour."""
+    """What only a closer look at a shape shows: a small mark inside, and a flash of another color."""
 
     mark_color: str
     mark_share: float  # the mark's radius, of the shape's
@@ -68,7 +68,7 @@ class Detail:
 
 @dataclass(frozen=True)
 class Shape:
-    """One coloured shape; positions and radius are fractions of the frame's width and height."""
+    """One colored shape; positions and radius are fractions of the frame's width and height."""
 
     color: str
     kind: str

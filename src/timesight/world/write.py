@@ -1,4 +1,4 @@
-"""Writing the made world to disk: .mp4 files and the samples that ask about them."""
+"""Writing the synthetic world to disk: .mp4 files and the samples that ask about them."""
 
 from __future__ import annotations
 

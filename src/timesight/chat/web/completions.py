@@ -217,6 +217,6 @@ def _end(reply: Reply) -> str:
 
 
 def refused(_: Request, error: Exception) -> JSONResponse:
-    """What a client is told."""
+    """What a client gets."""
     assert isinstance(error, RefusedError)
     return JSONResponse(error_body(error), error.status)

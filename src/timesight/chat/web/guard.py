@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from timesight.chat.web.settings import LOOPBACK, MB, RefusedError, SiteSettings
 
 COOKIE_S = 12 * 3600
-WRONG_PASSWORD_S = 0.3  # before a wrong password is told
+WRONG_PASSWORD_S = 0.3  # before a wrong password is reported
 REQUEST_S = 120.0  # in which a request must have come; uploads have a limit of their own
 UPLOAD_PATH = "/upload"
 POLICY = (

@@ -37,7 +37,7 @@ def show_turn(question: Question, lanes: Sequence[Lane], status: str) -> list[Re
 
 
 class ReplyCell:
-    """One model's reply: its looks beside each other as far as there is room, then what it comes to."""
+    """One model's reply: its looks next to each other as far as there is room, then what it comes to."""
 
     def __init__(self, lane: Lane, turn: ui.element, status: str) -> None:
         self._turn = turn
@@ -45,9 +45,9 @@ class ReplyCell:
         self._text = ""
         self._drawn_at = 0.0
         self._num_looks = 0
-        with ui.column().classes("min-w-0 bg-grey-2 rounded p-2 gap-1") as self._cell:
+        with ui.column().classes("min-w-0 bg-gray-2 rounded p-2 gap-1") as self._cell:
             ui.label(lane.name).classes("text-caption").style(f"color: {lane.color}")
-            self._status = ui.label(status).classes("text-caption text-grey-7")
+            self._status = ui.label(status).classes("text-caption text-gray-7")
             self._looks = ui.element("div").classes("ts-looks")
 
     def add(self, piece: str, *, now: bool = False) -> None:
@@ -70,7 +70,7 @@ class ReplyCell:
             width, height = look.size_px
             shown = f"{look.num_frames} frames of {width} × {height} px from {write_spans(look.segments)}"
             cost = f"{look.prompt_tokens} tokens, {look.seconds:.1f} s"
-            ui.label(f"look {self._num_looks}: {shown}; {cost}").classes("text-caption text-grey-7")
+            ui.label(f"look {self._num_looks}: {shown}; {cost}").classes("text-caption text-gray-7")
             picture = ui.element("img").classes("ts-sheet")
             picture.props["src"] = contact_sheet(seen.frames)
             picture.props["alt"] = f"frames of look {self._num_looks}"
@@ -85,9 +85,9 @@ class ReplyCell:
             if isinstance(reply.answer, str):
                 ui.label(reply.answer).classes("ts-text text-weight-bold")
             if reply.note:
-                ui.label(reply.note).classes("ts-text text-caption text-grey-7")
+                ui.label(reply.note).classes("ts-text text-caption text-gray-7")
             elif not shown:
-                ui.label("no span named").classes("text-caption text-grey-7")
+                ui.label("no span named").classes("text-caption text-gray-7")
             with ui.row().classes("gap-1"):
                 for span in shown:
                     button = ui.button(write_spans([span]), on_click=lambda span=span: play(span))

@@ -34,7 +34,7 @@ class Upload:
     def __init__(self, max_bytes: int, stored: Callable[[str], None]) -> None:
         self._stored = stored
         with ui.row().classes("items-center gap-2 w-full"):
-            self._label = ui.label().classes("ts-text text-caption text-grey-8")
+            self._label = ui.label().classes("ts-text text-caption text-gray-8")
             self._field = ui.element("input").props('type=file accept="video/*" aria-label="Upload a video"')
             self._field.classes("ts-file")
         self._field.on("change", self._change, js_handler=SEND.replace("MOST_MB", f"{max_bytes / MB:g}"))

@@ -68,7 +68,7 @@ def read(
 
 
 def read_indexed(name: str, annotations: Path, videos: Videos, split: str, **options: Any) -> list[Sample]:
-    """``read`` with an index of videos of one's own, which tells afterwards what was missing."""
+    """``read`` with an index of videos of the user, which tells afterwards what was missing."""
     if name not in SOURCES:
         raise InputError(f"no source {name}: choose one of {', '.join(SOURCES)}")
     source = SOURCES[name]

@@ -33,7 +33,7 @@ def worded_answer(answer: object, options: list[str]) -> int:
 
 
 def subtitle_files(annotations: Path, folder: str, names: Iterable[str]) -> dict[str, Path]:
-    """The files ``names`` of the folder of subtitles beside the annotations, by name.
+    """The files ``names`` of the folder of subtitles next to the annotations, by name.
 
     A warning names missing ones. Raises InputError for a missing folder, SampleError where none of them is there.
     """
