@@ -80,7 +80,7 @@ The paper's six, and open questions, which a chat asks. For each task: a sample 
 is sent, and what replies earn, a gold one first (captions as the synthetic world's judge reads them). Rewards
 are sums of named parts; a reply in any other form than the one asked for earns nothing on any of them. `think`
 mode puts `<think>…</think>` first, in every task. Prompts can be replaced in a recipe or with `--prompts` (see
-[A custom task](own-task.md)); why replies earn what they earn is in [Rewards](rewards.md).
+[A custom task](custom-task.md)); why replies earn what they earn is in [Rewards](rewards.md).
 """
 
 

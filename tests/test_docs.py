@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 
+import timesight
 from timesight.cli import COMMANDS
 from timesight.cli.eval import command as eval_command
 from timesight.data import SOURCES, parse_line
 from timesight.evaluation import SUITES
+from timesight.model import families
 from timesight.tasks import TASKS
 from timesight.tasks.custom import TaskSettings, custom_tasks
 from timesight.training.recipe import load_recipe, shipped
 from timesight.training.settings import SftRecipe
 
 ROOT = Path(__file__).parents[1]
+MODEL: Any = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: None))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -66,6 +71,33 @@ def test_the_api_pages_python_runs(
     (block,) = blocks(ROOT / "docs/api.md", "python")
     exec(compile(block, "api.md", "exec"), {})
     assert "Span(" in capsys.readouterr().out
+
+
+def test_the_page_on_extending_runs(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its loss trains, its generator is evaluated, its family is found."""
+    loss, generator, evaluation, family = blocks(ROOT / "docs/extending.md", "python")
+    (recipe,) = blocks(ROOT / "docs/extending.md", "yaml")
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    (tmp_path / "runs/demo/world").symlink_to(world, target_is_directory=True)
+    (tmp_path / "my_losses.py").write_text(loss)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    small = {"max_steps": 1, "batch_size": 2}
+    content = yaml.safe_load(recipe)
+    content["grpo"] |= {"num_generations": 2, "max_completion_length": 8, "beta": 0.0}
+    content |= {"kind": "grpo", "data": {"jsonl": str(world / "train.jsonl")}, "train": small}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    assert timesight.train(tmp_path / "mine.yaml", tmp_path / "run").num_steps == 1
+    namespace: dict[str, object] = {}
+    exec(compile(generator + evaluation, "extending.md", "exec"), namespace)
+    assert 0.0 < float(capsys.readouterr().out.splitlines()[-1]) < 1.0
+    monkeypatch.setattr(families, "FAMILIES", dict(families.FAMILIES))
+    exec(compile(family, "extending.md", "exec"), namespace)
+    assert "not known to take packed rows" in str(
+        families.family_of(SimpleNamespace(model_type="my_vl")).packing_unsupported_reason(MODEL)
+    )
 
 
 def test_the_readme_fits_a_screen_and_names_the_two_commands() -> None:
@@ -118,7 +150,7 @@ def test_the_table_of_exploits_is_what_the_scorers_give(capsys: pytest.CaptureFi
 
 
 def test_the_pages_recipe_and_samples_are_valid(tmp_path: Path) -> None:
-    page = ROOT / "docs/own-task.md"
+    page = ROOT / "docs/custom-task.md"
     recipe, wordings = blocks(page, "yaml")
     (tmp_path / "count.yaml").write_text(recipe)
     settings = load_recipe(tmp_path / "count.yaml").tasks
@@ -127,10 +159,10 @@ def test_the_pages_recipe_and_samples_are_valid(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(derived)
     files = (*(ROOT / file for file in settings.files), tmp_path / "mine.py")
     tasks = custom_tasks(TaskSettings(files=files, prompts=yaml.safe_load(wordings)))
-    assert parse_line(line, "own-task.md", ROOT, tasks).task == "counting"
+    assert parse_line(line, "custom-task.md", ROOT, tasks).task == "counting"
     task = tasks["temporal_grounding"]
     sample = task.Sample.model_validate(
         {"id": "x", "task": task.name, "video": "v", "query": "q", "spans": [[1, 2]]}
     )
     assert task.reward("<answer>1.2 to 2</answer>", sample) == {"format": 1.0, "iou": 0.8, "start": 1.0}
-    exec(compile(adapters, "own-task.md", "exec"), {})
+    exec(compile(adapters, "custom-task.md", "exec"), {})
