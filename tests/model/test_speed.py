@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from timesight.data import read_jsonl
 from timesight.infer.prompts import encode_sample
-from timesight.model import attention, speed
+from timesight.model import kernels, speed
 from timesight.model.families import family_of
 from timesight.model.load import as_policy
 from timesight.model.policy import Policy
@@ -38,7 +38,7 @@ def results(policy: Policy, world: Path) -> tuple[torch.Tensor, dict[str, torch.
 
 @pytest.mark.parametrize("longest", [512, 8])
 def test_fast_equals_stock(new_model: Path, world: Path, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "MAX_PLAIN_LENGTH", longest)
+    monkeypatch.setattr(kernels, "MAX_PLAIN_LENGTH", longest)
     plain = stock(new_model)
     fast = as_policy(stock(new_model).model, plain.processor, "fast")
     assert any(isinstance(m, speed.PatchLinear) for m in fast.model.modules())

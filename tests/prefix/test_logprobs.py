@@ -19,7 +19,7 @@ from timesight.data import read_jsonl
 from timesight.generate.base import Sampling
 from timesight.generate.decode import sample_replies
 from timesight.infer.prompts import encode_sample
-from timesight.model import attention
+from timesight.model import kernels
 from timesight.model.load import as_policy, load_policy
 from timesight.model.policy import Policy
 from timesight.prefix import logprobs
@@ -81,7 +81,7 @@ def assert_same(policy: Policy, prompts: PrefixTree) -> None:
 def test_packed_equals_plain(
     policy: Policy, prompts: PrefixTree, longest_plain: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "MAX_PLAIN_LENGTH", longest_plain)
+    monkeypatch.setattr(kernels, "MAX_PLAIN_LENGTH", longest_plain)
     if frozen:
         policy.freeze("tower", "merger")
     assert_same(policy, prompts)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import StaticCache
 
-from timesight.model.attention import PastLevel, TreePast
 from timesight.model.policy import Policy
+from timesight.model.tree_attention import PastLevel, TreePast
 from timesight.prefix.layout import NO_MASK
 from timesight.prefix.logprobs import sampling_logits
 

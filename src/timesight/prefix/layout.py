@@ -2,7 +2,7 @@
 
 A plain batch repeats each prompt, its video tokens included, for each of its G replies. In the row each token is
 computed once: P + G · C tokens a prompt instead of G · (P + C). Every node keeps the positions it was sampled at,
-and sees the path to it and itself (``model.attention.TreeLayout``), so the result is the same.
+and sees the path to it and itself (``model.tree_attention.TreeLayout``), so the result is the same.
 
 N nodes at a level, n padded length of a node, L tokens in the row.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from timesight.model.attention import LevelLayout, TreeLayout
+from timesight.model.tree_attention import LevelLayout, TreeLayout
 from timesight.prefix.tree import PrefixTree
 
 ROW_MULTIPLE = 64  # rows and slots come in few sizes: matrix kernels are tuned, or on CPUs compiled, for each size

@@ -1,0 +1,214 @@
+"""Attention over trees: each node sees the path to it and itself.
+
+- ``tree_attention``: one row holds every node of a ``prefix.PrefixTree`` once. No mask over the row is ever made, so
+  cost and memory grow with what is attended, not with the row squared.
+- ``tree_past_attention``, while sampling: the cache of a node is there once for all rows that go on from it, and
+  each row has a cache of its own tokens.
+
+Letters in shapes: L tokens in the row, N nodes of a level, B paths, G nodes on each path, P and C padded lengths of
+paths and nodes, R rows, H query heads, K key heads, d head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from timesight.model.kernels import causal, plain_attention, prefers_plain
+
+
+@dataclass(frozen=True, eq=False)
+class LevelLayout:
+    """Where the nodes at one depth of a tree lie in the row, and what they go on from.
+
+    Index tensors pad on the right with 0; what is computed for padding is never read.
+    """
+
+    nodes: Tensor  # (B, G, C) index in the row of each token: G nodes go on from each of B paths
+    node_lengths: tuple[int, ...]  # B · G
+    paths: Tensor  # (B, P) index in the row of each token from the root to the nodes' parent; P is 0 for roots
+    path_lengths: tuple[int, ...]  # B
+
+    @property
+    def longest(self) -> int:
+        """The most keys that a token can see."""
+        return self.paths.shape[1] + self.nodes.shape[2]
+
+
+@dataclass(frozen=True, eq=False)
+class TreeLayout:
+    """A tree as one row; given to the model as the argument ``tree_layout``."""
+
+    levels: tuple[LevelLayout, ...]
+    restore: Tensor  # (L,) each token's index among the slots of all levels, one level after the other
+
+
+@dataclass(frozen=True, eq=False)
+class PastLevel:
+    """Keys and values of the nodes at one depth, each there once for all rows that go on from it."""
+
+    cache: Any  # layer by layer: (N, K, P, d)
+    padding: Tensor  # (N, P) True where there is no token
+
+    def select(self, nodes: Tensor) -> PastLevel:
+        """The past of ``nodes`` alone, one of which may come more than once."""
+        if torch.equal(nodes, torch.arange(len(self.padding), device=nodes.device)):
+            return self
+        self.cache.batch_select_indices(nodes)
+        return PastLevel(self.cache, self.padding[nodes])
+
+
+@dataclass(frozen=True, eq=False)
+class TreePast:
+    """What R rows go on from; given to the model as the argument ``tree_past``.
+
+    At every level the N nodes have R / N rows each, in order.
+    """
+
+    levels: tuple[PastLevel, ...]
+    own_padding: Tensor | None = None  # (R, S) True where the first tokens of a row's own are none
+    own_hidden: Tensor | None = None  # (t,) True in the slots of a cache of fixed size that are not written yet
+
+
+def tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout, scaling: float) -> Tensor:
+    """Causal attention in which each node of a tree sees the path to it and itself.
+
+    query (1, H, L, d), key and value (1, K, L, d) → (1, L, H, d). A level costs B·G·C·(P + C) products a head, and
+    no mask of the row is made.
+    """
+    slots = []
+    for level in layout.levels:
+        attend = _level_plain if prefers_plain(query.device, level.longest) else _level_fused
+        slots.append(attend(query[0], key[0], value[0], level, scaling).flatten(0, 2))  # (B · G · C, H, d)
+    return torch.cat(slots).index_select(0, layout.restore)[None]
+
+
+def tree_past_attention(
+    query: Tensor, key: Tensor, value: Tensor, past: TreePast, layer: Any, scaling: float
+) -> Tensor:
+    """The next S tokens of R rows attend to what their rows go on from and, causally, to what they have themselves.
+
+    query (R, H, S, d), own key and value (R, K, t, d) with t >= S → (R, S, H, d).
+    """
+    (rows, heads, steps, size), (_, kv_heads, own, _) = query.shape, key.shape
+    queries = heads // kv_heads * steps
+    q = query.reshape(rows, kv_heads, queries, size)
+    scores, values = [], []
+    for level in past.levels:
+        past_key, past_value = level.cache.layers[layer].keys, level.cache.layers[layer].values  # (N, K, P, d)
+        values.append(past_value.to(value.dtype))
+        to_past = _by_node(q, len(past_key)) @ past_key.to(q.dtype).mT  # (N, K, R/N · H/K · S, P)
+        scores.append(_by_row(to_past.masked_fill(level.padding[:, None, None], float("-inf")), rows))
+    to_own = q @ key.mT  # (R, K, H/K · S, t)
+    if past.own_hidden is not None:
+        to_own = to_own.masked_fill(past.own_hidden, float("-inf"))
+    elif steps > 1 or past.own_padding is not None:
+        hidden = _hidden_own(past.own_padding, rows, steps, own, query.device)  # (R, S, t)
+        to_own = to_own.view(rows, kv_heads, -1, steps, own).masked_fill(hidden[:, None, None], float("-inf"))
+        to_own = to_own.view(rows, kv_heads, queries, own)
+    joined = torch.cat([*scores, to_own], dim=-1) * scaling
+    weights = torch.softmax(joined, dim=-1, dtype=torch.float32).to(value.dtype)
+    *on_past, on_own = torch.split(weights, [*(v.shape[2] for v in values), own], dim=-1)
+    out: Tensor = on_own @ value
+    for on, past_value in zip(on_past, values, strict=True):
+        out = out + _by_row(_by_node(on, len(past_value)) @ past_value, rows)
+    return out.reshape(rows, heads, steps, size).transpose(1, 2)
+
+
+def _by_node(rows: Tensor, num_nodes: int) -> Tensor:
+    """(R, K, Q, x), rows in the order of their nodes → (N, K, R/N · Q, x)."""
+    (num_rows, heads, queries, width), group = rows.shape, len(rows) // num_nodes
+    assert group * num_nodes == num_rows
+    return rows.reshape(num_nodes, group, heads, queries, width).transpose(1, 2).flatten(2, 3)
+
+
+def _by_row(nodes: Tensor, num_rows: int) -> Tensor:
+    """(N, K, R/N · Q, x) → (R, K, Q, x)."""
+    (num_nodes, heads, _, width), group = nodes.shape, num_rows // len(nodes)
+    return nodes.view(num_nodes, heads, group, -1, width).transpose(1, 2).reshape(num_rows, heads, -1, width)
+
+
+def _hidden_own(padding: Tensor | None, rows: int, steps: int, own: int, device: torch.device) -> Tensor:
+    """(R, S, t) True where one of a row's last ``steps`` tokens does not see one of its ``own``."""
+    later = torch.ones(steps, own, dtype=torch.bool, device=device).triu(own - steps + 1)
+    hidden = later.expand(rows, steps, own)
+    if padding is not None:
+        none = nn.functional.pad(padding, (0, own - padding.shape[1]), value=False)
+        hidden = hidden | none[:, None]
+    return hidden
+
+
+def _pick(rows: Tensor, index: Tensor) -> Tensor:
+    """(heads, L, d) at index (B, …) → (B, heads, …, d)."""
+    picked = rows.index_select(1, index.flatten())
+    return picked.view(len(rows), *index.shape, rows.shape[-1]).movedim(0, 1)
+
+
+def _level_plain(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+    """By matrix products over all nodes at once: (B, G, C, H, d)."""
+    (num_paths, group, length), longest = level.nodes.shape, level.paths.shape[1]
+    heads, kv_heads, size = query.shape[0], key.shape[0], query.shape[2]
+    if longest == 0:  # roots see themselves only
+        nodes = level.nodes.flatten(0, 1)
+        q, k, v = (_pick(t, nodes) for t in (query, key, value))  # (B · G, heads, C, d)
+        out = plain_attention(q, k, v, causal(length, query), scaling)
+        return out.transpose(1, 2).view(num_paths, group, length, heads, size)
+    repeats = heads // kv_heads
+    k_path, v_path = _pick(key, level.paths), _pick(value, level.paths)  # (B, K, P, d)
+    k, v = _pick(key, level.nodes), _pick(value, level.nodes)  # (B, K, G, C, d)
+    q = _pick(query, level.nodes).reshape(num_paths, kv_heads, repeats, group, length, size)
+    to_path = q.flatten(2, 4) @ k_path.mT  # (B, K, H/K · G · C, P)
+    to_own = q.transpose(2, 3).flatten(3, 4) @ k.mT  # (B, K, G, H/K · C, C)
+    to_path = to_path.masked_fill(_path_padding(level, query.device), float("-inf"))
+    scores = torch.cat(
+        [
+            to_path.view(num_paths, kv_heads, repeats, group, length, longest),
+            to_own.view(num_paths, kv_heads, group, repeats, length, length).transpose(2, 3)
+            + causal(length, query),
+        ],
+        dim=-1,
+    )  # (B, K, H/K, G, C, P + C)
+    weights = torch.softmax(scores * scaling, dim=-1, dtype=torch.float32).to(value.dtype)
+    from_path = weights[..., :longest].flatten(2, 4) @ v_path  # (B, K, H/K · G · C, d)
+    from_own = weights[..., longest:].transpose(2, 3).flatten(3, 4) @ v  # (B, K, G, H/K · C, d)
+    out = from_path.view(q.shape) + from_own.view(num_paths, kv_heads, group, repeats, length, size).transpose(2, 3)
+    return out.reshape(num_paths, heads, group, length, size).permute(0, 2, 3, 1, 4)
+
+
+def _path_padding(level: LevelLayout, device: torch.device) -> Tensor:
+    """(B, 1, 1, P) True in a path's padding."""
+    lengths = torch.tensor(level.path_lengths, device=device)
+    return (torch.arange(level.paths.shape[1], device=device) >= lengths[:, None])[:, None, None]
+
+
+def _level_fused(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+    """By fused kernels, path after path: (B, G, C, H, d)."""
+    if level.paths.shape[1] == 0:
+        return _roots_fused(query, key, value, level, scaling)
+    _, group, length = level.nodes.shape
+    outs = []
+    for path, own, size in zip(level.paths, level.nodes, level.path_lengths, strict=True):
+        q = _pick(query, own)  # (G, H, C, d)
+        k, v = (
+            torch.cat([_pick(t, path[None, :size]).expand(group, -1, -1, -1), _pick(t, own)], dim=2)
+            for t in (key, value)
+        )  # (G, K, p + C, d)
+        # With a mask, CUDA has a fused kernel only for as many key heads as query heads.
+        k, v = (t.repeat_interleave(len(query) // len(key), dim=1) for t in (k, v))
+        seen = torch.ones(length, size + length, dtype=torch.bool, device=query.device).tril(size)
+        out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling)
+        outs.append(out.transpose(1, 2))  # (G, C, H, d)
+    return torch.stack(outs)
+
+
+def _roots_fused(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+    """Each root by itself, without padding, so that the kernel needs no mask: (B, 1, C, H, d)."""
+    longest, outs = level.nodes.shape[2], []
+    for root, size in zip(level.nodes[:, 0], level.node_lengths, strict=True):
+        q, k, v = (_pick(t, root[None, :size]) for t in (query, key, value))  # (1, heads, c, d)
+        out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=True)
+        outs.append(nn.functional.pad(out.transpose(1, 2), (0, 0, 0, 0, 0, longest - size)))
+    return torch.stack(outs)
