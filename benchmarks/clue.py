@@ -36,7 +36,7 @@ from timesight.statistics import cluster_bootstrap
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
 from timesight.video import FrameBudget, FrameReader
-from timesight.world import write_world
+from timesight.world import WorldSettings, write_world
 
 MAX_NEW_TOKENS = 40
 PIXELS_PER_TOKEN = 2 * 28 * 28  # frames are merged in pairs
@@ -55,11 +55,8 @@ def main() -> None:
         write_world(
             Path(folder),
             {"test": flags.videos},
+            WorldSettings(duration_s=(8.0, 12.0), max_shapes=3, tasks=("open_qa",), details=True),
             seed=flags.seed,
-            duration_s=(8.0, 12.0),
-            max_shapes=3,
-            tasks=("open_qa",),
-            details=True,
         )
         samples = [s for s in read_jsonl(Path(folder) / "test.jsonl") if "detail" in s.meta]
         looks = Looks(generator, generator.default_budget, ClueSettings(), flags.seed)

@@ -27,7 +27,7 @@ from timesight.model.policy import Policy
 from timesight.tasks import TASKS
 from timesight.types import Sample, TextPart
 from timesight.video import FrameBudget, read
-from timesight.world import write_world
+from timesight.world import WorldSettings, write_world
 
 REPEATS = 5
 QUESTIONS = 3  # a video
@@ -49,7 +49,10 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         write_world(
-            Path(folder), {"test": 2 * flags.videos}, seed=3, tasks=("temporal_grounding", "multiple_choice")
+            Path(folder),
+            {"test": 2 * flags.videos},
+            WorldSettings(tasks=("temporal_grounding", "multiple_choice")),
+            seed=3,
         )
         samples = three_a_video(read_jsonl(Path(folder) / "test.jsonl"), flags.videos)
         config = InferenceConfig(budget, batch_size=24, max_new_tokens=MAX_NEW_TOKENS)

@@ -25,7 +25,7 @@ import httpx
 import psutil
 import websockets
 
-from timesight.world import make_scene, write_video
+from timesight.world import WorldSettings, make_scene, write_video
 
 MB = 1 << 20
 REPORT_S = 10.0
@@ -40,7 +40,7 @@ def main() -> None:
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "v.mp4"
-        write_video(make_scene("visitors", (1,), duration_s=(3.0, 4.0)), video)
+        write_video(make_scene("visitors", (1,), WorldSettings(duration_s=(3.0, 4.0))), video)
         command = [sys.executable, "-m", "timesight", "serve", "--port", "0", "--no-examples"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout is not None

@@ -25,20 +25,20 @@ def samples_dir() -> Path:
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of the synthetic world, of three seconds and 30 frames."""
-    from timesight.world import make_scene, write_video
+    from timesight.world import WorldSettings, make_scene, write_video
 
     file = tmp_path_factory.mktemp("video") / "v.mp4"
-    write_video(make_scene("v", (5, 1), duration_s=(3.0, 3.0)), file)
+    write_video(make_scene("v", (5, 1), WorldSettings(duration_s=(3.0, 3.0))), file)
     return file
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic world of 24 training and 12 held-out videos, asked when things happen."""
-    from timesight.world import write_world
+    from timesight.world import WorldSettings, write_world
 
     root = tmp_path_factory.mktemp("world")
-    write_world(root, {"train": 24, "test": 12}, seed=5, tasks=("temporal_grounding",))
+    write_world(root, {"train": 24, "test": 12}, WorldSettings(tasks=("temporal_grounding",)), seed=5)
     return root
 
 

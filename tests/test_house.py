@@ -18,7 +18,7 @@ ROOT = Path(timesight.__file__).parent
 # Each line may import only from lines above it; rooms on one line do not import each other.
 LINES = [
     ["errors"],
-    ["types", "files"],
+    ["types", "files", "clients"],
     ["artifacts", "geometry", "statistics"],
     ["video", "tasks", "judge"],
     ["data", "world", "model"],

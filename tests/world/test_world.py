@@ -11,7 +11,7 @@ from timesight.data import read_jsonl
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span, Video
 from timesight.video import FrameBudget, probe, read
-from timesight.world import QUESTIONS, Corruption, WorldJudge, make_scene, write_video, write_world
+from timesight.world import QUESTIONS, WorldJudge, WorldSettings, make_scene, write_video, write_world
 from timesight.world.render import render
 from timesight.world.scene import COLORS, FPS, Scene
 
@@ -129,7 +129,7 @@ def test_defects_change_the_picture_and_not_what_happens() -> None:
 
 def test_samples_of_a_task_do_not_depend_on_the_others(tmp_path: Path) -> None:
     write_world(tmp_path / "all", {"train": 6}, seed=4)
-    write_world(tmp_path / "one", {"train": 6}, seed=4, tasks=("captioning", "quality_assessment"))
+    write_world(tmp_path / "one", {"train": 6}, WorldSettings(tasks=("captioning", "quality_assessment")), seed=4)
     lines = (tmp_path / "all/train.jsonl").read_text().splitlines()
     kept = [line for line in lines if '"captioning"' in line or '"quality_assessment"' in line]
     assert (tmp_path / "one/train.jsonl").read_text().splitlines() == kept
@@ -153,9 +153,7 @@ def test_written_videos_match_their_samples(full_world: Path) -> None:
 
 def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
     write_world(tmp_path / "clean", {"train": 30}, seed=4)
-    write_world(
-        tmp_path / "bad", {"train": 30}, seed=4, corruption=Corruption(label_noise=0.5, boundary_jitter_s=1.0)
-    )
+    write_world(tmp_path / "bad", {"train": 30}, WorldSettings(label_noise=0.5, boundary_jitter_s=1.0), seed=4)
     clean, bad = (read_jsonl(tmp_path / name / "train.jsonl") for name in ("clean", "bad"))
     assert [s.id for s in clean] == [s.id for s in bad]
     assert all(s.problems == () for s in bad)
@@ -176,7 +174,7 @@ def _without_flag(sample: Sample) -> dict[str, Any]:
 
 def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path: Path) -> None:
     write_world(tmp_path / "plain", {"train": 30}, seed=4)
-    write_world(tmp_path / "named", {"train": 30}, seed=4, named_share=0.5)
+    write_world(tmp_path / "named", {"train": 30}, WorldSettings(named_share=0.5), seed=4)
     plain, named = (read_jsonl(tmp_path / name / "train.jsonl") for name in ("plain", "named"))
     changed = 0
     for before, after in zip(plain, named, strict=True):
@@ -192,7 +190,7 @@ def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path
 
 
 def detailed(index: int) -> Scene:
-    return make_scene(f"d{index}", (3, index), duration_s=(5.0, 8.0), max_shapes=3, details=True)
+    return make_scene(f"d{index}", (3, index), WorldSettings(duration_s=(5.0, 8.0), max_shapes=3, details=True))
 
 
 def test_a_mark_is_a_few_pixels_of_a_first_look(tmp_path: Path) -> None:
@@ -236,8 +234,8 @@ def test_a_flash_shows_its_color_for_two_frames(index: int) -> None:
 
 
 def test_details_leave_what_happens_as_it_was() -> None:
-    plain = make_scene("s", (3, 1), duration_s=(5.0, 8.0))
-    fine = make_scene("s", (3, 1), duration_s=(5.0, 8.0), details=True)
+    plain = make_scene("s", (3, 1), WorldSettings(duration_s=(5.0, 8.0)))
+    fine = make_scene("s", (3, 1), WorldSettings(duration_s=(5.0, 8.0), details=True))
     assert (fine.width_px, fine.height_px) == (2 * plain.width_px, 2 * plain.height_px)
     assert [shape.name for shape in fine.shapes] == [shape.name for shape in plain.shapes]
     assert not plain.has_details
@@ -250,7 +248,10 @@ def test_questions_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
     def write(name: str, second_look_share: float) -> list[Any]:
         tasks = ("temporal_grounding", "grounded_qa", "open_qa")
         write_world(
-            tmp_path / name, {"test": 12}, seed=5, tasks=tasks, details=True, second_look_share=second_look_share
+            tmp_path / name,
+            {"test": 12},
+            WorldSettings(tasks=tasks, details=True, second_look_share=second_look_share),
+            seed=5,
         )
         return read_jsonl(tmp_path / name / "test.jsonl")
 
@@ -270,7 +271,7 @@ def test_questions_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
 
 
 def test_thoughts_list_what_is_shown(tmp_path: Path) -> None:
-    write_world(tmp_path, {"test": 12}, seed=5, tasks=("open_qa",), second_look_share=0.5)
+    write_world(tmp_path, {"test": 12}, WorldSettings(tasks=("open_qa",), second_look_share=0.5), seed=5)
     for sample in read_jsonl(tmp_path / "test.jsonl"):
         start_s, end_s = sample.segments[0] if sample.segments else (0.0, sample.meta["duration_s"])
         seconds = [int(entry.split()[0]) for entry in sample.meta["thought"].split("; ")[:-1]]
@@ -279,5 +280,5 @@ def test_thoughts_list_what_is_shown(tmp_path: Path) -> None:
 
 def test_marks_are_as_large_as_asked_for() -> None:
     for index in range(20):
-        scene = make_scene("s", (3, index), details=True, mark_share=(0.4, 0.5))
+        scene = make_scene("s", (3, index), WorldSettings(details=True, mark_share=(0.4, 0.5)))
         assert all(0.4 <= shape.detail.mark_share <= 0.5 for shape in scene.shapes if shape.detail)

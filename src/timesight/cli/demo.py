@@ -113,7 +113,7 @@ class _Demo:
         """The held-out videos and their questions."""
         from timesight.cli.console import progress
         from timesight.data import read_jsonl
-        from timesight.world import write_world
+        from timesight.world import WorldSettings, write_world
 
         file = self.out / "world" / "test.jsonl"
         if not file.exists():
@@ -121,8 +121,8 @@ class _Demo:
                 write_world(
                     self.out / "world",
                     {"test": NUM_TEST_VIDEOS},
+                    WorldSettings(tasks=self.recipe.data.world.tasks),
                     seed=self.recipe.data.world.seed,
-                    tasks=self.recipe.data.world.tasks,
                     on_video=advance,
                 )
         return read_jsonl(file)

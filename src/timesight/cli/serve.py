@@ -126,17 +126,15 @@ def _invitation(host: str, port: int) -> str:
 def _add_examples(store: VideoStore, folder: Path) -> None:
     """Three videos of the synthetic world, and three with details for looking again."""
     from timesight.types import Video
-    from timesight.world import make_scene, write_video
+    from timesight.world import WorldSettings, make_scene, write_video
 
     for number in range(6):
         details = number >= 3
-        scene = make_scene(
-            f"example-{number}",
-            (EXAMPLES_SEED, number),
-            duration_s=(8.0, 12.0) if details else (5.0, 8.0),
-            max_shapes=3 if details else 2,
-            details=details,
+        plain, detailed = (
+            WorldSettings(duration_s=(5.0, 8.0)),
+            WorldSettings(duration_s=(8.0, 12.0), max_shapes=3, details=True),
         )
+        scene = make_scene(f"example-{number}", (EXAMPLES_SEED, number), detailed if details else plain)
         path = folder / f"{number}.mp4"
         write_video(scene, path)
         shapes = " and ".join(shape.name for shape in scene.shapes)

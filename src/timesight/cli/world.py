@@ -31,15 +31,16 @@ def command(
 ) -> None:
     """Write OUT/train.jsonl and OUT/test.jsonl with the .mp4 files they ask about: samples of all tasks."""
     from timesight.cli.console import print_json, progress
-    from timesight.world import write_world
+    from timesight.world import WorldSettings, write_world
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: OUT is a folder")
     splits = {name: count for name, count in (("train", train), ("test", test)) if count}
     if not splits:
         raise InputError("nothing to write: give --train or --test a number of videos")
+    settings = WorldSettings(tasks=tasks or None, details=details)
     with progress("synthetic world", sum(splits.values())) as advance:
-        files = write_world(out, splits, seed=seed, tasks=tasks or TASK_NAMES, details=details, on_video=advance)
+        files = write_world(out, splits, settings, seed=seed, on_video=advance)
     counts = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in files.items()}
     if as_json:
         print_json({"output": str(out), "num_videos": splits, "num_samples": counts})

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
@@ -18,13 +17,13 @@ from openai import (
     AuthenticationError,
     BaseModel,
     NotFoundError,
-    OpenAI,
     PermissionDeniedError,
 )
 from openai.types.chat import ChatCompletionContentPartParam
 from PIL import Image
 
-from timesight.errors import InputError, ModelError
+from timesight.clients import openai_client
+from timesight.errors import ModelError
 from timesight.generate.base import Completion, Generator, Sampling, as_group
 from timesight.model.prompt import Prompt
 from timesight.types import TextPart
@@ -60,10 +59,9 @@ class ServedGenerator(Generator):
     ) -> None:
         self.name = name
         self._factor = factor
-        key = os.environ.get(api_key_env) or ("none" if base_url else None)
-        if key is None:
-            raise InputError(f"{name}: no key in {api_key_env}; set it, or give the base_url of a server")
-        self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=max_retries)
+        self._client = openai_client(
+            name, base_url, api_key_env=api_key_env, timeout_s=timeout_s, max_retries=max_retries
+        )
         self._concurrency = concurrency
 
     @property

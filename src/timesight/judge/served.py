@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from openai import APIConnectionError, APIError, BadRequestError, OpenAI, UnprocessableEntityError
+from openai import APIConnectionError, APIError, BadRequestError, UnprocessableEntityError
 
+from timesight.clients import openai_client
 from timesight.judge.questions import Question
 
 LOGGER = logging.getLogger("timesight")
@@ -38,8 +38,9 @@ class ServedModel:
         max_total_tokens: int | None = None,
     ) -> None:
         self.name = name
-        key = os.environ.get(api_key_env) or ("none" if base_url else None)
-        self._client = OpenAI(base_url=base_url, api_key=key, timeout=timeout_s, max_retries=max_retries)
+        self._client = openai_client(
+            name, base_url, api_key_env=api_key_env, timeout_s=timeout_s, max_retries=max_retries
+        )
         self._concurrency = concurrency
         self._most = {"questions": max_questions, "tokens": max_total_tokens}
         self.spent = {"questions": 0, "tokens": 0}

@@ -1,6 +1,6 @@
 """Attention over trees: each node sees the path to it and itself.
 
-- ``tree_attention``: one row holds every node of a ``prefix.PrefixTree`` once. No mask over the row is ever made, so
+- ``tree_attention``: one row holds every node of a ``prefix.PrefixTree`` once. No mask over the row is made, so
   cost and memory grow with what is attended, not with the row squared.
 - ``tree_past_attention``, while sampling: the cache of a node is there once for all rows that go on from it, and
   each row has a cache of its own tokens.

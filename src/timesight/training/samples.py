@@ -11,7 +11,7 @@ from timesight.errors import SampleError
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.training.settings import DataSettings, SourceSettings, ValidationSettings, WorldSource
 from timesight.types import Sample
-from timesight.world import Corruption, write_world
+from timesight.world import write_world
 
 WORLD_DIR = "world"
 HUB_DIR = "hub"
@@ -44,30 +44,14 @@ def _load(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks
     assert source.world is not None  # SourceSettings holds exactly one of them
     file = world_file(source.world, out)
     if not file.exists():
-        _write_world(source.world, file.parent, on_video)
+        world = source.world
+        write_world(file.parent, {world.split: world.num_videos}, world, seed=world.seed, on_video=on_video)
     return read_jsonl(file, tasks)
 
 
 def world_file(world: WorldSource, out: Path) -> Path:
     """Where the samples of a synthetic world are kept."""
     return out / WORLD_DIR / f"{world.split}.jsonl"
-
-
-def _write_world(world: WorldSource, folder: Path, on_video: Callable[[], None]) -> None:
-    write_world(
-        folder,
-        {world.split: world.num_videos},
-        seed=world.seed,
-        duration_s=world.duration_s,
-        tasks=world.tasks,
-        corruption=Corruption(world.label_noise, world.boundary_jitter_s),
-        named_share=world.named_share,
-        max_shapes=world.max_shapes,
-        details=world.details,
-        mark_share=world.mark_share,
-        second_look_share=world.second_look_share,
-        on_video=on_video,
-    )
 
 
 def load_validation(settings: ValidationSettings | None, tasks: TaskRegistry = TASKS) -> list[Sample]:

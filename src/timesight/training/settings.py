@@ -12,8 +12,7 @@ from timesight.judge import JudgeSettings
 from timesight.tasks.custom import TaskSettings
 from timesight.training.losses.sft import LossAverage
 from timesight.video import FrameBudget, ReadingSettings, SecondLook
-from timesight.world import QUESTIONS
-from timesight.world.scene import MARK_SHARE
+from timesight.world import QUESTIONS, WorldSettings
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -27,21 +26,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class WorldSource(Settings):
+class WorldSource(WorldSettings):
     """Samples from the synthetic world, written into the run directory when first needed."""
 
     num_videos: int = Field(gt=0)
     seed: int = 0
     split: str = "train"
     tasks: tuple[str, ...] = tuple(QUESTIONS)
-    duration_s: tuple[float, float] = (3.0, 8.0)
-    label_noise: Share = 0.0
-    boundary_jitter_s: float = Field(default=0.0, ge=0)
-    named_share: Share = 0.0
-    max_shapes: int = Field(default=2, ge=1, le=4)
-    details: bool = False
-    mark_share: tuple[Share, Share] = MARK_SHARE
-    second_look_share: Share = 0.0
 
     @field_validator("tasks")
     @classmethod
@@ -49,13 +40,6 @@ class WorldSource(Settings):
         if unknown := [task for task in tasks if task not in QUESTIONS]:
             raise ValueError(f"the synthetic world does not ask for {unknown[0]}; it knows {', '.join(QUESTIONS)}")
         return tasks
-
-    @field_validator("duration_s", "mark_share")
-    @classmethod
-    def _least_first(cls, ends: tuple[float, float]) -> tuple[float, float]:
-        if ends[0] > ends[1]:
-            raise ValueError(f"the least comes first: [{ends[1]:g}, {ends[0]:g}]")
-        return ends
 
 
 class SourceSettings(Settings):

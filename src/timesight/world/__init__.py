@@ -4,18 +4,18 @@
 samples on disk, and ``judge`` reads its captions.
 """
 
-from timesight.world.corruption import Corruption
 from timesight.world.judge import WorldJudge
 from timesight.world.questions import QUESTIONS, unseen_samples
 from timesight.world.scene import Event, Scene, make_scene
+from timesight.world.settings import WorldSettings
 from timesight.world.write import write_video, write_world
 
 __all__ = [
     "QUESTIONS",
-    "Corruption",
     "Event",
     "Scene",
     "WorldJudge",
+    "WorldSettings",
     "make_scene",
     "unseen_samples",
     "write_video",

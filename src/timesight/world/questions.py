@@ -20,6 +20,7 @@ from timesight.tasks.temporal_grounding import TemporalGrounding
 from timesight.types import Sample, Span
 from timesight.world.corruption import Corruption
 from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, Scene, Shape, make_scene
+from timesight.world.settings import WorldSettings
 
 NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
 BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
@@ -29,35 +30,27 @@ STILL_SHARE = 0.3  # of the shapes that stay where they are: repeating the first
 Fields = dict[str, Any]
 
 
-def samples_of(
-    scene: Scene,
-    video: Path,
-    tasks: Sequence[str],
-    corruption: Corruption,
-    named_share: float = 0.0,
-    second_look_share: float = 0.0,
-) -> Iterator[Sample]:
-    """The samples of ``tasks`` that ask about ``scene``, whose file is ``video``.
+def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[Sample]:
+    """The samples that ask about ``scene``, whose file is ``video``.
 
-    Of the multiple-choice questions, ``named_share`` name their answer and need no video: a model without any
-    schooling learns from them what a letter stands for; ``meta.needs_video`` tells them from others. Of all
-    questions that rest on a part of the video, ``second_look_share`` show a segment around it instead of the video.
-    A scene shown badly is only asked about its quality. Each task draws on its own, so that the samples of one do
-    not depend on which others are asked for; which of them show segments does.
+    ``meta.needs_video`` tells questions that name their answer from others. A scene shown badly is only asked about
+    its quality. Each task draws on its own, so that the samples of one do not depend on which others are asked for;
+    which of them show segments does.
     """
+    corruption = Corruption(settings)
     naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
     for number, (task, ask) in enumerate(QUESTIONS.items()):
-        if task not in tasks or (scene.defect and task != QualityAssessment.name):
+        if task not in (settings.tasks or QUESTIONS) or (scene.defect and task != QualityAssessment.name):
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
         for count, fields in enumerate(ask(scene, corruption, rng)):
-            named = task == MultipleChoice.name and naming.random() < named_share
+            named = task == MultipleChoice.name and naming.random() < settings.named_share
             if named:
                 fields["question"] = f"Which option says {fields['options'][fields['answer']]}?"
-            meta = {"duration_s": scene.duration_s} | ({"needs_video": not named} if named_share else {})
+            meta = {"duration_s": scene.duration_s} | ({"needs_video": not named} if settings.named_share else {})
             shown = Span(0.0, scene.duration_s)
             rests_on = fields.pop("rests_on", None)
-            if rests_on is not None and cutting.random() < second_look_share:
+            if rests_on is not None and cutting.random() < settings.second_look_share:
                 shown = _around(rests_on, scene.duration_s, cutting)
                 fields["segments"] = [_pair(shown)]
             so = f"; so: {fields.pop('so')}" if "so" in fields else ""
@@ -76,7 +69,7 @@ def samples_of(
 def unseen_samples(num_scenes: int, seed: int = 0) -> list[Sample]:
     """Samples of every task whose videos are never written: for looking at prompts, replies and rewards."""
     scenes = [make_scene(f"unseen-{n}", (seed, n), defects=True) for n in range(num_scenes)]
-    return [s for scene in scenes for s in samples_of(scene, Path("unseen.mp4"), tuple(QUESTIONS), Corruption())]
+    return [s for scene in scenes for s in samples_of(scene, Path("unseen.mp4"), WorldSettings())]
 
 
 def _grounding(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:

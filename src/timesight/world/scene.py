@@ -14,6 +14,7 @@ import numpy as np
 
 from timesight.geometry import clip_box
 from timesight.types import Box, Span
+from timesight.world.settings import WorldSettings
 
 FPS = 10
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -33,7 +34,6 @@ DEFECT_SHARE = 0.25  # of the scenes, where defects are wanted at all
 PLAIN, DETAILED = (0.12, 0.5), (0.1, 0.25)  # the least and the most of a video that a shape is visible
 DETAIL_SCALE = 2  # how much larger the frames are where shapes have details
 FLASH_FRAMES = 2
-MARK_SHARE = (0.2, 0.3)  # of a shape's radius: marks are 3 to 7 pixels wide where the shorter side has 56
 
 Action = Literal["is visible", "moves", "blinks"]
 Defect = Literal["noise", "blocks", "dark"]
@@ -192,41 +192,39 @@ class Scene:
 
 
 def make_scene(
-    name: str,
-    seed: tuple[int, ...],
-    *,
-    duration_s: tuple[float, float] = (3.0, 8.0),
-    max_shapes: int = 2,
-    defects: bool = False,
-    details: bool = False,
-    mark_share: tuple[float, float] = MARK_SHARE,
+    name: str, seed: tuple[int, ...], settings: WorldSettings | None = None, *, defects: bool = False
 ) -> Scene:
-    """The scene of ``seed``: 1 to ``max_shapes`` shapes in a video of ``duration_s`` (least, most) seconds.
+    """The scene of ``seed`` in a world of ``settings``.
 
     With ``defects`` a share of the scenes is shown badly; what happens in them is the same. With ``details`` shapes
-    are shown for a shorter while, in larger frames, and have flashes, and marks between the least and the most
-    ``mark_share`` of their own radius.
+    are shown for a shorter while, in larger frames, and have flashes and marks.
     """
+    settings = settings or WorldSettings()
     rng = np.random.default_rng(seed)
     width_px, height_px = SIZES_PX[rng.integers(len(SIZES_PX))]
-    num_frames = int(rng.integers(round(duration_s[0] * FPS), round(duration_s[1] * FPS) + 1))
-    num_shapes = int(rng.integers(1, max_shapes + 1))
+    num_frames = int(rng.integers(round(settings.duration_s[0] * FPS), round(settings.duration_s[1] * FPS) + 1))
+    num_shapes = int(rng.integers(1, settings.max_shapes + 1))
     looks = rng.permutation(len(COLORS) * len(KINDS))[:num_shapes]
     # Shapes rest in cells of their own and move into free ones: only passing hides a shape.
     cells, free = np.split(rng.permutation(len(CELLS)), [num_shapes])
     goals = [*free.tolist(), *[None] * num_shapes][:num_shapes]
     shapes = tuple(
         _make_shape(
-            rng, divmod(int(look), len(COLORS)), int(cell), goal, num_frames, DETAILED if details else PLAIN
+            rng,
+            divmod(int(look), len(COLORS)),
+            int(cell),
+            goal,
+            num_frames,
+            DETAILED if settings.details else PLAIN,
         )
         for look, cell, goal in zip(looks, cells, goals, strict=True)
     )
     spoil = np.random.default_rng((*seed, 3))
     defect = DEFECTS[spoil.integers(len(DEFECTS))] if defects and spoil.random() < DEFECT_SHARE else None
-    if not details:
+    if not settings.details:
         return Scene(name, seed, width_px, height_px, num_frames, shapes, defect)
     fine = np.random.default_rng((*seed, 5))
-    shapes = tuple(replace(shape, detail=_make_detail(shape, mark_share, fine)) for shape in shapes)
+    shapes = tuple(replace(shape, detail=_make_detail(shape, settings.mark_share, fine)) for shape in shapes)
     return Scene(name, seed, width_px * DETAIL_SCALE, height_px * DETAIL_SCALE, num_frames, shapes, defect)
 
 

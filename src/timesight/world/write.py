@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from zlib import crc32
@@ -16,52 +15,45 @@ import av
 from timesight.errors import InputError
 from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.video.pool import begin_worker
-from timesight.world.corruption import Corruption
 from timesight.world.questions import QUESTIONS, samples_of
 from timesight.world.render import render
-from timesight.world.scene import FPS, MARK_SHARE, Scene, make_scene
+from timesight.world.scene import FPS, Scene, make_scene
+from timesight.world.settings import WorldSettings
 
 
 def write_world(
     out: Path,
     splits: dict[str, int],
+    settings: WorldSettings | None = None,
     *,
     seed: int,
-    duration_s: tuple[float, float] = (3.0, 8.0),
-    max_shapes: int = 2,
-    tasks: Sequence[str] = tuple(QUESTIONS),
-    corruption: Corruption | None = None,
-    named_share: float = 0.0,
-    details: bool = False,
-    mark_share: tuple[float, float] = MARK_SHARE,
-    second_look_share: float = 0.0,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[str, Path]:
-    """Write ``splits`` (name → number of videos) under ``out``; return each split's JSONL file.
+    """Write videos and the samples that ask about them.
 
-    ``tasks`` are what is asked about the videos; only where quality is among them are some shown badly.
-    ``details`` makes larger frames, marks (of ``mark_share`` of a shape's radius, least and most) and flashes, and
-    asks about them; ``second_look_share`` of the questions that rest on a part of the video show segments.
-    ``corruption`` and ``named_share`` are for pretraining. The same arguments give the same bytes of JSONL and the
-    same frames. ``on_video`` is called once for each video written. Raises InputError where no processes can be
-    started.
+    Args:
+        out: Folder of the world.
+        splits: Name and number of videos of each split.
+        settings: Of the world.
+        seed: The same arguments give the same bytes of JSONL and the same frames.
+        on_video: Called once for each video written.
+
+    Returns:
+        The JSONL file of each split.
+
+    Raises:
+        InputError: If no processes can be started.
     """
-    defects = QualityAssessment.name in tasks
-    make = partial(
-        make_scene,
-        duration_s=duration_s,
-        max_shapes=max_shapes,
-        defects=defects,
-        details=details,
-        mark_share=mark_share,
-    )
+    settings = settings or WorldSettings()
+    defects = QualityAssessment.name in (settings.tasks or QUESTIONS)
     files = {}
     # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=begin_worker) as pool:
         for split, num_videos in splits.items():
             (out / split).mkdir(parents=True, exist_ok=True)
             scenes = [
-                make(f"{split}-{index:05d}", (seed, crc32(split.encode()), index)) for index in range(num_videos)
+                make_scene(f"{split}-{index:05d}", (seed, crc32(split.encode()), index), settings, defects=defects)
+                for index in range(num_videos)
             ]
             paths = [out / split / f"{index:05d}.mp4" for index in range(num_videos)]
             _write_videos(pool, scenes, paths, on_video)
@@ -70,9 +62,7 @@ def write_world(
             lines = [
                 sample.model_dump_json(exclude_defaults=True)
                 for scene, path in zip(scenes, paths, strict=True)
-                for sample in samples_of(
-                    scene, path.relative_to(out), tasks, corruption or Corruption(), named_share, second_look_share
-                )
+                for sample in samples_of(scene, path.relative_to(out), settings)
             ]
             files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return files
