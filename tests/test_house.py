@@ -107,3 +107,13 @@ def test_no_task_is_named_outside_tasks() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names | set(TASKS)
     }
     assert not found
+
+
+def test_versions_agree() -> None:
+    root = ROOT.parents[1]
+    for name, line in (
+        ("pyproject.toml", f'version = "{timesight.__version__}"'),
+        ("CITATION.cff", f"version: {timesight.__version__}"),
+    ):
+        assert line in (root / name).read_text(encoding="utf-8").splitlines()
+    assert f"## {timesight.__version__} " in (root / "CHANGELOG.md").read_text(encoding="utf-8")

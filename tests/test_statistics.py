@@ -31,6 +31,7 @@ def test_interval_agrees_with_the_normal_one_for_independent_items() -> None:
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_videos", [3, 5, 8, 12, 20, 30])
 @pytest.mark.parametrize("paired", [False, True])
 def test_intervals_hold_the_truth_with_few_videos(num_videos: int, paired: bool) -> None:

@@ -14,6 +14,7 @@ from timesight.model.flops import group_flops, vision_flops
 from timesight.model.load import load_policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["tiny Qwen2.5-VL", "6M Qwen3-VL"])
 def test_plain_and_packed_agree_in_every_row(model: str, tmp_path: Path) -> None:
     (row,) = bench_grpo(tmp_path, [Case(model, 2, 120, 4, whole_step=model.startswith("tiny"))])
@@ -25,6 +26,7 @@ def test_plain_and_packed_agree_in_every_row(model: str, tmp_path: Path) -> None
     assert (row.step_speedup is not None) == model.startswith("tiny")
 
 
+@pytest.mark.slow
 def test_peak_memory_is_seen() -> None:
     # In a process of its own: one that has freed a lot before would take from that.
     script = (

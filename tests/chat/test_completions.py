@@ -110,6 +110,7 @@ def test_a_client_that_stops_listening_stops_the_model(
     wait(lambda: not list(running.uploads.iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{}, {"stream": True}, {"stream": True, "clue": True}])
 def test_a_client_that_leaves_is_noticed_before_the_first_piece(
     running: Running, video: Path, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch

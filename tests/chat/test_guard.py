@@ -21,6 +21,7 @@ from timesight.chat.web.settings import SiteSettings
 from timesight.errors import InputError
 
 
+@pytest.mark.slow
 def test_every_address_asks_for_the_password(running: Running) -> None:
     own = re.findall(r'"(/_nicegui/[^"]+\.(?:js|css))"', running.http.get("/").text)
     assert len(own) > 3
@@ -140,6 +141,7 @@ def test_a_port_in_use_is_one_line(running: Running) -> None:
         bind("127.0.0.1", running.port)
 
 
+@pytest.mark.slow
 def test_wrong_flags_of_serve_are_one_line(tmp_path: Path, running: Running) -> None:
     program = Path(sys.executable).parent / "timesight"
     for flags, reason in (

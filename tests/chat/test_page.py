@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.chat.conftest import MB, PASSWORD, Running, wait
 
+pytestmark = pytest.mark.browser
 pytest.importorskip("nicegui", reason="the page needs nicegui: pip install 'timesight[serve]'")
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect

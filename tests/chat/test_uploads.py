@@ -234,6 +234,7 @@ def test_no_file_leads_to_another(tmp_path: Path, video: Path, script: str) -> N
         inspect(lure, 60.0, 640 * 480, 10**9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory_mb", [600, 800])  # where threads are out, and where frames are
 def test_a_decoder_that_wants_too_much_memory_is_ended(tmp_path: Path, memory_mb: int) -> None:
     small = VideoPool(1, 60.0, memory_mb << 20)

@@ -30,6 +30,7 @@ def first_video(world: Path) -> Path:
     return next(iter(sorted((world / "test").glob("*.mp4"))))
 
 
+@pytest.mark.slow
 def test_scripts_get_one_object_a_question(world: Path) -> None:
     video = first_video(world)
     once = chat(video, "--json", "--clue", "--once", "/when the first shape is visible")
@@ -44,6 +45,7 @@ def test_scripts_get_one_object_a_question(world: Path) -> None:
     assert len(where["boxes"]) == len(where["times_s"]) == 4
 
 
+@pytest.mark.slow
 def test_a_bad_line_does_not_end_the_others(world: Path) -> None:
     lines = "/nonsense\n/track 0.1 0.1 0.9 0.9 0 inf thing\n/when the first shape is visible\n<|image_pad|> what?\n"
     done = chat(first_video(world), "--json", said=lines)
@@ -53,6 +55,7 @@ def test_a_bad_line_does_not_end_the_others(world: Path) -> None:
     assert records[0]["error"] == "no command /nonsense; /help shows what there is"
 
 
+@pytest.mark.slow
 def test_a_conversation_from_a_pipe_ends_with_it(world: Path) -> None:
     done = chat(first_video(world), said="/when the first shape is visible\n/nonsense\n")
     assert done.returncode == 0, done.stderr
@@ -61,6 +64,7 @@ def test_a_conversation_from_a_pipe_ends_with_it(world: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
@@ -119,6 +123,7 @@ def test_the_address_is_one_that_can_be_opened() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end_signal", [signal.SIGINT, signal.SIGTERM])
 def test_a_site_that_is_ended_leaves_nothing(tmp_path: Path, end_signal: signal.Signals) -> None:
     pytest.importorskip("nicegui", reason="the page needs nicegui: pip install 'timesight[serve]'")

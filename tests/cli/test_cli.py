@@ -56,12 +56,14 @@ def test_the_second_look_of_the_commands_is_that_of_the_library() -> None:
         assert clue_settings(flags) == ClueSettings()
 
 
+@pytest.mark.slow
 def test_world(tmp_path: Path) -> None:
     content = last_json(run("world", tmp_path / "w", "--train", 3, "--test", 2, "--seed", 1, "--json"))
     assert content["num_videos"] == {"train": 3, "test": 2}
     assert len(list((tmp_path / "w/train").glob("*.mp4"))) == 3
 
 
+@pytest.mark.slow
 def test_eval_prints_figures_and_keeps_replies(world: Path, tmp_path: Path) -> None:
     content = last_json(run("eval", world / "test.jsonl", "--out", tmp_path, "--json"))
     figures = content["results"]["official"]  # type: ignore[index]
@@ -70,6 +72,7 @@ def test_eval_prints_figures_and_keeps_replies(world: Path, tmp_path: Path) -> N
     assert len((tmp_path / "replies.jsonl").read_text().splitlines()) == content["num_items"]
 
 
+@pytest.mark.slow
 def test_eval_of_several_tasks_with_a_judge_and_wordings(full_world: Path, tmp_path: Path) -> None:
     wordings = tmp_path / "wordings.yaml"
     wordings.write_text('quality_assessment: "Good or bad? {form}"')
@@ -88,6 +91,7 @@ def test_bench_rewards() -> None:
     assert [row["task"] for row in rows] == list(TASKS)  # type: ignore[index,union-attr]
 
 
+@pytest.mark.slow
 def test_eval_in_think_mode(world: Path) -> None:
     result = run("eval", world / "test.jsonl", "--think")
     assert result.returncode == 0, result.stderr
@@ -95,6 +99,7 @@ def test_eval_in_think_mode(world: Path) -> None:
     assert "replies unparsable" in result.stdout
 
 
+@pytest.mark.slow
 def test_plan() -> None:
     content = last_json(
         run("plan", "charades/grpo-24gb", "--samples", 800, "--tflops", 100, "--gbs", 900, "--json")
@@ -103,6 +108,7 @@ def test_plan() -> None:
     assert content["steps"] == 100
 
 
+@pytest.mark.slow
 def test_a_preview_before_training(world: Path, tmp_path: Path) -> None:
     args = ("train", "tiny/grpo", "--preview", "--data", world / "train.jsonl", "--out", tmp_path)
     (task,) = last_json(run(*args, "--json"))["tasks"]  # type: ignore[misc]
@@ -123,6 +129,7 @@ def bad_line(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -184,6 +191,7 @@ def real_clips(samples_dir: Path, tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_real_clips_are_evaluated_and_the_corrupt_one_is_named(real_clips: Path) -> None:
     content = last_json(run("eval", real_clips, "--json"))
     assert content["num_items"] == 10
@@ -191,6 +199,7 @@ def test_real_clips_are_evaluated_and_the_corrupt_one_is_named(real_clips: Path)
     assert "corrupted.mp4" in str(content["quarantined"])
 
 
+@pytest.mark.slow
 def test_real_clips_are_trained_on_and_the_corrupt_one_is_named(real_clips: Path, tmp_path: Path) -> None:
     small = [
         "train.max_steps=3",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tests import official
 from tests.cli.test_cli import last_json, run
 
@@ -20,6 +21,7 @@ def test_data_list() -> None:
     assert max(len(line) for line in shown.splitlines()) <= 80
 
 
+@pytest.mark.slow
 def test_data_check(world: Path, tmp_path: Path) -> None:
     file = world / "test.jsonl"
     assert run("data", "check", file).stdout.strip().endswith("nothing wrong")
@@ -55,6 +57,7 @@ def test_data_check(world: Path, tmp_path: Path) -> None:
     assert "1 lines of the other file are no samples and were not compared" in compared.stdout
 
 
+@pytest.mark.slow
 def test_data_build(tmp_path: Path) -> None:
     official.charades_sta(tmp_path / "datasets/charades_sta", ["A", "B"])
     for name in ("A", "B"):
@@ -80,6 +83,7 @@ def test_data_build(tmp_path: Path) -> None:
         assert (refused.returncode, message in refused.stderr) == (2, True), refused.stderr
 
 
+@pytest.mark.slow
 def test_data_convert(full_world: Path, tmp_path: Path) -> None:
     result = run("data", "convert", full_world / "test.jsonl", tmp_path / "m.jsonl", "--to", "trl", "--json")
     content = json.loads(result.stdout.splitlines()[-1])

@@ -145,6 +145,7 @@ def test_a_survey_that_cannot_be_kept_goes_on(videos: Path, tmp_path: Path, garb
     assert isinstance(found, VideoFacts)
 
 
+@pytest.mark.slow
 def test_a_survey_goes_on_where_it_was_stopped(videos: Path, tmp_path: Path) -> None:
     records = [GROUNDING | {"id": n, "video": f"videos/{n}.mp4"} for n in ("v", "copy", "cut")]
     lines = check_lines(write(tmp_path / "s.jsonl", records))

@@ -240,6 +240,7 @@ def test_what_goes_out_finds_its_video_from_anywhere(
     assert str(back.video.path) == message["videos"][0] == str(tmp_path / "proj/clips/v.mp4")
 
 
+@pytest.mark.slow
 def test_trl_and_the_processor_take_what_goes_out(full_world: Path) -> None:
     from datasets import Dataset
     from trl import is_conversational

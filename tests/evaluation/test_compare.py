@@ -159,6 +159,7 @@ def invoke(*args: object) -> Any:
     return CliRunner().invoke(command, [*map(str, args)])
 
 
+@pytest.mark.slow
 def test_the_commands_read_what_eval_keeps(full_world: Path, tmp_path: Path) -> None:
     for name, flags in {"a": [], "b": ["--fps", "1"]}.items():
         done = invoke(

@@ -127,6 +127,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     assert (parts / "replies.jsonl").read_bytes() == (tmp_path / "whole" / "replies.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_too_little_memory_halves_the_batch(samples: list[Sample], tmp_path: Path) -> None:
     plenty, little = Echo(), Echo(most=3)
     whole = collect_replies(plenty, samples, config(16), tmp_path / "plenty")
@@ -202,6 +203,7 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors[-4000:]
 
 
+@pytest.mark.slow
 def test_ten_kills_leave_the_same_replies(full_world: Path, tmp_path: Path) -> None:
     """Killed by the hardest signal once a few more replies are there, ten times, then left alone."""
     jsonl = full_world / "test.jsonl"
@@ -223,6 +225,7 @@ def test_ten_kills_leave_the_same_replies(full_world: Path, tmp_path: Path) -> N
     assert (killed / "items.jsonl").read_bytes() == (tmp_path / "whole/items.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_share_the_videos_and_join_what_they_found(full_world: Path, tmp_path: Path) -> None:
     first, *others = read_jsonl(full_world / "test.jsonl")
     gone = first.model_copy(update={"video": first.video.model_copy(update={"path": tmp_path / "no.mp4"})})

@@ -102,6 +102,7 @@ def test_half_written_json_is_asked_for_again() -> None:
         assert recall(judge_at(server), "a dog runs") == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_errors_of_the_server_are_retried_and_then_left_unscored(caplog: pytest.LogCaptureFixture) -> None:
     def flaky(content: dict[str, Any], number: int) -> str:
         if number <= 2:
@@ -245,6 +246,7 @@ def test_a_local_model_that_is_not_there(tmp_path: Path) -> None:
         open_judge(JudgeSettings(kind="local", model=str(tmp_path)), WorldJudge())
 
 
+@pytest.mark.slow
 def test_a_real_server_that_talks_nonsense(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timesight.judge.served.MAX_REPLY_TOKENS", 8)
     model = str(embedded_path())

@@ -106,6 +106,7 @@ def test_groups_on_shared_videos_are_sampled_from_the_scored_distribution(
         torch.testing.assert_close(row[: len(reply.logprobs)], torch.tensor(reply.logprobs), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longest_plain", [512, 8])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_tree_of_three_levels_equals_plain_rows(

@@ -190,6 +190,7 @@ def test_what_is_cut_off_is_told(name: str, tmp_path: Path) -> None:
         build_report(a)
 
 
+@pytest.mark.slow
 def test_what_eval_keeps_can_be_reported(full_world: Path, tmp_path: Path) -> None:
     flags = ["--judge", "world", "--max-new-tokens", "16", "--workers", "0", "--out", str(tmp_path / "run")]
     done = CliRunner(catch_exceptions=False).invoke(command, [str(full_world / "test.jsonl"), *flags])

@@ -53,6 +53,7 @@ def test_what_cannot_be_judged_is_not_zero() -> None:
     assert verl_reward()("x", gold, line) == {"score": 0.0, "unscored": 1.0, "format": 1.0}
 
 
+@pytest.mark.slow
 def test_trl_trains_with_them(text_model: Path, tmp_path: Path) -> None:
     from datasets import Dataset
     from transformers import AutoTokenizer

@@ -13,6 +13,8 @@ import torch
 
 from timesight.model.load import load_policy
 
+pytestmark = pytest.mark.slow
+
 TRAIN = {"learning_rate": 1e-3, "max_steps": 2, "save_steps": 2}
 VIDEO = {"min_pixels": 784, "max_pixels": 4704, "max_frames": 8}
 

@@ -82,6 +82,7 @@ class Vanish(Listener):
                 path.unlink()
 
 
+@pytest.mark.slow
 def test_a_run_over_every_fault_while_the_disk_is_full(
     root: Path, closed: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_run_over_every_fault_while_the_disk_is_full(
     assert caplog.text.count("nothing more is cached (no space left on device)") == 1
 
 
+@pytest.mark.slow
 def test_a_run_over_every_fault_that_reads_ahead(root: Path) -> None:
     run_over(root, REASONS, workers=1)
 

@@ -77,6 +77,7 @@ def metrics(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / METRICS_FILE).read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("given")
 def test_dapo_weighs_every_token_of_a_step_alike(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -99,6 +100,7 @@ def test_dapo_weighs_every_token_of_a_step_alike(
     assert apart["bnpo"] > 2 * apart["dapo"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("given")
 def test_replies_can_be_learned_from_more_than_once(world: Path, tmp_path: Path) -> None:
     run(world, tmp_path, {"max_steps": 4, "batch_size": 2, "save_steps": 2}, num_iterations=2, epsilon=0.001)
@@ -113,6 +115,7 @@ def test_replies_can_be_learned_from_more_than_once(world: Path, tmp_path: Path)
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("given")
 def test_truncated_replies_can_be_left_out(world: Path, tmp_path: Path) -> None:
     run(world, tmp_path / "in", {"batch_size": 4})
@@ -121,6 +124,7 @@ def test_truncated_replies_can_be_left_out(world: Path, tmp_path: Path) -> None:
     assert metrics(tmp_path / "in")[0]["grad_norm"] != metrics(tmp_path / "out")[0]["grad_norm"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("given")
 def test_without_beta_there_is_no_reference(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
@@ -160,6 +164,7 @@ def test_micro_batches_are_dealt_to_processes_in_turns() -> None:
     assert places[1] == [[[2, 3], [6, 7]], [[10], []]]
 
 
+@pytest.mark.slow
 def test_validation_keeps_the_best_checkpoint(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The middle one of three looks best: it stays, though only two checkpoints are kept."""
     rewards = iter([0.1, 0.9, 0.5, 0.4])

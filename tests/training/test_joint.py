@@ -42,6 +42,7 @@ def joint(jsonl: Path, **settings: Any) -> GrpoRecipe:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("think", [False, True])
 def test_all_tasks_are_trained_together_and_logged_apart(two_each: Path, tmp_path: Path, think: bool) -> None:
     run_recipe(joint(two_each, think=think), tmp_path)
@@ -59,6 +60,7 @@ def test_the_trainer_knows_no_task_by_name() -> None:
         assert not [name for name in TASKS if f'"{name}"' in text], file.name
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_down_ends_a_run_past_the_allowed_share(two_each: Path, tmp_path: Path) -> None:
     captions = tmp_path / "captions.jsonl"
     lines = [x for x in two_each.read_text().splitlines() if '"captioning"' in x]
@@ -80,6 +82,7 @@ def test_captions_need_a_judge(two_each: Path, tmp_path: Path) -> None:
         run_recipe(joint(two_each, judge=None), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_preview_shows_what_copying_the_first_box_earns(two_each: Path, tmp_path: Path) -> None:
     shown = {task.task: task for task in preview(joint(two_each), tmp_path, num_prompts=12)}
     assert set(shown) == set(TASKS)

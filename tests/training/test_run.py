@@ -23,6 +23,8 @@ from timesight.training.samples import load_mixture
 from timesight.training.schedule import make_schedule
 from timesight.training.settings import CurriculumSettings, GrpoRecipe, SftRecipe
 
+pytestmark = pytest.mark.slow
+
 VIDEO = {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16}
 
 

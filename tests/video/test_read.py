@@ -269,6 +269,7 @@ CLIPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLIPS)
 @pytest.mark.parametrize("fps", [0.3, 2.0, 7.0])
 def test_frames_are_those_of_a_decoder_that_skips_nothing(samples_dir: Path, name: str, fps: float) -> None:

@@ -99,6 +99,7 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_work_that_hangs_or_crashes_is_cut_off_and_the_rest_goes_on() -> None:
     pool = VideoPool(1, limit_s=1.0)
     try:

@@ -20,6 +20,7 @@ def scene_of(index: int):  # type: ignore[no-untyped-def]
     return make_scene(f"s{index}", (9, index))
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_frames(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_world(tmp_path / name, {"train": 3, "test": 2}, seed=4)
@@ -43,6 +44,7 @@ def test_the_same_scene_is_the_same_file_every_time(tmp_path: Path) -> None:
     assert len(files) == 1
 
 
+@pytest.mark.slow
 def test_more_videos_do_not_change_the_first_ones(tmp_path: Path) -> None:
     write_world(tmp_path / "few", {"train": 2}, seed=4)
     write_world(tmp_path / "many", {"train": 4}, seed=4)
@@ -127,6 +129,7 @@ def test_defects_change_the_picture_and_not_what_happens() -> None:
     assert found == {None, "noise", "blocks", "dark"}
 
 
+@pytest.mark.slow
 def test_samples_of_a_task_do_not_depend_on_the_others(tmp_path: Path) -> None:
     write_world(tmp_path / "all", {"train": 6}, seed=4)
     write_world(tmp_path / "one", {"train": 6}, WorldSettings(tasks=("captioning", "quality_assessment")), seed=4)
@@ -151,6 +154,7 @@ def test_written_videos_match_their_samples(full_world: Path) -> None:
         assert probe(sample.video).duration_s == pytest.approx(sample.meta["duration_s"])
 
 
+@pytest.mark.slow
 def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
     write_world(tmp_path / "clean", {"train": 30}, seed=4)
     write_world(tmp_path / "bad", {"train": 30}, WorldSettings(label_noise=0.5, boundary_jitter_s=1.0), seed=4)
@@ -172,6 +176,7 @@ def _without_flag(sample: Sample) -> dict[str, Any]:
     return dumped
 
 
+@pytest.mark.slow
 def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path: Path) -> None:
     write_world(tmp_path / "plain", {"train": 30}, seed=4)
     write_world(tmp_path / "named", {"train": 30}, WorldSettings(named_share=0.5), seed=4)
@@ -241,6 +246,7 @@ def test_details_leave_what_happens_as_it_was() -> None:
     assert not plain.has_details
 
 
+@pytest.mark.slow
 def test_questions_name_their_evidence_and_may_show_it(tmp_path: Path) -> None:
     def asked(sample: Sample) -> dict[str, Any]:
         return sample.model_dump(exclude={"video", "segments", "meta"})
