@@ -9,6 +9,8 @@ import pytest
 
 import timesight
 
+pytestmark = pytest.mark.slow
+
 
 def test_samples_are_read_evaluated_and_kept(world: Path, tmp_path: Path) -> None:
     samples = timesight.read_dataset(world / "test.jsonl")[:4]

@@ -51,6 +51,7 @@ def test_the_readmes_sample_is_a_sample() -> None:
     assert parse_line(block, "README.md", ROOT).id == json.loads(block)["id"]
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,6 +63,7 @@ def test_the_readmes_python_runs(
     assert "Span(" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_api_pages_python_runs(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,6 +75,7 @@ def test_the_api_pages_python_runs(
     assert "Span(" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_page_on_extending_runs(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timesight.tasks import TASKS
 from timesight.tasks.scoring import group_totals, required_components
 from timesight.training.advantages import AdvantageNormalizer, advantages, group_std
 
@@ -94,7 +95,7 @@ def test_a_part_that_one_reply_lacks_sets_that_reply_aside() -> None:
 
 def test_a_group_that_no_judge_scored_has_no_rewards() -> None:
     group = [{"format": 1.0, "event_recall": None}] * 4
-    required = required_components("captioning")
+    required = required_components(TASKS["captioning"])
     assert required == ("format", "event_recall")
     assert all(math.isnan(total) for total in group_totals(group, {}, required))
-    assert required_components("multiple_choice") == ()
+    assert required_components(TASKS["multiple_choice"]) == ()
