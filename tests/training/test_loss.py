@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timesight.errors import RecipeError
-from timesight.training.losses import LossInputs, LossOutput, find_loss, sft_loss
-from timesight.training.losses.sft import LossAverage
+from timesight.training.losses import LOSSES, LossInputs, LossOutput, find_loss, sft_loss
 from timesight.training.losses.surrogate import kl_estimate
+from timesight.training.options import LOSS_TYPES as KNOWN_LOSSES
+from timesight.training.options import LossAverage
+from timesight.training.recipe import load_recipe
 from timesight.training.settings import GrpoSettings
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo"]
@@ -288,5 +290,10 @@ def test_a_loss_of_ones_own_is_named_by_its_path() -> None:
     assert float(loss(LossInputs(ones, ones, ones[0, :1], ones, 2.0, 2)).loss) == 4.0
     with pytest.raises(RecipeError, match=r"no_such_module:x: cannot be imported .* is one of grpo, bnpo"):
         find_loss("no_such_module:x", {})
-    with pytest.raises(RecipeError, match="ppo: cannot be imported"):
+    with pytest.raises(RecipeError, match="ppo is not known: it is one of grpo, bnpo, dr_grpo, dapo, or module"):
         find_loss("ppo", {})
+    with pytest.raises(RecipeError, match="loss_type: ppo is not known"):
+        load_recipe("tiny/grpo", ["grpo.loss_type=ppo"])
+    with pytest.raises(RecipeError, match="scale_rewards: std is not known: it is one of group, batch"):
+        load_recipe("tiny/grpo", ["grpo.scale_rewards=std"])
+    assert list(LOSSES) == list(KNOWN_LOSSES)

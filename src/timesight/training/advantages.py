@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timesight.training.losses import import_function
+from timesight.training.options import SCALE_REWARDS, import_function
 
 STD_EPSILON = 1e-4
-KINDS = ("group", "batch", "none", "task")
 DECAY = 0.95  # of the running standard deviation of a task: about the last twenty steps count
 
 
@@ -61,9 +60,7 @@ class AdvantageNormalizer:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._custom = (
-            import_function(kind, f"scale_rewards is one of {', '.join(KINDS)}") if kind not in KINDS else None
-        )
+        self._custom = None if kind in SCALE_REWARDS else import_function(kind, SCALE_REWARDS)
         self._variances: dict[str, tuple[float, float]] = {}  # task: (weighted sum of variances, sum of weights)
 
     def __call__(

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from timesight.errors import RecipeError
 from timesight.judge import JudgeSettings
 from timesight.tasks.custom import TaskSettings
-from timesight.training.losses.sft import LossAverage
+from timesight.training.options import LOSS_TYPES, SCALE_REWARDS, LossAverage, import_function
 from timesight.video import FrameBudget, ReadingSettings, SecondLook
 from timesight.world import QUESTIONS, WorldSettings
 
@@ -163,6 +164,17 @@ class GrpoSettings(Settings):
     scale_rewards: str = "group"  # or batch, none, task, or module:function
     mask_truncated_completions: bool = False
     reward_weights: Mapping[str, Weight] = Field(default_factory=dict)  # 1 for every component not named
+
+    @field_validator("loss_type", "scale_rewards")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        known = LOSS_TYPES if info.field_name == "loss_type" else SCALE_REWARDS
+        if name not in known:
+            try:
+                import_function(name, known)
+            except RecipeError as error:
+                raise ValueError(str(error)) from None
+        return name
 
     def loss_options(self) -> dict[str, Any]:
         """What a loss may take by keyword."""

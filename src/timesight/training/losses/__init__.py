@@ -8,16 +8,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from typing import Any
 
-from timesight.errors import RecipeError
 from timesight.training.losses.base import Loss, LossInputs, LossOutput
 from timesight.training.losses.bnpo import bnpo_loss
 from timesight.training.losses.dapo import dapo_loss
 from timesight.training.losses.dr_grpo import dr_grpo_loss
 from timesight.training.losses.grpo import grpo_loss
 from timesight.training.losses.sft import sft_loss
+from timesight.training.options import LOSS_TYPES, import_function
 
 LOSSES: dict[str, Loss] = {"grpo": grpo_loss, "bnpo": bnpo_loss, "dr_grpo": dr_grpo_loss, "dapo": dapo_loss}
 
@@ -34,19 +33,7 @@ def find_loss(name: str, options: Mapping[str, Any]) -> Loss:
     Raises:
         RecipeError: If there is no such loss.
     """
-    loss = LOSSES.get(name) or import_function(name, f"train loss_type is one of {', '.join(LOSSES)}")
+    loss = LOSSES.get(name) or import_function(name, LOSS_TYPES)
     takes = inspect.signature(loss).parameters
     takes_all = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in takes.values())
     return partial(loss, **{key: value for key, value in options.items() if takes_all or key in takes})
-
-
-def import_function(path: str, otherwise: str) -> Any:
-    """The function at ``module:function``. Raises RecipeError, which says what else there is (``otherwise``)."""
-    module, _, name = path.partition(":")
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RecipeError(f"{path}: cannot be imported ({error}); {otherwise}, or module:function") from None
-    if not callable(function):
-        raise RecipeError(f"{path}: is not a function")
-    return function

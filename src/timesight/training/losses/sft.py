@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
-LossAverage = Literal["token", "square", "reply"]
+from timesight.training.options import LossAverage
+
 LENGTH_EXPONENT: dict[LossAverage, float] = {"token": 0.0, "square": -0.5, "reply": -1.0}
 
 
