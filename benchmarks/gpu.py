@@ -9,6 +9,7 @@ when time ends.
 from __future__ import annotations
 
 import argparse
+import copy
 import inspect
 import json
 import signal
@@ -29,22 +30,24 @@ import transformers
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoProcessor, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from timesight.generate.decode import _prefill, generate
+from timesight.generate.base import Sampling
+from timesight.generate.decode import sample_replies
+from timesight.generate.past import TreeCache, prefill
 from timesight.generate.static import StaticDecoder
 from timesight.model.adapter import adapter_off, add_adapter
-from timesight.model.attention import SharedPast, SharedPrefix, shared_prefix_attention
-from timesight.model.encode import EncodedPrompt, PromptBatch, collate, encode_prompt
-from timesight.model.flops import group_operations
+from timesight.model.encode import EncodedPrompt, encode_prompt
+from timesight.model.families import FAMILIES
+from timesight.model.flops import group_flops
 from timesight.model.load import as_policy, load_policy
 from timesight.model.policy import Policy
 from timesight.model.prompt import Prompt
-from timesight.model.shape import KNOWN
 from timesight.model.tiny import embedded_path
-from timesight.model.vision import VisionFeatures, encode_vision
-from timesight.prefix.layout import Completions, pack
+from timesight.model.tree_attention import TreeLayout, tree_attention
+from timesight.prefix.layout import pack
 from timesight.prefix.logprobs import completion_logprobs, token_logprobs
+from timesight.prefix.tree import Level, PrefixTree, build_tree
 from timesight.types import TextPart, Video, VideoPart
 from timesight.video import Frames
 
@@ -85,20 +88,22 @@ class Bench:
         """The 7B architecture with random weights; the embedded model lends its processor. Replies never end."""
         processor = AutoProcessor.from_pretrained(embedded_path())
         convert = processor.tokenizer.convert_tokens_to_ids
-        shape = {name: dict(value) if isinstance(value, dict) else value for name, value in KNOWN[NAME].items()}
+        config = copy.deepcopy(FAMILIES["qwen2_5_vl"].published[NAME])
+        text, vision = config.text_config, config.vision_config
         if self.layers is not None:
-            shape["text_config"]["num_hidden_layers"] = self.layers
-            shape["vision_config"] |= {"depth": self.layers, "fullatt_block_indexes": [self.layers - 1]}
+            text.update({"num_hidden_layers": self.layers, "layer_types": text.layer_types[: self.layers]})
+            vision.update({"depth": self.layers, "fullatt_block_indexes": [self.layers - 1]})
         if self.small:
-            shape["text_config"] |= {"vocab_size": 4096, "hidden_size": 896, "intermediate_size": 1024}
-            shape["text_config"] |= {"num_attention_heads": 7, "num_key_value_heads": 1}
-            shape["vision_config"] |= {"out_hidden_size": 896}
-        config = Qwen2_5_VLConfig(
-            **shape,
-            image_token_id=convert("<|image_pad|>"),
-            video_token_id=convert("<|video_pad|>"),
-            vision_start_token_id=convert("<|vision_start|>"),
-            vision_end_token_id=convert("<|vision_end|>"),
+            text.update({"vocab_size": 4096, "hidden_size": 896, "intermediate_size": 1024})
+            text.update({"num_attention_heads": 7, "num_key_value_heads": 1})
+            vision.update({"out_hidden_size": 896})
+        config.update(
+            {
+                "image_token_id": convert("<|image_pad|>"),
+                "video_token_id": convert("<|video_pad|>"),
+                "vision_start_token_id": convert("<|vision_start|>"),
+                "vision_end_token_id": convert("<|vision_end|>"),
+            }
         )
         torch.manual_seed(0)
         torch.set_default_dtype(self.dtype)
@@ -118,17 +123,17 @@ class Bench:
         shown = Frames(pixels, np.arange(count) / 2.0, (0.0, count / 2.0), count / 2.0)
         return encode_prompt(self.policy, Prompt([VideoPart(Video(path="noise")), TextPart(QUESTION)], [shown]))
 
-    def batch(self, num_prompts: int) -> tuple[PromptBatch, VisionFeatures]:
-        """Prompts on the device, and their videos' features."""
-        prompts = collate(self.policy, [self.encoded(seed=seed) for seed in range(num_prompts)])
+    def tree(self, num_prompts: int) -> PrefixTree:
+        """Prompts on the device with their videos' features."""
+        tree = build_tree(self.policy, [self.encoded(seed=seed) for seed in range(num_prompts)], share=False)
         with torch.no_grad():
-            return prompts, encode_vision(self.policy, prompts)
+            return tree.with_features(tree.vision(self.policy))
 
-    def completions(self, num_prompts: int, length: int) -> Completions:
+    def replies(self, num_prompts: int, length: int) -> list[list[int]]:
         """Random replies, G to each prompt."""
         allowed = (~self.policy.banned_mask).nonzero().flatten().cpu()
-        drawn = allowed[torch.randint(len(allowed), (num_prompts * GROUP, length))]
-        return Completions.of(drawn.tolist(), num_prompts, self.policy.device)
+        drawn: list[list[int]] = allowed[torch.randint(len(allowed), (num_prompts * GROUP, length))].tolist()
+        return drawn
 
     def add_lora(self) -> None:
         """Adapters on the 7B, once; before it nothing else may learn."""
@@ -218,9 +223,9 @@ def equality(bench: Bench) -> Iterator[Row]:
     rows = [[20 + i, 21, 22 + i, 23][: 2 + i % 3] for i in range(GROUP)]
     results = {}
     for packed in (True, False):
-        prompts = collate(policy, [encoded])
+        tree = build_tree(policy, [encoded], share=False).with_replies(rows)
         policy.model.zero_grad()
-        logps, _ = completion_logprobs(policy, prompts, Completions.of(rows, 1, policy.device), packed=packed)
+        logps, _ = completion_logprobs(policy, tree, packed=packed)
         logps.sum().backward()
         results[packed] = logps.detach(), {n: p.grad.clone() for n, p in policy.model.named_parameters()}
     difference = float((results[True][0] - results[False][0]).abs().max())
@@ -229,21 +234,24 @@ def equality(bench: Bench) -> Iterator[Row]:
         for name, grad in results[True][1].items()
     )
     yield {"max_logp_difference": difference, "max_grad_difference": worst}
-    prompts = collate(policy, [encoded])
-    eager = generate(policy, prompts, temperature=0, max_new_tokens=48, static=False)
-    static = generate(policy, prompts, temperature=0, max_new_tokens=48, static=True)
+    tree = build_tree(policy, [encoded], share=False)
+    greedy = Sampling(temperature=0.0, max_new_tokens=48)
+    (eager,) = sample_replies(policy, tree, 1, greedy, static=False)
+    (static,) = sample_replies(policy, tree, 1, greedy, static=True)
     torch.manual_seed(0)
-    sampled = generate(policy, prompts, num_generations=64, max_new_tokens=32, static=True)
+    sampled = sample_replies(policy, tree, 64, Sampling(temperature=1.0, max_new_tokens=32), static=True)
     scored, _ = completion_logprobs(
-        policy, prompts, Completions.of(sampled.ids, 1, policy.device), packed=False, temperature=1.0
+        policy, tree.with_replies([reply.token_ids for reply in sampled]), packed=False, temperature=1.0
     )
-    drawn = [score for row in sampled.logps for score in row]
-    kept = [float(s) for row, ids in zip(scored.detach(), sampled.ids, strict=True) for s in row[: len(ids)]]
+    drawn = [score for reply in sampled for score in reply.logprobs]
+    kept = [
+        float(s) for row, reply in zip(scored.detach(), sampled, strict=True) for s in row[: len(reply.token_ids)]
+    ]
     yield {
-        "static_equals_eager": static.ids == eager.ids,
-        "static_reply": static.texts[0][:80],
+        "static_equals_eager": static.token_ids == eager.token_ids,
+        "static_reply": static.text[:80],
         "max_sampled_difference": max(abs(a - b) for a, b in zip(drawn, kept, strict=True)),
-        "distinct_samples": len(set(sampled.texts)),
+        "distinct_samples": len({reply.text for reply in sampled}),
     }
 
 
@@ -284,15 +292,14 @@ def update_full(bench: Bench) -> Iterator[Row]:
     """Forward and backward with gradients of all weights, packed next to plain, G 8, C 256."""
     length = 16 if bench.small else 256
     encoded = bench.encoded()
-    completions = {packed: bench.completions(1, length) for packed in (True, False)}
-    plain = completions[False]
-    completions[False] = Completions(plain.ids, plain.mask, GROUP)
+    replies = {packed: bench.replies(1, length) for packed in (True, False)}
     for packed in (True, False):
-        prompts = collate(bench.policy, [encoded] if packed else [encoded] * GROUP)
+        prompts = [encoded] if packed else [encoded] * GROUP
+        tree = build_tree(bench.policy, prompts, share=False).with_replies(replies[packed])
 
-        def run(packed: bool = packed, prompts: PromptBatch = prompts) -> None:
+        def run(packed: bool = packed, tree: PrefixTree = tree) -> None:
             bench.policy.model.zero_grad()
-            logps, _ = completion_logprobs(bench.policy, prompts, completions[packed], packed=packed)
+            logps, _ = completion_logprobs(bench.policy, tree, packed=packed)
             logps.sum().backward()
 
         yield {"path": "packed" if packed else "plain"} | _update_row(bench, run, encoded, 1, length, 4, packed)
@@ -305,18 +312,13 @@ def update_lora(bench: Bench) -> Iterator[Row]:
     bench.add_lora()
     cases = ((1, 8), (2, 8)) if bench.small else ((1, 256), (4, 256), (1, 32), (1, 1024), (4, 1024))
     for num_prompts, length in cases:
-        prompts, features = bench.batch(num_prompts)
-        completions = bench.completions(num_prompts, length)
+        tree = bench.tree(num_prompts).with_replies(bench.replies(num_prompts, length))
         for autocast in (True, False) if num_prompts * length <= 1024 else (True,):
             _set_autocast(bench.policy, autocast)
 
-            def run(
-                prompts: PromptBatch = prompts,
-                completions: Completions = completions,
-                features: VisionFeatures = features,
-            ) -> None:
+            def run(tree: PrefixTree = tree) -> None:
                 bench.policy.model.zero_grad()
-                completion_logprobs(bench.policy, prompts, completions, features=features)[0].sum().backward()
+                completion_logprobs(bench.policy, tree)[0].sum().backward()
 
             row = _update_row(bench, run, bench.encoded(), num_prompts, length, 3, True, tower=False)
             yield {"prompts": num_prompts, "C": length, "autocast": autocast} | row
@@ -342,36 +344,35 @@ def grpo_step(bench: Bench) -> Iterator[Row]:
     stages: Row = {}
     stages["processor"] = bench.seconds(bench.encoded, repeats=2)["s"]
     encoded = bench.encoded()
-    stages["to_device"] = bench.seconds(lambda: collate(policy, [encoded]), repeats=2)["s"]
-    prompts = collate(policy, [encoded])
+    stages["to_device"] = bench.seconds(lambda: build_tree(policy, [encoded], share=False), repeats=2)["s"]
+    bare = build_tree(policy, [encoded], share=False)
     with torch.no_grad():
-        stages["tower"] = bench.seconds(lambda: encode_vision(policy, prompts), repeats=2)["s"]
-        features = encode_vision(policy, prompts)
-        stages["prefill"] = bench.seconds(lambda: _prefill(policy, prompts, features), repeats=2)["s"]
-    settings: Row = {"num_generations": GROUP, "max_new_tokens": length, "features": features}
-    stages["sample_eager"] = bench.once(lambda: generate(policy, prompts, static=False, **settings))
-    stages["sample_static"] = bench.once(lambda: generate(policy, prompts, static=True, **settings))
-    completions = bench.completions(1, length)
+        stages["tower"] = bench.seconds(lambda: bare.vision(policy), repeats=2)["s"]
+        tree = bare.with_features(bare.vision(policy))
+        stages["prefill"] = bench.seconds(lambda: prefill(policy, tree, 1), repeats=2)["s"]
+    sampling = Sampling(temperature=1.0, max_new_tokens=length)
+    stages["sample_eager"] = bench.once(lambda: sample_replies(policy, tree, GROUP, sampling, static=False))
+    stages["sample_static"] = bench.once(lambda: sample_replies(policy, tree, GROUP, sampling, static=True))
+    replied = tree.with_replies(bench.replies(1, length))
     policy.model.train()
     _set_autocast(policy, True)
 
     def reference() -> None:
         with torch.no_grad(), adapter_off(policy):
-            completion_logprobs(policy, prompts, completions, features=features)
+            completion_logprobs(policy, replied)
 
     def update() -> None:
         policy.model.zero_grad()
-        completion_logprobs(policy, prompts, completions, features=features)[0].sum().backward()
+        completion_logprobs(policy, replied)[0].sum().backward()
 
     stages["reference"] = bench.seconds(reference, repeats=2)["s"]
     stages["update"] = bench.seconds(update, repeats=2)["s"]
     _set_autocast(policy, False)
     yield {"C": length} | {name: round(s, 4) for name, s in stages.items()}
-    eight, features = bench.batch(2 if bench.small else 8)
-    settings["features"] = features
+    eight = bench.tree(2 if bench.small else 8)
     yield {
-        "rows": GROUP * len(eight.input_ids),
-        "sample_static": bench.once(lambda: generate(policy, eight, static=True, **settings)),
+        "rows": GROUP * len(eight.leaves.input_ids),
+        "sample_static": bench.once(lambda: sample_replies(policy, eight, GROUP, sampling, static=True)),
     }
 
 
@@ -409,14 +410,16 @@ def vocabulary(bench: Bench) -> Iterator[Row]:
 def reply_attention(bench: Bench) -> Iterator[Row]:
     """Attention of a packed row (P 3,660, G 8, C 256), forward and backward: with expanded keys, and varlen."""
     past, length = (64, 8) if bench.small else (3660, 256)
-    prompts = PromptBatch(
-        *(torch.ones(1, past, dtype=torch.long, device=bench.device) for _ in range(3)),
+    ones = torch.ones(1, past, dtype=torch.long, device=bench.device)
+    prompt = Level(
+        input_ids=ones,
+        mask=ones,
         position_ids=torch.zeros(3, 1, past, dtype=torch.long, device=bench.device),
-        patches=torch.zeros(0, 1),
-        grid_thw=torch.zeros(0, 3, dtype=torch.long),
-        videos_of=((),),
+        parents=torch.zeros(1, dtype=torch.long, device=bench.device),
+        next_position=torch.ones(1, dtype=torch.long, device=bench.device),
     )
-    layout = pack(prompts, bench.completions(1, length), 0).shared_prefix
+    tree = PrefixTree((prompt,), torch.zeros(0, 1), torch.zeros(0, 3, dtype=torch.long), videos_of=((),))
+    layout = pack(tree.with_replies(bench.replies(1, length)), 0).tree_layout
     q, k, v = _heads(bench, past + GROUP * length + (-(past + GROUP * length)) % 64)
     for name, attend in (("expanded", _expanded), ("varlen", _varlen)):
         if name == "varlen" and bench.small:
@@ -439,14 +442,14 @@ def long_prompts(bench: Bench) -> Iterator[Row]:
     _set_autocast(bench.policy, True)
     for visual in (224, 448) if bench.small else (8192, 16384, 32768, 65536):
         encoded = bench.encoded(visual // TOKENS_A_FRAME // 2 * 2)
-        prompts = collate(bench.policy, [encoded])
-        completions = bench.completions(1, 8 if bench.small else 256)
+        replies = bench.replies(1, 8 if bench.small else 256)
+        tree = build_tree(bench.policy, [encoded], share=False).with_replies(replies)
 
-        def run(prompts: PromptBatch = prompts, completions: Completions = completions) -> None:
+        def run(tree: PrefixTree = tree) -> None:
             bench.policy.model.zero_grad()
             with torch.no_grad():
-                features = encode_vision(bench.policy, prompts)
-            completion_logprobs(bench.policy, prompts, completions, features=features)[0].sum().backward()
+                features = tree.vision(bench.policy)
+            completion_logprobs(bench.policy, tree.with_features(features))[0].sum().backward()
 
         try:
             peak = bench.peak_gb(run)
@@ -462,32 +465,32 @@ def _decode_rows(bench: Bench, weights: str, sizes: tuple[int, ...]) -> Iterator
     read = sum(p.numel() * p.element_size() for part in (text, head) for p in part.parameters())
     floor_s = read / bench.rates.get("copy", 3e12)
     for rows in sizes[:1] if bench.small else sizes:
-        prompts, features = bench.batch(rows // GROUP)
-        settings: Row = {"num_generations": GROUP, "features": features, "temperature": 1.0}
+        tree = bench.tree(rows // GROUP)
 
-        def eager(count: int, prompts: PromptBatch = prompts, settings: Row = settings) -> None:
-            generate(bench.policy, prompts, max_new_tokens=count, static=False, **settings)
+        def eager(count: int, tree: PrefixTree = tree) -> None:
+            sample_replies(bench.policy, tree, GROUP, Sampling(temperature=1.0, max_new_tokens=count), static=False)
 
         eager(2)
         step_s = (bench.once(lambda: eager(1 + tokens)) - bench.once(lambda: eager(1))) / tokens
         counted = _launches(bench, lambda: eager(5), lambda: eager(1), 4)
         yield {"weights": weights, "rows": rows, "path": "eager", "ms": round(1e3 * step_s, 2)} | counted
         with torch.no_grad():
-            row = _static_row(bench, prompts, features, tokens)
+            row = _static_row(bench, tree, tokens)
         yield {"weights": weights, "rows": rows, "path": "graph", "floor_ms": round(1e3 * floor_s, 2)} | row
 
 
-def _static_row(bench: Bench, prompts: PromptBatch, features: VisionFeatures, tokens: int) -> Row:
+def _static_row(bench: Bench, tree: PrefixTree, tokens: int) -> Row:
     """A step of fixed shape, with room for 256 tokens: without and with the graph."""
     policy = bench.policy
     policy.model.eval()
-    output, cache = _prefill(policy, prompts, features)
-    position = prompts.next_position.repeat_interleave(GROUP)
+    past, logits, _ = prefill(policy, tree, GROUP)
+    assert isinstance(past, TreeCache)
+    position = tree.leaves.next_position.repeat_interleave(GROUP)
     decoder = StaticDecoder(
-        policy, SharedPast(cache, prompts.mask == 0), position, max_new_tokens=256, temperature=1.0
+        policy, past.levels, position, banned=policy.banned_mask, max_new_tokens=256, temperature=1.0
     )
     capture_s = 0.0 if bench.small else bench.once(decoder.capture)
-    decoder.start(output.logits[:, -1].repeat_interleave(GROUP, dim=0))
+    decoder.start(logits)
     times = bench.seconds(lambda: [decoder.step() for _ in range(tokens)])
     policy.model.train()
     step_s = times["s"] / tokens
@@ -515,7 +518,7 @@ def _update_row(
         times = bench.seconds(run, repeats=2, warmups=0)
     except torch.OutOfMemoryError:
         return {"error": "out of memory"}
-    counted = group_operations(bench.policy, encoded.grid_thw, len(encoded), GROUP, length, packed=packed)
+    counted = group_flops(bench.policy, encoded.grid_thw, len(encoded), GROUP, length, packed=packed)
     flops = passes * num_prompts * (counted.total - (0 if tower else counted.vision))
     distinct = num_prompts * (len(encoded) + GROUP * length)
     return times | {
@@ -543,11 +546,11 @@ def _heads(bench: Bench, length: int) -> tuple[Tensor, Tensor, Tensor]:
     return q, k, v
 
 
-def _expanded(q: Tensor, k: Tensor, v: Tensor, layout: SharedPrefix, past: int, length: int) -> Tensor:
-    return shared_prefix_attention(q, k, v, layout, HEAD_DIM**-0.5)
+def _expanded(q: Tensor, k: Tensor, v: Tensor, layout: TreeLayout, past: int, length: int) -> Tensor:
+    return tree_attention(q, k, v, layout, HEAD_DIM**-0.5)
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: SharedPrefix, past: int, length: int) -> Tensor:
+def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: TreeLayout, past: int, length: int) -> Tensor:
     """One call over the prompt and all replies: keys gathered, heads shared, causal from the bottom right."""
     from torch.nn.attention.varlen import varlen_attn
 

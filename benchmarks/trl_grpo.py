@@ -24,12 +24,12 @@ from transformers import Qwen2VLVideoProcessor
 from transformers.video_utils import VideoMetadata
 from trl import GRPOConfig, GRPOTrainer
 
-from timesight.model.encode import collate, encode_prompt
+from timesight.model.encode import encode_prompt
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.prompt import Prompt
-from timesight.prefix.layout import Completions
 from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import build_tree
 from timesight.types import TextPart
 
 GROUP, PROMPT_WORDS, LENGTH, REPEATS = 8, 600, 64, 5
@@ -49,14 +49,13 @@ def compare_text(policy: Policy) -> None:
     prompt = encode_prompt(policy, Prompt([TextPart(" the red circle is visible" * (PROMPT_WORDS // 5))], []))
     allowed = (~policy.banned_mask).nonzero().flatten()
     replies = allowed[torch.randint(len(allowed), (GROUP, LENGTH))]
-    prompts = collate(policy, [prompt])
-    completions = Completions.of(replies.tolist(), 1, policy.device)
+    tree = build_tree(policy, [prompt], share=False).with_replies(replies.tolist())
     trainer = trl_trainer(policy)
     trainer.temperature = 1.0
     rows = torch.cat([prompt.input_ids.expand(GROUP, -1), replies], dim=1)
 
     def ours() -> Tensor:
-        return completion_logprobs(policy, prompts, completions)[0]
+        return completion_logprobs(policy, tree)[0]
 
     def theirs() -> Tensor:
         # TRL's distribution is over the whole vocabulary, ours over what may be sampled.
