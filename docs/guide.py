@@ -124,7 +124,7 @@ Metrics by protocol:
 
 {chr(10).join(metrics)}
 
-Printed next to every result, without a look at the video: {baselines}.
+Video-blind baselines, printed next to every result: {baselines}.
 """
 
 

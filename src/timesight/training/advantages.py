@@ -6,7 +6,7 @@ B prompts, G replies a prompt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +45,13 @@ def advantages(rewards: Tensor, std: Tensor | float | None = None) -> Tensor:
     return (centered(rewards) / (std.double().view(-1, 1) + STD_EPSILON)).float()
 
 
+class StepRewards(NamedTuple):
+    """Rewards (B, G) of a step, on all processes, and the task of each prompt."""
+
+    rewards: Tensor
+    tasks: Sequence[str]
+
+
 class AdvantageNormalizer:
     """What advantages are divided by (``scale_rewards``).
 
@@ -63,14 +70,12 @@ class AdvantageNormalizer:
         self._custom = None if kind in SCALE_REWARDS else import_function(kind, SCALE_REWARDS)
         self._variances: dict[str, tuple[float, float]] = {}  # task: (weighted sum of variances, sum of weights)
 
-    def __call__(
-        self, rewards: Tensor, tasks: Sequence[str], everywhere: Mapping[str, Any] | None = None
-    ) -> Tensor:
+    def __call__(self, rewards: Tensor, tasks: Sequence[str], everywhere: StepRewards | None = None) -> Tensor:
         """(B, G) advantages of rewards (B, G) of the prompts' ``tasks`` (B).
 
         ``everywhere``: rewards and tasks of all processes, where there are several.
         """
-        seen = everywhere or {"rewards": rewards, "tasks": tasks}
+        seen = everywhere or StepRewards(rewards, tasks)
         if self._custom is not None:
             return torch.as_tensor(self._custom(rewards), dtype=torch.float32)
         if self.kind == "group":
@@ -78,8 +83,8 @@ class AdvantageNormalizer:
         if self.kind == "none":
             return advantages(rewards, 1.0 - STD_EPSILON)
         if self.kind == "batch":
-            return advantages(rewards, group_std(seen["rewards"].reshape(1, -1)))
-        self._observe(seen["rewards"], seen["tasks"])
+            return advantages(rewards, group_std(seen.rewards.reshape(1, -1)))
+        self._observe(seen.rewards, seen.tasks)
         return advantages(rewards, torch.tensor([self.task_std(task) for task in tasks]))
 
     def task_std(self, task: str) -> float:

@@ -29,7 +29,7 @@ from timesight.model.vision import FeatureStore, encode_videos
 from timesight.prefix.logprobs import completion_logprobs
 from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.tasks import TASKS, TaskRegistry
-from timesight.training.advantages import AdvantageNormalizer
+from timesight.training.advantages import AdvantageNormalizer, StepRewards
 from timesight.training.batches import zero_loss
 from timesight.training.dataset import Item, PromptItem, readable
 from timesight.training.losses import LossInputs, find_loss
@@ -222,13 +222,13 @@ class Grpo:
             logps, _ = completion_logprobs(reference, tree, temperature=self._settings.temperature)
         return logps
 
-    def _rewards_everywhere(self, rollout: Rollout | None) -> dict[str, Any] | None:
+    def _rewards_everywhere(self, rollout: Rollout | None) -> StepRewards | None:
         """Rewards and tasks of all processes, where a scale needs them; every process asks, or none goes on."""
         if self._accelerator.num_processes == 1 or self._normalizer.kind not in ("batch", "task"):
             return None
         mine = [] if rollout is None else list(zip(rollout.rewards.tolist(), rollout.tasks, strict=True))
         rows = gather_object(mine)
-        return {"rewards": torch.tensor([rewards for rewards, _ in rows]), "tasks": [task for _, task in rows]}
+        return StepRewards(torch.tensor([rewards for rewards, _ in rows]), [task for _, task in rows])
 
     def _require_judgements(self, rollout: Rollout) -> None:
         """Raise TrainingError once the judge leaves more unscored than the recipe allows."""
