@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from timesight.model.families import FAMILIES
@@ -64,3 +66,16 @@ def test_frozen_parts_learn_nothing() -> None:
     frozen = plan(recipe("charades/grpo", "train.freeze=[tower, merger]"), model, 100).memory
     learning = model.total - model.tower - model.merger
     assert frozen["optimizer"] == pytest.approx(8 * learning / 1e9)
+
+
+def test_visual_tokens_are_counted_by_the_familys_patches(new_model: Path) -> None:
+    """Qwen3-VL's patches are 16 pixels wide, Qwen2.5-VL's 14: the same video is fewer tokens."""
+    side = {"qwen2_5_vl": 28, "qwen3_vl": 32}[new_model.name]
+    shape = model_shape(str(new_model))
+    assert (shape.pixels_per_token, shape.frames_per_token) == (side**2, 2)
+    settings = recipe("charades/grpo-80gb")
+    needed = plan(settings, shape, 100)
+    video, grpo, train = settings.video, settings.grpo, settings.train
+    pixels = min(video.total_pixels, video.max_frames / 2 * video.max_pixels)
+    row = round(pixels / side**2) + 60 + grpo.num_generations * grpo.max_completion_length
+    assert needed.tokens_per_step == row * train.batch_size * train.gradient_accumulation_steps

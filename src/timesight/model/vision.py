@@ -6,7 +6,6 @@ V videos, N vision patches of all of them, M merged tokens of one video, H width
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from timesight.files import whole_file
 from timesight.model.policy import Policy
 
 
@@ -129,9 +129,8 @@ class FeatureStore:
         if self._num_bytes + size > self._max_bytes:
             return
         self._num_bytes += size
-        unfinished = self._file(key).with_suffix(f".{os.getpid()}")
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, unfinished)
-        unfinished.replace(self._file(key))
+        with whole_file(self._file(key)) as unfinished:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, unfinished)
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"

@@ -16,6 +16,7 @@ from typing import Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from timesight.errors import InputError
+from timesight.files import write_text
 from timesight.model.load import ADAPTER_FILE, TRAINING_STATE, newest_checkpoint
 from timesight.model.policy import Policy
 
@@ -91,7 +92,7 @@ class Checkpoints:
         self._accelerator.save_state(str(folder / STATE_DIR))
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
-            (folder / TRAINING_STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+            write_text(folder / TRAINING_STATE, json.dumps(asdict(state)))
             self._remove_others(state)
 
     def _remove_others(self, state: TrainingState) -> None:

@@ -19,6 +19,7 @@ from transformers import set_seed
 from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE
 from timesight.data.mixture import Mixture
 from timesight.errors import InputError, RecipeError
+from timesight.files import write_text
 from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
 from timesight.judge import open_judge
@@ -241,8 +242,7 @@ def init_run_dir(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
         raise InputError(f"{out} holds results, and no {RECIPE_FILE} says of what: choose another --out")
     if has_results and file.read_text(encoding="utf-8") != text:
         raise InputError(f"{out} holds results of another recipe (see {file}): choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    write_text(file, text)
 
 
 def load_model(

@@ -13,6 +13,7 @@ from zlib import crc32
 import av
 
 from timesight.errors import InputError
+from timesight.files import whole_file
 from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.video.pool import begin_worker
 from timesight.world.questions import QUESTIONS, samples_of
@@ -86,8 +87,7 @@ def _write_videos(
 
 def write_video(scene: Scene, path: Path) -> None:
     """Encode ``scene`` as H.264 at ``path``; the file appears only once it is whole."""
-    part = path.with_suffix(".part.mp4")
-    with av.open(str(part), "w") as container:
+    with whole_file(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
         # Without mbtree: x264's assembly for it reads past the end of rows of 6 macroblocks, and the same frames
@@ -96,4 +96,3 @@ def write_video(scene: Scene, path: Path) -> None:
         for pixels in render(scene):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
-    part.replace(path)
