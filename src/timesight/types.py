@@ -1,4 +1,4 @@
-"""The values that rooms hand to each other.
+"""The values that packages hand to each other.
 
 Value types check themselves when made, so code that receives one need not. Units are in the names:
 ``_s`` seconds, ``_px`` pixels, ``_fps`` frames per second.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -57,3 +58,16 @@ def test_any_text_survives_the_tiny_tokenizer(new_model: Path) -> None:
     for text in ("When does the red circle move?", "12.75 to 103.2", "Ünïcode ≥ 3 — 视频 \n\t<answer>"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
     assert len(tokenizer.encode("12345")) == 5
+
+
+def test_code_that_comes_with_a_model_is_not_run(new_model: Path, tmp_path: Path) -> None:
+    """A folder of an unknown type that brings its own configuration is refused, without a question."""
+    for file in new_model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="cannot load a model from"):
+        load_policy(tmp_path)
+    assert not (tmp_path / "was_run").exists()

@@ -22,8 +22,9 @@ class LocalModel:
         self._batch_size = batch_size
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left")
-            self._model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto").to(device).eval()
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(name, padding_side="left", trust_remote_code=False)
+            model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", trust_remote_code=False)
+            self._model: Any = model.to(device).eval()
         except (OSError, ValueError) as error:
             raise InputError(
                 f"judge {name}: is not a model that can be loaded ({str(error).splitlines()[0]})"

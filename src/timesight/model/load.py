@@ -58,13 +58,13 @@ def load_policy(
     }
     quantization = {} if quantize is None else {"quantization_config": _four_bit(), "device_map": device}
     try:
-        config = AutoConfig.from_pretrained(base)
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)  # unset, it would ask on the terminal
         if not _speaks_qwen_vl(config):
             raise InputError(
                 f"{path} is a {config.model_type} model; timesight trains models of the Qwen-VL families"
             )
         model = AutoModelForImageTextToText.from_pretrained(base, config=config, dtype=kinds[dtype], **quantization)
-        processor = AutoProcessor.from_pretrained(where)
+        processor = AutoProcessor.from_pretrained(where, trust_remote_code=False)
         if adapter is not None:
             model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (OSError, ValueError) as error:
@@ -78,7 +78,7 @@ def load_policy(
 def is_policy(path: str | Path) -> bool:
     """Whether ``load_policy`` takes the model at ``path``; also where it would rather say what is wrong with it."""
     try:
-        return _speaks_qwen_vl(AutoConfig.from_pretrained(base_folder(path)))
+        return _speaks_qwen_vl(AutoConfig.from_pretrained(base_folder(path), trust_remote_code=False))
     except (OSError, ValueError):
         return True
 

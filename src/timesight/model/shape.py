@@ -87,6 +87,6 @@ def _config(name: str) -> Any:
             return family.published[name]
     folder = base_folder(name)
     try:
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the configuration of {name}: {str(error).strip().splitlines()[0]}") from None

@@ -37,7 +37,7 @@ def show_turn(question: Question, lanes: Sequence[Lane], status: str) -> list[Re
 
 
 class ReplyCell:
-    """One model's reply: its looks next to each other as far as there is room, then what it comes to."""
+    """One model's reply: its passes next to each other where there is space, then the answer."""
 
     def __init__(self, lane: Lane, turn: ui.element, status: str) -> None:
         self._turn = turn

@@ -1,4 +1,4 @@
-"""The house keeps its shape: imports point one way, and a reward needs no torch."""
+"""The layers hold: imports point one way, and a reward needs no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timesight.tasks import TASKS
 
 ROOT = Path(timesight.__file__).parent
 
-# Each line may import only from lines above it; rooms on one line do not import each other.
+# Each line may import only from lines above it; packages on one line do not import each other.
 LINES = [
     ["errors"],
     ["types", "files", "clients"],
@@ -29,26 +29,26 @@ LINES = [
     ["report"],
     ["cli"],
 ]
-FLOOR = {room: number for number, line in enumerate(LINES) for room in line}
+FLOOR = {package: number for number, line in enumerate(LINES) for package in line}
 REPORT_MAY_USE = {"report", "errors", "types", "files", "artifacts", "geometry", "statistics"}
 
 
 def imports() -> Iterator[tuple[str, str, str]]:
-    """(file, its room, imported room) for every import inside the package."""
+    """(file, its package, imported package) for every import inside the package."""
     for file in ROOT.rglob("*.py"):
         relative = file.relative_to(ROOT)
-        room = relative.parts[0].removesuffix(".py")
-        if room in ("__init__", "__main__"):
+        package = relative.parts[0].removesuffix(".py")
+        if package in ("__init__", "__main__"):
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("timesight."):
-                yield str(relative), room, str(node.module).split(".")[1]
+                yield str(relative), package, str(node.module).split(".")[1]
             elif isinstance(node, ast.ImportFrom) and node.module == "timesight":
-                yield from ((str(relative), room, alias.name) for alias in node.names if alias.name in FLOOR)
+                yield from ((str(relative), package, alias.name) for alias in node.names if alias.name in FLOOR)
             elif isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.name.startswith("timesight."):
-                        yield str(relative), room, alias.name.split(".")[1]
+                        yield str(relative), package, alias.name.split(".")[1]
 
 
 def test_imports_are_found() -> None:
@@ -58,8 +58,8 @@ def test_imports_are_found() -> None:
 def test_imports_point_one_way() -> None:
     wrong = [
         f"{file} imports {target}"
-        for file, room, target in imports()
-        if room != target and FLOOR[target] >= FLOOR[room]
+        for file, package, target in imports()
+        if package != target and FLOOR[target] >= FLOOR[package]
     ]
     assert not wrong
 
@@ -67,8 +67,8 @@ def test_imports_point_one_way() -> None:
 def test_report_reads_files_only() -> None:
     wrong = [
         f"{file} imports {target}"
-        for file, room, target in imports()
-        if room == "report" and target not in REPORT_MAY_USE
+        for file, package, target in imports()
+        if package == "report" and target not in REPORT_MAY_USE
     ]
     assert not wrong
 
