@@ -54,10 +54,21 @@ def ask(
     clue: bool | ClueSettings = False,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Reply:
-    """Ask ``policy`` about a video and get the answer with its evidence; a plain text is an open question.
+    """Ask about a video and get the answer with its evidence.
 
-    With ``clue`` the model looks again at what its answer rests on (``infer.clue``). Raises VideoError for a video
-    that cannot be read, InputError for a question that cannot be asked.
+    Args:
+        policy: Answers.
+        video: A file, or a ``Video`` with a window.
+        question: A text is an open question.
+        think: Ask for thoughts first.
+        budget: How many frames of which size; the policy's own by default.
+        clue: Take a second look at what the answer rests on (``infer.clue``).
+        max_new_tokens: Of a reply.
+
+    Raises:
+        VideoError: If the video cannot be read.
+        InputError: If the question cannot be asked.
+        ModelError: If there is no reply.
     """
     source = video if isinstance(video, Video) else Video(path=Path(video))
     asked = Question(question) if isinstance(question, str) else question

@@ -35,14 +35,19 @@ TRAINING_STATE, OLD_TRAINING_STATE = "training_state.json", "trainer_state.json"
 def load_policy(
     path: str | Path = EMBEDDED, *, device: str | None = None, dtype: str = "auto", quantize: str | None = None
 ) -> Policy:
-    """Load a Qwen-VL model from a folder, a run directory or hub id; without a path, the embedded tiny model.
+    """Load a Qwen-VL model.
 
-    A PEFT adapter's folder gives its base model with the adapter merged into it.
+    Args:
+        path: Model folder, run directory (its newest checkpoint), PEFT adapter (merged into its base model), or hub
+            id; the embedded tiny model by default.
+        device: A GPU if there is one.
+        dtype: ``float32``, ``bfloat16``, ``as_saved``; ``mixed``: float32 weights with bf16 matrix products where
+            the processor has instructions for them, as training needs (steps of 1e-6 vanish in bf16 weights);
+            ``auto``: mixed on CPUs, as saved on GPUs.
+        quantize: ``4bit`` keeps the weights of linear layers in four bits (NF4).
 
-    ``dtype``: ``float32``, ``bfloat16``, ``as_saved``; ``mixed``: float32 weights with bf16 matrix products where
-    the processor has instructions for them, as training needs (steps of 1e-6 vanish in bf16 weights); ``auto``:
-    mixed on CPUs, as saved on GPUs. ``quantize="4bit"`` keeps the weights of linear layers in four bits (NF4).
-    Raises InputError.
+    Raises:
+        InputError: If there is no such model, or it is of another kind.
     """
     where = resolve(path)
     adapter = Path(where) if (Path(where) / ADAPTER_FILE).is_file() else None
