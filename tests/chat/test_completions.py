@@ -115,14 +115,14 @@ def test_a_client_that_stops_listening_stops_the_model(
 def test_a_client_that_leaves_is_noticed_before_the_first_piece(
     running: Running, video: Path, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, desk = running.models["base"], running.site.desk
+    model, scheduler = running.models["base"], running.site.scheduler
     monkeypatch.setattr(model, "word_s", 1.0)  # minutes a reply
     body = json.dumps({"model": "base", "messages": [message("word " * 300, video)]} | how).encode()
     asked = [send(running, "/v1/chat/completions", body, len(body)) for _ in range(3)]
-    wait(lambda: model.running == 2 and desk.num_waiting == 1)
+    wait(lambda: model.running == 2 and scheduler.num_waiting == 1)
     for one in asked:
         one.close()
-    wait(lambda: model.running == 0 and desk.num_waiting == desk.num_active == 0)
+    wait(lambda: model.running == 0 and scheduler.num_waiting == scheduler.num_active == 0)
     wait(lambda: not list(running.uploads.iterdir()))
 
 

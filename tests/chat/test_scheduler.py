@@ -19,7 +19,7 @@ from timesight.chat.web.settings import RefusedError
 
 def test_questions_wait_for_their_turn_and_too_many_are_refused() -> None:
     async def main() -> None:
-        desk = RequestScheduler(max_active=1, max_waiting=2)
+        scheduler = RequestScheduler(max_active=1, max_waiting=2)
         gate = threading.Event()
         order: list[int] = []
 
@@ -30,13 +30,13 @@ def test_questions_wait_for_their_turn_and_too_many_are_refused() -> None:
             return None
 
         async def ask(number: int) -> list[Any]:
-            return [piece async for piece in desk.run(work(number))]  # type: ignore[arg-type]
+            return [piece async for piece in scheduler.run(work(number))]  # type: ignore[arg-type]
 
         tasks = []
         for number in range(3):
             tasks.append(asyncio.create_task(ask(number)))
             await asyncio.sleep(0.05)
-        assert (desk.num_active, desk.num_waiting) == (1, 2)
+        assert (scheduler.num_active, scheduler.num_waiting) == (1, 2)
         with pytest.raises(RefusedError, match="2 questions are waiting already") as full:
             await ask(3)
         assert full.value.status == 503
@@ -44,8 +44,8 @@ def test_questions_wait_for_their_turn_and_too_many_are_refused() -> None:
         assert all(pieces == ["a", Done(None)] for pieces in await asyncio.gather(*tasks))
         assert order == [0, 1, 2]
         await asyncio.sleep(0.05)
-        assert (desk.num_active, desk.num_waiting) == (0, 0)
-        desk.close()
+        assert (scheduler.num_active, scheduler.num_waiting) == (0, 0)
+        scheduler.close()
 
     asyncio.run(main())
 
@@ -55,18 +55,18 @@ def test_who_waits_for_a_video_holds_no_place() -> None:
         yield "a"
 
     async def main() -> None:
-        desk, gate = RequestScheduler(max_active=1, max_waiting=1), threading.Event()
+        scheduler, gate = RequestScheduler(max_active=1, max_waiting=1), threading.Event()
 
         async def ask(before: Any) -> list[Any]:
-            return [piece async for piece in desk.run(work(), before)]  # type: ignore[arg-type]
+            return [piece async for piece in scheduler.run(work(), before)]  # type: ignore[arg-type]
 
         slow = asyncio.create_task(ask(lambda: gate.wait(10)))
         await asyncio.sleep(0.05)
-        assert (desk.num_active, desk.num_waiting) == (0, 1)
+        assert (scheduler.num_active, scheduler.num_waiting) == (0, 1)
         assert await ask(lambda: None) == ["a", Done(None)]
         gate.set()
         assert await slow == ["a", Done(None)]
-        desk.close()
+        scheduler.close()
 
     asyncio.run(main())
 
@@ -77,20 +77,20 @@ def test_what_nobody_foresaw_is_logged_and_told_in_one_line(where: str, caplog: 
         yield str(1 / (where != "work"))
 
     async def main() -> None:
-        desk = RequestScheduler(max_active=1, max_waiting=0)
+        scheduler = RequestScheduler(max_active=1, max_waiting=0)
         with pytest.raises(RefusedError, match="the reply failed") as failed:
-            async for _ in desk.run(work(), lambda: 1 / (where != "before")):  # type: ignore[arg-type,return-value]
+            async for _ in scheduler.run(work(), lambda: 1 / (where != "before")):  # type: ignore[arg-type,return-value]
                 pass
         assert failed.value.status == 500
         assert "ZeroDivisionError" in caplog.text
-        desk.close()
+        scheduler.close()
 
     asyncio.run(main())
 
 
 def test_whoever_leaves_ends_the_reply() -> None:
     async def main() -> None:
-        desk = RequestScheduler(max_active=1, max_waiting=0)
+        scheduler = RequestScheduler(max_active=1, max_waiting=0)
         ended = threading.Event()
 
         def endless() -> Iterator[str]:
@@ -101,15 +101,15 @@ def test_whoever_leaves_ends_the_reply() -> None:
             finally:
                 ended.set()
 
-        pieces = desk.run(endless())  # type: ignore[arg-type]
+        pieces = scheduler.run(endless())  # type: ignore[arg-type]
         await anext(pieces)
         await pieces.aclose()
         assert await asyncio.to_thread(ended.wait, 5)
         wait_for = asyncio.get_running_loop().time() + 5
-        while desk.num_active and asyncio.get_running_loop().time() < wait_for:
+        while scheduler.num_active and asyncio.get_running_loop().time() < wait_for:
             await asyncio.sleep(0.01)
-        assert [piece async for piece in desk.run(iter_done())] == [Done("x")]
-        desk.close()
+        assert [piece async for piece in scheduler.run(iter_done())] == [Done("x")]
+        scheduler.close()
 
     def iter_done() -> Any:
         return "x"

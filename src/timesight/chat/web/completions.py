@@ -41,7 +41,7 @@ class Completions:
 
     models: Mapping[str, Generator]
     store: VideoStore
-    desk: RequestScheduler
+    scheduler: RequestScheduler
     settings: ChatSettings
     _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BODIES))
 
@@ -65,7 +65,7 @@ class Completions:
 
     async def complete(self, request: Request) -> Response:
         """A reply to the last message; none is written for a client that has left."""
-        self.desk.require_room()  # before the video is read
+        self.scheduler.require_room()  # before the video is read
         owner = secrets.token_hex(8)
         try:
             asked, token = await self._receive(request, owner)
@@ -127,7 +127,7 @@ class Completions:
             session = Session(self.models[asked.model], stored.video, settings, self.store.pool(stored))
             session.recall(earlier(asked.messages))
             question = Question(asked.messages[-1].text, asked.task, asked.options)
-            async with aclosing(self.desk.ask(session, question, clue=asked.clue)) as pieces:
+            async with aclosing(self.scheduler.ask(session, question, clue=asked.clue)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Done):
                         if asked.clue:  # only now is it known that this look was the last one

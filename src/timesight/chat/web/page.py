@@ -67,7 +67,7 @@ class Page:
 
     models: Mapping[str, Generator]
     store: VideoStore
-    desk: RequestScheduler
+    scheduler: RequestScheduler
     chat: ChatSettings
     max_upload_bytes: int
     hard: Sequence[HardItem] = ()
@@ -226,9 +226,11 @@ class Visit:
         lanes = [Lane(number, name, COLORS[number]) for number, name in enumerate(chosen)]
         self._player.draw([])
         with self._log:
-            cells = show_turn(question, lanes, "waiting for its turn …" if self._page.desk.is_busy else "looking …")
+            cells = show_turn(
+                question, lanes, "waiting for its turn …" if self._page.scheduler.is_busy else "looking …"
+            )
         for lane, cell in zip(lanes, cells, strict=True):
-            work = self._page.desk.ask(self._session(lane.name), question, clue=bool(self._clue.value))
+            work = self._page.scheduler.ask(self._session(lane.name), question, clue=bool(self._clue.value))
             task = background_tasks.create(self._answer(lanes, lane, cell, work), name="answer")
             self._tasks.add(task)
             task.add_done_callback(self._done)

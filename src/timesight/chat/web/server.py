@@ -37,12 +37,12 @@ class Site:
     settings: SiteSettings
     store: VideoStore
     readers: Readers
-    desk: RequestScheduler
+    scheduler: RequestScheduler
     app: Guard
 
     def close(self) -> None:
         """End replies and processes; remove uploads."""
-        self.desk.close()
+        self.scheduler.close()
         self.readers.close()
         self.store.close()
 
@@ -53,7 +53,7 @@ def make_site(
     """A site for ``models`` by name; ``hard`` are items of an evaluation to look at. Examples join its store."""
     readers = Readers(settings)
     store = VideoStore(settings, readers)
-    desk = RequestScheduler(settings.max_active, settings.max_waiting)
+    scheduler = RequestScheduler(settings.max_active, settings.max_waiting)
     shared = {name: InterleavedGenerator(model) for name, model in models.items()}
 
     @asynccontextmanager
@@ -64,9 +64,9 @@ def make_site(
 
     api = FastAPI(lifespan=sweeping, docs_url=None, redoc_url=None, openapi_url=None)
     api.add_exception_handler(RefusedError, refused)
-    api.include_router(Completions(shared, store, desk, chat).router())
+    api.include_router(Completions(shared, store, scheduler, chat).router())
     _add_video_routes(api, store)
-    Page(shared, store, desk, chat, settings.max_upload_bytes, hard).add()
+    Page(shared, store, scheduler, chat, settings.max_upload_bytes, hard).add()
     ui.run_with(
         api,
         title="timesight",
@@ -74,7 +74,7 @@ def make_site(
         show_welcome_message=False,
         binding_refresh_interval=None,
     )
-    return Site(settings, store, readers, desk, Guard(api, settings))
+    return Site(settings, store, readers, scheduler, Guard(api, settings))
 
 
 def _add_video_routes(api: FastAPI, store: VideoStore) -> None:
@@ -122,7 +122,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End all replies, then the connections."""
-        self._site.desk.close()
+        self._site.scheduler.close()
         await super().shutdown(sockets)
 
 
