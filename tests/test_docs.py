@@ -52,26 +52,15 @@ def test_the_readmes_sample_is_a_sample() -> None:
 
 
 @pytest.mark.slow
-def test_the_readmes_python_runs(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("page", ["README.md", "docs/api.md"])
+def test_the_python_of_a_page_runs(
+    page: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "runs/demo").mkdir(parents=True)
     (tmp_path / "runs/demo/world").symlink_to(world, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks(ROOT / "README.md", "python")
-    exec(compile(block, "README.md", "exec"), {})
-    assert "Span(" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_the_api_pages_python_runs(
-    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "runs/demo").mkdir(parents=True)
-    (tmp_path / "runs/demo/world").symlink_to(world, target_is_directory=True)
-    monkeypatch.chdir(tmp_path)
-    (block,) = blocks(ROOT / "docs/api.md", "python")
-    exec(compile(block, "api.md", "exec"), {})
+    (block,) = blocks(ROOT / page, "python")
+    exec(compile(block, page, "exec"), {})
     assert "Span(" in capsys.readouterr().out
 
 

@@ -15,14 +15,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
 from timesight.errors import InputError
-from timesight.files import read_text, text_lines, write_text
+from timesight.files import json_text, read_text, text_lines, write_text
 
 METRICS_FILE = "metrics.jsonl"
 COMPLETIONS_DIR = "completions"
@@ -181,11 +181,6 @@ class Result(Record):
     results: dict[str, ProtocolFigures]
     paper: PaperFigures = PaperFigures()
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """How the model was asked, and counts."""
-        return dict(self.model_extra or {})
-
 
 class EvalSettings(Record):
     """What replies are replies to: suite, model with its weights, mode, sampling, frames."""
@@ -210,7 +205,7 @@ def append_record(file: Path, record: Record, before: str = "") -> None:
 
 def line_of(record: Record) -> str:
     """``record`` as a line of JSONL; numbers that are none become null, which is JSON."""
-    return json.dumps(_finite(record.model_dump(mode="python")), allow_nan=False) + "\n"
+    return json_text(record.model_dump(mode="python")) + "\n"
 
 
 def read_records(file: Path, kind: type[R], again: str = "run the command that wrote it again") -> list[R]:
@@ -239,7 +234,7 @@ def read_items(folder: Path) -> dict[str, ItemEntry]:
     """The items of an evaluation by id. Raises InputError where there are none, and for a line that is no item."""
     file = folder / ITEMS_FILE
     if not file.is_file():
-        raise unfinished(folder)
+        raise _unfinished(folder)
     again = "run the same timesight eval again"
     return {item.id: item for _, item in _numbered(file, ItemEntry, again)}
 
@@ -248,7 +243,7 @@ def read_result(folder: Path) -> Result:
     """The figures of an evaluation. Raises InputError where there are none."""
     file = folder / RESULT_FILE
     if not file.is_file():
-        raise unfinished(folder)
+        raise _unfinished(folder)
     try:
         return Result.model_validate(json.loads(read_text(file), parse_constant=lambda name: None))
     except ValidationError:
@@ -260,19 +255,9 @@ def read_result(folder: Path) -> Result:
 def write_result(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the fields of a ``Result``, whole or not at all; numbers that are none become null, which is JSON."""
     Result.model_validate(content)
-    write_text(folder / RESULT_FILE, json.dumps(_finite(content), indent=1, allow_nan=False))
+    write_text(folder / RESULT_FILE, json_text(content, indent=1))
 
 
-def unfinished(folder: Path) -> InputError:
+def _unfinished(folder: Path) -> InputError:
     """The error for a folder that an evaluation has not been through."""
     return InputError(f"{folder}: holds no finished evaluation (no {ITEMS_FILE}); give the --out of timesight eval")
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, float):
-        return content if abs(content) < float("inf") else None  # NaN compares false
-    if isinstance(content, dict):
-        return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return [_finite(value) for value in content]
-    return content

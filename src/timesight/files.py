@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from uuid import uuid4
 
 from timesight.errors import InputError, SampleError, reason_of
@@ -43,6 +45,19 @@ def text_lines(file: Path) -> Iterator[tuple[int, str]]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 yield number, line.removesuffix("\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """``content`` as JSON. Numbers that JSON has no word for, such as the interval of one video, become null."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def require_new(path: Path) -> None:

@@ -13,12 +13,13 @@ from click.testing import CliRunner
 from rich.console import Console
 from tests import official
 
-from timesight.cli.console import json_text, percent
+from timesight.cli.console import percent
 from timesight.cli.eval import command
 from timesight.cli.eval_show import result_tables
 from timesight.data import read_jsonl
 from timesight.data.jsonl import write_jsonl
 from timesight.evaluation import Replies, Scoring, find_suite, score_replies
+from timesight.files import json_text
 from timesight.tasks import TASKS
 
 FLAGS = ["--max-new-tokens", 8, "--workers", 0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +22,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from timesight.files import json_text
+
 # Progress goes to standard error, so that standard output can be piped.
 ERR = Console(stderr=True, highlight=False)
 OUT = Console(highlight=False)
@@ -40,19 +41,6 @@ def quiet_libraries() -> None:
 def print_json(content: dict[str, Any]) -> None:
     """One JSON object on one line of standard output."""
     click.echo(json_text(content))
-
-
-def json_text(content: Any, indent: int | None = None) -> str:
-    """``content`` as JSON. Numbers that JSON has no word for, such as the interval of one video, become null."""
-    return json.dumps(_finite(content), indent=indent, allow_nan=False)
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager

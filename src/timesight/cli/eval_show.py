@@ -27,12 +27,14 @@ def show_results(
     from timesight.cli.gallery import write_gallery
     from timesight.evaluation.evaluate import result_content, write_results
 
-    if out is not None:
-        write_results(out, results, about, suite)
+    if out is None:
+        content = result_content(results, about, suite)
+    else:
+        content = write_results(out, results, about, suite)
         items = [item for result in results.values() for item in result.items]
         write_gallery(out, items, int(about.get("seed", 0)))
     if as_json:
-        print_json(result_content(results, about, suite))
+        print_json(content)
         return
     for task, result in results.items():
         for table in result_tables(result, task, str(about["model"]), suite):

@@ -11,7 +11,7 @@ from timesight.artifacts import ITEMS_FILE, write_records, write_result
 from timesight.data import read_jsonl
 from timesight.errors import InputError
 from timesight.evaluation.figures import Scoring
-from timesight.evaluation.folder import init_eval_dir, require_folder
+from timesight.evaluation.folder import init_eval_dir
 from timesight.evaluation.score import EvalResult, joined_json, require_judge, score_tasks
 from timesight.evaluation.suites import Suite, find_suite
 from timesight.types import Judge, Sample
@@ -64,7 +64,6 @@ def evaluate(
         folder = Path(out or temporary)
         about = {"suite": name, "model": generator.name, "think": settings.think}
         if out is not None:
-            require_folder(folder)
             init_eval_dir(folder, about)
         replies = collect_replies(generator, samples, settings, folder)
         results = score_tasks(name, samples, replies, settings.think, judge, scoring, settings.tasks)

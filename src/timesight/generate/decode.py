@@ -69,12 +69,12 @@ def stream_reply(policy: Policy, tree: PrefixTree, sampling: Sampling) -> Genera
     rows: list[_Row] = []
     shown = ""
     while True:
-        with torch.no_grad(), _evaluating(policy):  # not while somebody else has the thread
+        with torch.no_grad(), _evaluating(policy):  # between two pieces the caller's code runs, and not under these
             grown = next(steps, None)
         if grown is None:
             return _completions(policy, tree, rows)[0]
         rows = grown
-        text = _completions(policy, tree, rows)[0].text
+        (text,) = _texts(policy, rows)
         if not text.endswith("\ufffd"):  # half of a character
             yield text[len(shown) :]
             shown = text
@@ -100,10 +100,6 @@ class _Row:
 
 
 def _completions(policy: Policy, tree: PrefixTree, rows: Sequence[_Row]) -> list[Completion]:
-    ended = [bool(row.ids) and row.ids[-1] in policy.end_ids for row in rows]
-    texts = policy.processor.tokenizer.batch_decode(
-        [row.ids[:-1] if done else row.ids for row, done in zip(rows, ended, strict=True)], skip_special_tokens=True
-    )
     lengths = tree.prompt_lengths
     group = len(rows) // len(lengths)
     return [
@@ -111,12 +107,24 @@ def _completions(policy: Policy, tree: PrefixTree, rows: Sequence[_Row]) -> list
             text=text,
             token_ids=tuple(row.ids),
             logprobs=tuple(row.logps),
-            finish_reason="stop" if done else "length",
+            finish_reason="stop" if _ended(policy, row) else "length",
             prompt_tokens=lengths[index // group],
             completion_tokens=len(row.ids),
         )
-        for index, (row, done, text) in enumerate(zip(rows, ended, texts, strict=True))
+        for index, (row, text) in enumerate(zip(rows, _texts(policy, rows), strict=True))
     ]
+
+
+def _texts(policy: Policy, rows: Sequence[_Row]) -> list[str]:
+    """The replies without the token that ends them."""
+    texts: list[str] = policy.processor.tokenizer.batch_decode(
+        [row.ids[:-1] if _ended(policy, row) else row.ids for row in rows], skip_special_tokens=True
+    )
+    return texts
+
+
+def _ended(policy: Policy, row: _Row) -> bool:
+    return bool(row.ids) and row.ids[-1] in policy.end_ids
 
 
 # Decoding, one token a step

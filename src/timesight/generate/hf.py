@@ -80,9 +80,8 @@ class TransformersGenerator(Generator):
             settings["suppress_tokens"] = list(sampling.suppress_tokens)
         if sampling.seed is not None:
             torch.manual_seed(sampling.seed)
-        settings |= {"max_new_tokens": sampling.max_new_tokens, "num_return_sequences": num_generations}
-        if num_generations > 1 and sampling.temperature == 0:
-            settings["num_return_sequences"] = 1  # all would be the same
+        settings["max_new_tokens"] = sampling.max_new_tokens
+        settings["num_return_sequences"] = num_generations if settings["do_sample"] else 1  # greedy: all the same
         groups = [self._replies(prompt, settings) for prompt in prompts]
         return [group if isinstance(group, ModelError) else _widened(group, num_generations) for group in groups]
 

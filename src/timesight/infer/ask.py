@@ -1,4 +1,4 @@
-"""One question about one video, whoever asks it: how it is put, and what the reply shows."""
+"""One question about one video: its prompt, and the evidence in the reply."""
 
 from __future__ import annotations
 

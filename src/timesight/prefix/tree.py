@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -120,7 +120,7 @@ def build_tree(policy: Policy, prompts: Sequence[EncodedPrompt], *, share: bool 
     positions = rope_positions(policy, prompts)  # (3, N, P)
     pad_id = policy.processor.tokenizer.pad_token_id
 
-    firsts = [0, *torch.tensor([len(group) for group in groups]).cumsum(0).tolist()]
+    firsts = accumulate(map(len, groups), initial=0)
     cuts = [
         positions[:, first, longest - len(root) : longest - len(root) + n]
         for first, root, n in zip(firsts, roots, shared, strict=False)

@@ -6,7 +6,9 @@ turns rewards into advantages), and updates the weights on them. What differs be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -134,7 +136,7 @@ class TrainingLoop(Generic[B]):
                 figures = self._update(step + 1, batches, algorithm.loss)
             entry = self._metrics.write_step(step + 1, **figures)
             self._tell("on_log", step + 1, entry, self._out)
-            state = self._after(TrainingState(step + 1, state.num_processes, state.best_step, state.best_reward))
+            state = self._after(replace(state, step=step + 1))
         self._tell("on_end")
         self._accelerator.end_training()
         return state
@@ -148,7 +150,7 @@ class TrainingLoop(Generic[B]):
                 self._accelerator.backward(loss)  # divides by the number of micro-batches
                 total += loss.detach() / len(batches)
         mean = float(self._accelerator.reduce(total, "mean"))
-        if not torch.isfinite(torch.tensor(mean)):
+        if not math.isfinite(mean):
             raise TrainingError(
                 f"the loss of step {step} is {mean}: the last good weights are in the newest checkpoint; try a "
                 "lower train.learning_rate, or float32 weights"
