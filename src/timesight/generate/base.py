@@ -128,3 +128,21 @@ class Generator(ABC):
             ModelError: If the generator's model does not learn.
         """
         raise ModelError(f"{self.name}: does not take new weights")
+
+
+class WrappedGenerator(Generator):
+    """Base of generators that answer by another one; frames are read as that one wants them."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.name = generator.name
+        self._generator = generator
+
+    @property
+    def factor(self) -> int:
+        """The generator's own."""
+        return self._generator.factor
+
+    @property
+    def default_budget(self) -> FrameBudget:
+        """The generator's own."""
+        return self._generator.default_budget

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from timesight.errors import ModelError, VideoError
-from timesight.generate.base import Completion, CompletionStream, Generator, Sampling, as_group
+from timesight.generate.base import Completion, CompletionStream, Generator, Sampling, WrappedGenerator, as_group
 from timesight.geometry import merge_spans, span_set_iou
 from timesight.model.prompt import Prompt
 from timesight.tasks.evidence import spans_of_reply
@@ -51,7 +51,7 @@ class PassEvent(NamedTuple):
     frames: Sequence[Frames]
 
 
-class ClueGenerator(Generator):
+class ClueGenerator(WrappedGenerator):
     """A generator that looks again. ``budget`` is that of the first pass, whose prompts come with their frames.
 
     Replies carry all their ``passes``. Prompts that do not hold exactly one video are answered once.
@@ -64,20 +64,10 @@ class ClueGenerator(Generator):
         settings: ClueSettings | None = None,
         pool: VideoPool | None = None,
     ) -> None:
+        super().__init__(generator)
         self.name = f"{generator.name} + clue"
         self.settings = settings or ClueSettings()
-        self._generator = generator
         self._reader = FrameReader(budget, generator.factor, second_look=self.settings, memory_bytes=0, pool=pool)
-
-    @property
-    def factor(self) -> int:
-        """The generator's own."""
-        return self._generator.factor
-
-    @property
-    def default_budget(self) -> FrameBudget:
-        """The generator's own."""
-        return self._generator.default_budget
 
     def generate(
         self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None

@@ -20,11 +20,10 @@ from typing import Any, Generic, TypeVar
 from timesight.chat.session import Session
 from timesight.chat.web.settings import RefusedError
 from timesight.errors import ModelError, TimesightError
-from timesight.generate.base import Completion, CompletionStream, Generator, Sampling
+from timesight.generate.base import Completion, CompletionStream, Generator, Sampling, WrappedGenerator
 from timesight.infer.clue import PassEvent
 from timesight.model.prompt import Prompt
 from timesight.types import Question, Reply
-from timesight.video import FrameBudget
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -155,23 +154,12 @@ def _unforeseen(error: Exception) -> RefusedError:
     return RefusedError(500, "the reply failed; whoever runs this site finds the reason in its log")
 
 
-class InterleavedGenerator(Generator):
+class InterleavedGenerator(WrappedGenerator):
     """A generator that several threads may use: it goes from one to the next after every token."""
 
     def __init__(self, generator: Generator) -> None:
-        self.name = generator.name
-        self._generator = generator
+        super().__init__(generator)
         self._turn = FairLock()
-
-    @property
-    def factor(self) -> int:
-        """The generator's own."""
-        return self._generator.factor
-
-    @property
-    def default_budget(self) -> FrameBudget:
-        """The generator's own."""
-        return self._generator.default_budget
 
     def generate(
         self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
