@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,10 @@ def samples(name: str, count: int, problems: int = 0) -> list[Sample]:
     ]
 
 
+def order(mixture: Mixture, seed: int) -> Iterator[int]:
+    return chain.from_iterable(mixture.epochs(seed))
+
+
 @given(
     parts=st.lists(
         st.tuples(st.integers(1, 20), st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0])), min_size=1, max_size=4
@@ -47,7 +52,7 @@ def test_each_sample_is_seen_as_often_as_its_weight_says(parts: list[tuple[int, 
     mixture = Mixture([MixtureSource(samples(str(n), count), weight) for n, (count, weight) in enumerate(parts)])
     epochs = 4  # after so many, every weight has made whole rounds
     length = sum(int(epochs * weight * count) for count, weight in parts)
-    seen = Counter(islice(mixture.order(seed), length))
+    seen = Counter(islice(order(mixture, seed), length))
     first = 0
     for count, weight in parts:
         assert all(seen[first + n] == epochs * weight for n in range(count))
@@ -57,12 +62,12 @@ def test_each_sample_is_seen_as_often_as_its_weight_says(parts: list[tuple[int, 
 def test_an_epoch_holds_everything_once_in_an_order_of_its_own() -> None:
     mixture = Mixture([MixtureSource(samples("a", 5)), MixtureSource(samples("b", 7))])
     assert mixture.epoch_length == 12
-    stream = list(islice(mixture.order(3), 36))
+    stream = list(islice(order(mixture, 3), 36))
     epochs = [stream[n : n + 12] for n in (0, 12, 24)]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert stream == list(islice(mixture.order(3), 36))
-    assert stream != list(islice(mixture.order(4), 36))
+    assert stream == list(islice(order(mixture, 3), 36))
+    assert stream != list(islice(order(mixture, 4), 36))
 
 
 def test_limits_take_usable_samples_and_the_same_ones_each_time() -> None:
@@ -81,7 +86,7 @@ def test_a_curriculum_may_go_by_any_number() -> None:
     mixture = Mixture([MixtureSource(samples("a", 50))])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
     turns = make_schedule(mixture, 100, seed=0, think_share=0, curriculum=by)
-    durations = [mixture.samples[turn.sample].meta["duration_s"] for turn in turns]
+    durations = [mixture.samples[turn.samples[0]].meta["duration_s"] for turn in turns]
     assert max(durations[:10]) <= 4 < max(durations[50:])
     with pytest.raises(SampleError, match=r"a0: the curriculum goes by meta\.size, which is None here"):
         make_schedule(mixture, 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size"))
@@ -92,9 +97,9 @@ def test_a_curriculum_keeps_to_the_weights() -> None:
     mixture = Mixture([MixtureSource(samples("a", 100), 0.1), MixtureSource(samples("b", 100), 3.0)])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
     turns = make_schedule(mixture, 8000, seed=0, think_share=0, curriculum=by)[:4000]
-    drawn = Counter(mixture.samples[turn.sample].id[0] for turn in turns)
+    drawn = Counter(mixture.samples[turn.samples[0]].id[0] for turn in turns)
     assert drawn["a"] / len(turns) == pytest.approx(0.1 / 3.1, rel=0.2)
-    durations = [mixture.samples[turn.sample].meta["duration_s"] for turn in turns]
+    durations = [mixture.samples[turn.samples[0]].meta["duration_s"] for turn in turns]
     assert max(durations[:500]) <= 8 < 90 < max(durations)
 
 
@@ -103,7 +108,7 @@ def test_reading_ahead_follows_the_batches_that_a_process_is_dealt(
     batch_size: int, num_processes: int, num_turns: int
 ) -> None:
     reader: Any = SimpleNamespace(settings=SimpleNamespace(ahead=5))
-    schedule = [ScheduleEntry(n, False) for n in range(num_turns)]
+    schedule = [ScheduleEntry((n,), False) for n in range(num_turns)]
     for rank in range(num_processes):
         dataset = PromptDataset(
             None,  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import torch
 
 from timesight.data import read_jsonl
 from timesight.infer.prompts import encode_sample
+from timesight.model import vision
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.vision import FeatureStore, encode_videos
@@ -87,3 +88,27 @@ def test_a_damaged_file_is_computed_again(policy: Policy, world: Path, tmp_path:
 def test_a_full_store_keeps_nothing_more(policy: Policy, world: Path, tmp_path: Path) -> None:
     logps(policy, batch(policy, world, [0, 1]), FeatureStore(tmp_path, policy, max_bytes=1000))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_frozen_tower_runs_in_chunks_of_time(
+    policy: Policy, world: Path, patches_seen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames are independent, so the features are the same; a tower that learns runs at once."""
+    tree = batch(policy, world, [0, 1, 2])
+    whole = tree.vision(policy)
+    sizes = tree.grid_thw.prod(-1).tolist()
+    step = int(tree.grid_thw[0, 1:].prod())
+    monkeypatch.setattr(vision, "MAX_PATCHES", 3 * step)
+    patches_seen.clear()
+    with torch.no_grad():
+        chunked = tree.vision(policy)
+    assert sum(patches_seen) == sum(sizes)
+    assert max(patches_seen) <= 3 * step < max(sizes)
+    for ours, theirs in zip(chunked.pooler_output, whole.pooler_output, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(chunked.deepstack_features or (), whole.deepstack_features or (), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    patches_seen.clear()
+    tree.vision(policy)
+    assert patches_seen == [sum(sizes)]

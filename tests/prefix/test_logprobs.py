@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -144,11 +146,33 @@ def test_with_gradient_checkpointing(policy: Policy, prompts: PrefixTree) -> Non
 
 def test_vocabulary_in_chunks(policy: Policy, prompts: PrefixTree, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _, grads = gradients(policy, prompts, packed=True)
-    monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", 3 * policy.model.config.get_text_config().vocab_size)
+    elements = 3 * policy.model.config.get_text_config().vocab_size
+    monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", (elements, elements))
     chunked, _, chunked_grads = gradients(policy, prompts, packed=True)
     torch.testing.assert_close(chunked, whole)
     for name, grad in grads.items():
         torch.testing.assert_close(chunked_grads[name], grad)
+
+
+def test_full_logits_never_exist(policy: Policy, prompts: PrefixTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that spans the vocabulary has more rows than a chunk, forward and backward."""
+    vocabulary = policy.model.config.get_text_config().vocab_size
+    monkeypatch.setattr(logprobs, "CHUNK_ELEMENTS", (5 * vocabulary, 5 * vocabulary))
+
+    class Watch(TorchDispatchMode):
+        most = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.ndim > 1 and out.shape[-1] == vocabulary:
+                self.most = max(self.most, out.numel() // vocabulary)
+            return out
+
+    hidden = policy.model.config.get_text_config().hidden_size
+    for packed in (True, False):
+        with Watch() as watch:
+            gradients(policy, prompts, packed=packed)
+        assert watch.most in (5, hidden)  # a product of the gradient has the head's shape, transposed
 
 
 def test_vision_is_computed_once(policy: Policy, prompts: PrefixTree) -> None:

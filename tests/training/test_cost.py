@@ -61,6 +61,26 @@ def test_tokens_and_steps_by_hand() -> None:
     assert needed.tokens_per_step == 8 * (3584 + 60 + 8 * 256)
 
 
+def test_questions_on_one_video_share_its_tokens() -> None:
+    """2.3 questions a video on average and four at most: time is that of the average, memory that of the most."""
+    model = model_shape(SEVEN_B)
+    shared = recipe("charades/grpo", "train.questions_per_video=4")
+    needed = plan(shared, model, 12_408, num_entries=5394)
+    assert needed.steps == 675  # 5,394 videos, 8 a step
+    assert needed.tokens_per_step == pytest.approx(8 * (3584 + 2.3 * (60 + 8 * 256)), abs=16)
+    apart = plan(recipe("charades/grpo"), model, 12_408)
+    assert needed.steps * needed.flops_per_step < 0.7 * apart.steps * apart.flops_per_step
+    row = 3584 + 4 * (60 + 8 * 256)
+    assert needed.memory["sampling"] == pytest.approx(8 * row * 28 * 2 * 4 * 128 * 2 / 1e9)
+
+
+def test_a_reference_is_kept_in_bf16_but_for_its_embeddings() -> None:
+    model = model_shape(SEVEN_B)
+    reference = plan(recipe("charades/grpo"), model, 100).memory["reference"]
+    embeddings = model.vocabulary * model.hidden
+    assert reference == pytest.approx((2 * (model.total - embeddings) + 4 * embeddings) / 1e9)
+
+
 def test_frozen_parts_learn_nothing() -> None:
     model = model_shape(SEVEN_B)
     frozen = plan(recipe("charades/grpo", "train.freeze=[tower, merger]"), model, 100).memory

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from timesight.data import read_jsonl
+from timesight.infer.answer import InferenceConfig
 from timesight.model.load import load_policy
+from timesight.training.validate import validate
+from timesight.video import FrameBudget
 
 pytestmark = pytest.mark.slow
 
@@ -38,20 +42,20 @@ def write(file: Path, recipe: dict[str, object]) -> Path:
 
 
 @pytest.fixture
-def even_samples(world: Path, tmp_path: Path) -> Path:
-    """Samples whose gold replies all have as many tokens, so that a mean over batches is a mean over tokens."""
+def uneven_samples(world: Path, tmp_path: Path) -> Path:
+    """Samples whose gold replies have one, two or three spans."""
     records = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()][:16]
     for index, record in enumerate(records):
         record["video"] = str(world / record["video"])
-        record["spans"] = [[index % 4 + 0.5, index % 4 + 2.5]]
-    file = tmp_path / "even.jsonl"
+        record["spans"] = [[n + 0.5, n + 1.0] for n in range(1 + index % 3)]
+    file = tmp_path / "uneven.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     return file
 
 
-def test_two_processes_share_their_gradients(even_samples: Path, tmp_path: Path) -> None:
+def test_two_processes_share_their_gradients(uneven_samples: Path, tmp_path: Path) -> None:
     """The gradient of two halves of a batch is that of the batch, and not that of a half."""
-    recipe = {"kind": "sft", "model": "tiny", "data": {"jsonl": str(even_samples)}, "video": VIDEO}
+    recipe = {"kind": "sft", "model": "tiny", "data": {"jsonl": str(uneven_samples)}, "video": VIDEO}
     norms = {}
     for processes, batch_size in ((1, 4), (2, 2), (1, 2)):
         name = f"{processes}x{batch_size}"
@@ -76,11 +80,21 @@ def test_grpo_on_two_processes(world: Path, tmp_path: Path) -> None:
         "video": VIDEO,
         "train": TRAIN | {"max_steps": 4, "batch_size": 1, "max_broken_share": 1.0},
         "grpo": {"num_generations": 4, "max_completion_length": 16, "loss_type": "dapo", "scale_rewards": "task"},
+        "validation": {"jsonl": str(world / "test.jsonl"), "every_steps": 4},
     }
     out = tmp_path / "run"
     run("train", write(tmp_path / "grpo.yaml", recipe), out, processes=2)
-    steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3, 4]
+    entries = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [1, 2, 3, 4, 4]
+    budget = FrameBudget(**VIDEO)
+    alone = validate(
+        load_policy(out, dtype="mixed"),
+        read_jsonl(world / "test.jsonl"),
+        InferenceConfig(budget, batch_size=8, max_new_tokens=16),
+    )
+    shared = {name: value for name, value in entries[-1].items() if name not in ("step", "version")}
+    assert shared.keys() == alone.keys()
+    assert shared == pytest.approx(alone, abs=0.02)  # of the same weights, in batches of other shapes
     asked = {json.loads(f.read_text().splitlines()[0])["id"] for f in (out / "completions").iterdir()}
     assert len(asked) > 1
     assert all(torch.isfinite(t).all() for t in load_policy(out).model.state_dict().values())

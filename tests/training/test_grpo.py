@@ -18,7 +18,7 @@ from timesight.infer.answer import InferenceConfig
 from timesight.model import load as load_module
 from timesight.model.encode import EncodedPrompt
 from timesight.model.load import load_policy
-from timesight.model.policy import Policy
+from timesight.model.policy import frozen_copy
 from timesight.training import grpo as grpo_module
 from timesight.training import run as run_module
 from timesight.training.batches import zero_loss
@@ -128,7 +128,7 @@ def test_truncated_replies_can_be_left_out(world: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("given")
 def test_without_beta_there_is_no_reference(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
-    monkeypatch.setattr(grpo_module, "Policy", lambda *args: made.append(args) or Policy(*args))
+    monkeypatch.setattr(grpo_module, "frozen_copy", lambda policy: made.append(policy) or frozen_copy(policy))
     run(world, tmp_path / "without", {"batch_size": 2})
     assert len(made) == 0
     run(world, tmp_path / "with", {"batch_size": 2}, beta=0.1)
@@ -145,7 +145,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
 
 
 def test_micro_batches_are_dealt_to_processes_in_turns() -> None:
-    schedule = [ScheduleEntry(index, False) for index in range(11)]
+    schedule = [ScheduleEntry((index,), False) for index in range(11)]
     places = []
     for process in range(2):
         dataset = PromptDataset(
@@ -158,7 +158,7 @@ def test_micro_batches_are_dealt_to_processes_in_turns() -> None:
             process=process,
             num_processes=2,  # type: ignore[arg-type]
         )
-        dataset._item = lambda place: place  # type: ignore[assignment,return-value,method-assign]
+        dataset._items = lambda place: [place]  # type: ignore[assignment,return-value,method-assign]
         places.append([dataset.step(0), dataset.step(1)])
     assert places[0] == [[[0, 1], [4, 5]], [[8, 9], []]]
     assert places[1] == [[[2, 3], [6, 7]], [[10], []]]

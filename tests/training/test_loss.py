@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timesight.errors import RecipeError
-from timesight.training.losses import LOSSES, LossInputs, LossOutput, find_loss, sft_loss
+from timesight.training.losses import LOSSES, LossInputs, LossOutput, find_loss, replies_weight, sft_loss
 from timesight.training.losses.surrogate import kl_estimate
 from timesight.training.options import LOSS_TYPES as KNOWN_LOSSES
 from timesight.training.options import LossAverage
@@ -31,7 +31,16 @@ def grpo_loss(
     sampling: torch.Tensor | None = None,
 ) -> LossOutput:
     """The loss that ``settings`` ask for, of a step of one pass."""
-    inputs = LossInputs(logps, old, gain, mask, float(mask.sum()), settings.max_completion_length, ref, sampling)
+    inputs = LossInputs(
+        logps,
+        old,
+        gain,
+        mask,
+        float(mask.sum()),
+        settings.max_completion_length,
+        ref_logps=ref,
+        sampling_logps=sampling,
+    )
     return find_loss(settings.loss_type, settings.loss_options())(inputs)
 
 
@@ -297,3 +306,26 @@ def test_a_loss_of_ones_own_is_named_by_its_path() -> None:
     with pytest.raises(RecipeError, match="scale_rewards: std is not known: it is one of group, batch"):
         load_recipe("tiny/grpo", ["grpo.scale_rewards=std"])
     assert list(LOSSES) == list(KNOWN_LOSSES)
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo"])
+def test_a_reply_weighs_the_same_in_a_large_pass_and_a_small_one(
+    tensors: dict[str, torch.Tensor], loss_type: str
+) -> None:
+    t, loss = tensors, LOSSES[loss_type]
+    names = ("logps", "old", "gain", "mask")
+    tokens = float(t["mask"].sum())
+    whole = loss(LossInputs(*(t[name] for name in names), tokens, 9, replies_per_pass=6)).loss
+    passes = [
+        loss(LossInputs(*(t[name][rows] for name in names), tokens / 2, 9, replies_per_pass=3)).loss
+        for rows in (slice(4), slice(4, 6))
+    ]
+    torch.testing.assert_close(sum(passes) / 2, whole)
+
+
+@pytest.mark.parametrize("average", ["token", "square", "reply"])
+def test_sft_weighs_replies_over_the_whole_step(tensors: dict[str, torch.Tensor], average: LossAverage) -> None:
+    logps, mask = tensors["logps"], tensors["mask"]
+    total = replies_weight(mask.sum(1).tolist(), average)
+    passes = [sft_loss(logps[rows], mask[rows], average, total / 2) for rows in (slice(4), slice(4, 6))]
+    torch.testing.assert_close(sum(passes) / 2, sft_loss(logps, mask, average))

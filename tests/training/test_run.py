@@ -310,10 +310,10 @@ def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> No
     one = make_schedule(mixture, 200, seed=1, **shape)
     assert one == make_schedule(mixture, 200, seed=1, **shape)
     assert one != make_schedule(mixture, 200, seed=2, **shape)
-    lengths = [len(TASKS[samples[turn.sample].task].gold(samples[turn.sample], think=True)) for turn in one]
+    lengths = [len(TASKS[samples[turn.samples[0]].task].gold(samples[turn.samples[0]], think=True)) for turn in one]
     assert max(lengths[:20]) < max(lengths[100:])
     assert all(turn.think for turn in one[:20])
     assert 50 < sum(turn.think for turn in one[20:]) < 130
     assert all(a.think == b.think for a, b in zip(one[::2], one[1::2], strict=True))
-    late = [turn.sample for turn in one[100 : 100 + min(100, len(samples))]]
+    late = [turn.samples[0] for turn in one[100 : 100 + min(100, len(samples))]]
     assert len(set(late)) == len(late)  # a whole epoch before anything comes twice

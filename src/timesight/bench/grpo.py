@@ -7,20 +7,13 @@ own.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from timesight.errors import TimesightError
+from timesight.bench.measure import MODELS, Layout, Measured, Order, compare, measure
 
 LONGEST_EAGER = 1024  # tokens; in longer rows eager attention never wins, and its scores fill the memory
-MODELS = {"tiny Qwen2.5-VL": ("qwen2_5_vl", "tiny"), "6M Qwen3-VL": ("qwen3_vl", "small")}
 
 
 @dataclass(frozen=True)
@@ -32,6 +25,11 @@ class Case:
     prompt_tokens: int  # about: a prompt ends with a whole frame
     completion_tokens: int
     whole_step: bool = False  # sampling too
+
+    def order(self, layout: Layout) -> Order:
+        """To measure one of the paths."""
+        sizes = (self.prompt_tokens, self.completion_tokens, self.num_generations)
+        return Order(self.model, layout, *sizes, whole_step=self.whole_step)
 
 
 # G, P and C each vary around one setting, for both models; the whole step is measured at that setting.
@@ -72,12 +70,12 @@ def bench_grpo(
 ) -> Iterator[Row]:
     """Measure ``cases`` one by one; models and gradients are kept in the folder ``out`` meanwhile."""
     for case in cases:
-        measured = {}
-        for name in (*plain_attention(case), "packed"):
-            measured[name] = _in_own_process(case, name, out)
+        measured: dict[Layout, Measured] = {}
+        layouts: tuple[Layout, ...] = (*plain_attention(case), "row")
+        for layout in layouts:
+            measured[layout] = measure(case.order(layout), out)
             on_measured()
-        plain_name = min(plain_attention(case), key=lambda name: measured[name]["median_s"])
-        yield _row(case, plain_name, measured[plain_name], measured["packed"], out)
+        yield _row(case, min(plain_attention(case), key=lambda name: measured[name].median_s), measured, out)
 
 
 def measurements(cases: Iterable[Case] = CASES) -> int:
@@ -85,51 +83,31 @@ def measurements(cases: Iterable[Case] = CASES) -> int:
     return sum(len(plain_attention(case)) + 1 for case in cases)
 
 
-def plain_attention(case: Case) -> tuple[str, ...]:
+def plain_attention(case: Case) -> tuple[Layout, ...]:
     """Stock attention that plain is tried with; the fastest stands for it."""
     return ("sdpa", "eager") if case.prompt_tokens + case.completion_tokens <= LONGEST_EAGER else ("sdpa",)
 
 
-def _in_own_process(case: Case, path: str, out: Path) -> dict[str, Any]:
-    order = json.dumps(asdict(case) | {"path": path, "out": str(out)})
-    done = subprocess.run(
-        [sys.executable, "-m", "timesight.bench.worker", order], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise TimesightError(f"the measurement of {path} at {case} failed: {last[0]}")
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return measured
-
-
-def _row(case: Case, plain_name: str, plain: dict[str, Any], packed: dict[str, Any], out: Path) -> Row:
-    results = {name: torch.load(result_file(out, name)) for name in (plain_name, "packed")}
-    logps = {name: result["logps"] for name, result in results.items()}
-    grads = {name: result["grads"] for name, result in results.items()}
-    steps = (plain["step_s"], packed["step_s"])
+def _row(case: Case, fastest: Layout, measured: dict[Layout, Measured], out: Path) -> Row:
+    plain, packed = measured[fastest], measured["row"]
+    difference = compare(out, "row", fastest)
+    whole = plain.step_s is not None and packed.step_s is not None
     return Row(
         model=case.model,
         num_generations=case.num_generations,
-        prompt_tokens=packed["prompt_tokens"],
+        prompt_tokens=packed.prompt_tokens,
         completion_tokens=case.completion_tokens,
-        plain_s=plain["median_s"],
-        packed_s=packed["median_s"],
-        plain_spread_s=tuple(plain["spread_s"]),
-        packed_spread_s=tuple(packed["spread_s"]),
-        plain_attention=plain_name,
-        speedup=plain["median_s"] / packed["median_s"],
-        allowed_speedup=packed["plain_flops"] / packed["packed_flops"],
-        memory_ratio=packed["peak_bytes"] / plain["peak_bytes"],
-        max_logp_difference=float((logps[plain_name] - logps["packed"]).abs().max()),
-        max_grad_difference=max(
-            float((grads["packed"][name] - grad).norm() / grad.norm()) for name, grad in grads[plain_name].items()
-        ),
-        plain_step_s=steps[0],
-        packed_step_s=steps[1],
-        step_speedup=steps[0] / steps[1] if case.whole_step else None,
+        plain_s=plain.median_s,
+        packed_s=packed.median_s,
+        plain_spread_s=plain.spread_s,
+        packed_spread_s=packed.spread_s,
+        plain_attention=fastest,
+        speedup=plain.median_s / packed.median_s,
+        allowed_speedup=plain.flops / packed.flops,
+        memory_ratio=packed.peak_bytes / plain.peak_bytes,
+        max_logp_difference=difference.logp,
+        max_grad_difference=difference.grad,
+        plain_step_s=plain.step_s,
+        packed_step_s=packed.step_s,
+        step_speedup=plain.step_s / packed.step_s if whole else None,  # type: ignore[operator] # both are there
     )
-
-
-def result_file(out: Path, path: str) -> Path:
-    """Where a measurement leaves its log-probs and gradients."""
-    return out / f"{path}.pt"

@@ -64,6 +64,41 @@ def grpo(quick: bool, as_json: bool) -> None:
             )
 
 
+@command.command(epilog="Example: timesight bench tree --json", short_help="Several questions on one video.")
+@click.option("--quick", is_flag=True, help="Short prompts only.")
+@json_option
+def tree(quick: bool, as_json: bool) -> None:
+    """Compare a row for each question with one tree for all questions on a video: time, memory, equality.
+
+    Updates of GRPO (8 replies a question) and of SFT. Run it on an idle machine.
+    """
+    from timesight.bench.tree import CASES, bench_tree
+    from timesight.cli.console import OUT, figure_table, print_json, progress
+
+    cases = [case for case in CASES if case.prompt_tokens < 1000 or not quick]
+    with tempfile.TemporaryDirectory() as folder, progress("bench tree", 2 * len(cases)) as advance:
+        rows = list(bench_tree(Path(folder), cases, on_measured=advance))
+    if as_json:
+        print_json({"rows": [asdict(row) for row in rows]})
+        return
+    table = figure_table("Forward and backward, float32", "kind questions P row tree × allowed memory Δlogp Δgrad")
+    for row in rows:
+        table.add_row(
+            row.model,
+            row.kind,
+            str(row.num_questions),
+            str(row.prompt_tokens),
+            f"{row.row_s:.2f}",
+            f"{row.tree_s:.2f}",
+            f"{row.speedup:.1f}",
+            f"{row.allowed_speedup:.1f}",
+            f"{row.memory_ratio:.2f}",
+            f"{row.max_logp_difference:.0e}",
+            f"{row.max_grad_difference:.0e}",
+        )
+    OUT.print(table)
+
+
 @command.command(
     epilog="Example: timesight bench rewards --fuzz 1000000", short_help="Rewards: rate, slowest reply."
 )

@@ -9,6 +9,8 @@ import click
 from timesight.cli.options import json_option
 from timesight.errors import InputError
 
+WORLD_QUESTIONS = 3.5  # on a video of the synthetic world
+
 
 @click.command(
     epilog="Example: timesight plan charades/grpo-24gb --samples 12408",
@@ -36,6 +38,7 @@ def command(
 
     Memory is computed from the model's shapes, at the longest prompts and replies the recipe allows. Time comes
     from the rates of this machine, or from the ones given, and is a lower bound: no kernel reaches them.
+    Left out: the CUDA context, fragmentation, reading videos, and what several GPUs tell each other.
     """
     from timesight.bench.rates import matrix_rate, memory_rate
     from timesight.cli.console import OUT, metric_table, print_json, quiet_libraries
@@ -45,9 +48,9 @@ def command(
 
     quiet_libraries()
     settings = load_recipe(recipe, overrides)
-    count = samples or _count(settings)
+    count, entries = (samples, None) if samples else _count(settings)
     model = model_shape(settings.model)
-    result = plan(settings, model, count, num_gpus)
+    result = plan(settings, model, count, num_gpus, num_entries=entries)
     seconds = result.seconds_per_step(
         tflops * 1e12 if tflops else matrix_rate(), gbs * 1e9 if gbs else memory_rate()
     )
@@ -71,18 +74,27 @@ def command(
     OUT.print(f"{seconds:.1f} s a step at the least, {seconds * result.steps / 3600:.1f} h in all")
 
 
-def _count(settings: Any) -> int:
-    """Samples of an epoch, from the recipe's own files; a synthetic world has about 3.5 questions a video."""
-    from timesight.data import read_jsonl
+def _count(settings: Any) -> tuple[int, int]:
+    """Questions of an epoch, and the entries they are dealt as, from the recipe's own files.
 
-    total = 0.0
+    A synthetic world has about 3.5 questions a video.
+    """
+    from timesight.data import read_jsonl
+    from timesight.data.mixture import Mixture, MixtureSource
+    from timesight.training.schedule import Dealer
+
+    cap = settings.train.questions_per_video
+    questions = entries = 0.0
     for source in settings.data.all_sources:
         if source.world is not None:
-            count = round(3.5 * source.world.num_videos)
+            count = round(WORLD_QUESTIONS * source.world.num_videos)
+            dealt = round(count / min(cap, WORLD_QUESTIONS))
         elif source.jsonl is not None and source.jsonl.exists():
-            count = len(read_jsonl(source.jsonl))
+            mixture = Mixture([MixtureSource(read_jsonl(source.jsonl))])
+            count, dealt = len(mixture.samples), Dealer(mixture, cap).num_entries(1, settings.seed)
         else:
             missing = source.hub or source.jsonl
             raise InputError(f"{missing}: no such file; say with --samples how many samples there will be")
-        total += source.weight * min(count, source.limit or count)
-    return round(total)
+        share = source.weight * min(1.0, (source.limit or count) / max(count, 1))
+        questions, entries = questions + share * count, entries + share * dealt
+    return round(questions), round(entries)

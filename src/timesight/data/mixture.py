@@ -60,8 +60,8 @@ class Mixture:
         """Items of an epoch; of epochs of several lengths, the mean, rounded up."""
         return math.ceil(sum(part.weight * len(part.samples) for part in self._parts))
 
-    def order(self, seed: int) -> Iterator[int]:
-        """Indices into ``samples``, epoch after epoch, without end."""
+    def epochs(self, seed: int) -> Iterator[list[int]]:
+        """The epochs of a run, without end: each a list of indices into ``samples``, in random order."""
         streams = [self._stream(number, seed) for number in range(len(self._parts))]
         taken = [0] * len(self._parts)
         epoch = 0
@@ -72,7 +72,7 @@ class Mixture:
                 due = math.floor(epoch * part.weight * len(part.samples) + 1e-9)
                 drawn += [next(streams[number]) for _ in range(due - taken[number])]
                 taken[number] = due
-            yield from np.random.default_rng((seed, epoch)).permutation(drawn).tolist()
+            yield np.random.default_rng((seed, epoch)).permutation(drawn).tolist()
 
     def _stream(self, number: int, seed: int) -> Iterator[int]:
         """The samples of one part in random order, again and again, each round in another one."""

@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 from timesight.evaluation.questions import question_digest, require_same_questions
 from timesight.evaluation.replies import Replies, ReplyLog, join_parts, kept_replies
 from timesight.generate.base import Completion, Generator
-from timesight.infer.answer import InferenceConfig, answer_batches
+from timesight.infer.answer import InferenceConfig, answer_batches, share_of_videos
 from timesight.types import Sample
 from timesight.video import ReadingSettings
 
@@ -41,7 +41,7 @@ def collect_replies(
     another question under the id of one of these.
     """
     state = processes()
-    mine = _share(samples, state.process_index, state.num_processes)
+    mine = share_of_videos(samples, state.process_index, state.num_processes)
     kept = kept_replies(folder)
     done = kept.replies.keys()
     digests = {sample.id: question_digest(sample, config) for sample in samples}
@@ -64,9 +64,3 @@ def collect_replies(
     return Replies(
         {id_: kept.replies[id_] for id_ in ids if id_ in kept.replies}, dict(everybodys), kept.truncated & asked
     )
-
-
-def _share(samples: Sequence[Sample], rank: int, num_processes: int) -> list[Sample]:
-    """Every ``num_processes``-th video's samples: questions on one video stay together."""
-    number = {path: n for n, path in enumerate(dict.fromkeys(sample.video.path for sample in samples))}
-    return [sample for sample in samples if number[sample.video.path] % num_processes == rank]

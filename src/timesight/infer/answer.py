@@ -17,7 +17,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from timesight.errors import ModelError, VideoError
 from timesight.generate.base import Completion, Generator, Sampling
-from timesight.infer.prompts import build_prompt, wanted_frames
+from timesight.infer.prompts import build_prompt, shown_frames, wanted_frames
 from timesight.model.prompt import Prompt
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
@@ -91,12 +91,17 @@ def asked_as(sample: Sample, config: InferenceConfig) -> Sample:
     return config.tasks.of(sample).with_evidence(sample) if config.evidence else sample
 
 
+def share_of_videos(samples: Sequence[Sample], rank: int, num_processes: int) -> list[Sample]:
+    """Every ``num_processes``-th video's samples, for process ``rank``: questions on one video stay together."""
+    number = {path: n for n, path in enumerate(dict.fromkeys(sample.video.path for sample in samples))}
+    return [sample for sample in samples if number[sample.video.path] % num_processes == rank]
+
+
 def _windows(samples: Sequence[Sample], size: int, tasks: TaskRegistry) -> list[list[list[Sample]]]:
     """Samples by video, in windows of at least ``size`` of them; videos stay in the order they are first named."""
     by_video: dict[object, list[Sample]] = {}
     for sample in samples:
-        seen = sample.video, sample.segments, tasks.of(sample).frames(sample)
-        by_video.setdefault(seen, []).append(sample)
+        by_video.setdefault(shown_frames(sample, tasks), []).append(sample)
     windows: list[list[list[Sample]]] = []
     for group in by_video.values():
         if not windows or sum(map(len, windows[-1])) >= size:

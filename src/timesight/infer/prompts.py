@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
-from timesight.model.encode import EncodedPrompt, encode_prompt
+from timesight.model.encode import EncodedPrompt, encode_prompt, encode_prompts
 from timesight.model.policy import Policy
 from timesight.model.prompt import Exchange, Prompt
 from timesight.tasks import TASKS, TaskRegistry
@@ -29,6 +29,18 @@ def encode_sample(
 ) -> EncodedPrompt:
     """The prompt of ``sample`` as tensors. Raises VideoError."""
     return encode_prompt(policy, build_prompt(sample, think, reader, tasks=tasks))
+
+
+def encode_samples(
+    policy: Policy, samples: Sequence[Sample], think: bool, reader: FrameReader, tasks: TaskRegistry = TASKS
+) -> list[EncodedPrompt]:
+    """The prompts of ``samples`` as tensors; what they show alike is encoded once. Raises VideoError."""
+    return encode_prompts(policy, [build_prompt(sample, think, reader, tasks=tasks) for sample in samples])
+
+
+def shown_frames(sample: Sample, tasks: TaskRegistry = TASKS) -> Hashable:
+    """A key of what ``sample`` shows: samples with the same key can share one pass over their frames."""
+    return sample.video, sample.segments, tasks.of(sample).frames(sample)
 
 
 def wanted_frames(sample: Sample, think: bool, tasks: TaskRegistry = TASKS) -> list[Wanted]:

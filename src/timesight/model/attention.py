@@ -9,7 +9,6 @@ Letters in shapes: N patches, H heads, d head size, Q queries, S keys.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -91,18 +90,31 @@ def segment_attention(
 
     query, key, value: (1, H, N, d); ``cu_seq_lens_q`` holds the segments' borders. Returns (1, N, H, d).
     """
-    borders = kwargs["cu_seq_lens_q"].tolist()
-    lengths = [end - start for start, end in itertools.pairwise(borders)]
+    by_length = _segments_by_length(kwargs["cu_seq_lens_q"])
     scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-    if len(set(lengths)) == 1:
-        return _segments(query, key, value, lengths[0], scaling), None
+    if len(by_length) == 1:
+        (length,) = by_length
+        return _segments(query, key, value, length, scaling), None
     out = torch.empty_like(query).transpose(1, 2)
-    for length in sorted(set(lengths)):
-        where = torch.cat([torch.arange(s, e) for s, e in itertools.pairwise(borders) if e - s == length])
-        where = where.to(query.device)
+    for length, where in by_length.items():
         picked = _segments(query[:, :, where], key[:, :, where], value[:, :, where], length, scaling)
         out = out.index_copy(1, where, picked)
     return out, None
+
+
+def _segments_by_length(borders: Tensor) -> dict[int, Tensor]:
+    """For each length of a segment, (n,) the indices of the patches in segments of this length.
+
+    The layers of a pass share one tensor of borders, which keeps the answer: reading it waits for a GPU.
+    """
+    known: dict[int, Tensor] | None = getattr(borders, "segments_by_length", None)
+    if known is None:
+        lengths = borders.diff()
+        of_patch = lengths.repeat_interleave(lengths)
+        distinct = sorted(set(lengths.tolist()))
+        known = {length: (of_patch == length).nonzero().squeeze(1) for length in distinct}
+        borders.segments_by_length = known  # type: ignore[attr-defined]
+    return known
 
 
 def _segments(query: Tensor, key: Tensor, value: Tensor, length: int, scaling: float) -> Tensor:

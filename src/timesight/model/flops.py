@@ -6,6 +6,7 @@ P prompt tokens, G completions of C tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,29 +29,56 @@ class Flops:
         """All of them."""
         return self.vision + self.text + self.attention + self.vocabulary
 
+    def times(self, passes: int) -> Flops:
+        """Those of so many passes."""
+        return Flops(*(passes * value for value in (self.vision, self.text, self.attention, self.vocabulary)))
 
-def group_flops(
-    policy: Policy, grid_thw: Tensor, prompt_tokens: int, group: int, completion_tokens: int, *, packed: bool
+
+def tree_flops(
+    policy: Policy,
+    grid_thw: Tensor,
+    root_tokens: int,
+    question_tokens: Sequence[int],
+    group: int,
+    completion_tokens: int,
 ) -> Flops:
-    """One forward pass over a prompt and its G completions: in one row, or G times over, tower included.
+    """One forward pass over ``[video | q1 | r11 … r1G | q2 | r21 … r2G | …]``, tower included.
 
-    ``grid_thw`` (V, 3): patches along time, height and width of the prompt's videos.
+    Args:
+        policy: Whose.
+        grid_thw: (V, 3) patches along time, height and width of the videos.
+        root_tokens: What the questions have in common.
+        question_tokens: What is each one's own.
+        group: G, replies to each question.
+        completion_tokens: C, of each reply.
     """
     text = policy.model.config.get_text_config()
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     per_pair = 4 * text.num_hidden_layers * text.num_attention_heads * head_dim  # one query meets one key
-    p, c = prompt_tokens, completion_tokens
-    alone = p * (p + 1) / 2  # pairs within a prompt
-    added = c * p + c * (c + 1) / 2  # pairs that one completion adds
-    rows = 1 if packed else group
-    tokens = p + group * c if packed else group * (p + c)
-    pairs = alone + group * added if packed else group * (alone + added)
+    replied = len(question_tokens) * group * completion_tokens
+    pairs = _new_pairs(0, root_tokens)
+    for own in question_tokens:
+        pairs += _new_pairs(root_tokens, own) + group * _new_pairs(root_tokens + own, completion_tokens)
     return Flops(
-        vision=rows * vision_flops(policy, grid_thw),
-        text=2.0 * _linear_weights(policy.core.language_model) * tokens,
+        vision=vision_flops(policy, grid_thw),
+        text=2.0 * _linear_weights(policy.core.language_model) * (root_tokens + sum(question_tokens) + replied),
         attention=per_pair * pairs,
-        vocabulary=2.0 * text.vocab_size * text.hidden_size * group * c,
+        vocabulary=2.0 * text.vocab_size * text.hidden_size * replied,
     )
+
+
+def group_flops(
+    policy: Policy, grid_thw: Tensor, prompt_tokens: int, group: int, completion_tokens: int, *, packed: bool
+) -> Flops:
+    """One forward pass over a prompt and its G completions: in one row, or G times over, tower included."""
+    if packed:
+        return tree_flops(policy, grid_thw, prompt_tokens, [0], group, completion_tokens)
+    return tree_flops(policy, grid_thw, prompt_tokens, [0], 1, completion_tokens).times(group)
+
+
+def _new_pairs(before: int, tokens: int) -> float:
+    """Pairs of a query and a key it sees that ``tokens`` add after ``before`` others."""
+    return tokens * before + tokens * (tokens + 1) / 2
 
 
 def vision_flops(policy: Policy, grid_thw: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from timesight.model.families import Family, family_of
 from timesight.video import FrameBudget
@@ -111,3 +112,18 @@ class Policy:
         """Write an ordinary Hugging Face folder."""
         self.model.save_pretrained(out)
         self.processor.save_pretrained(out)
+
+
+def frozen_copy(policy: Policy) -> Policy:
+    """The policy as it is now, which later updates do not change.
+
+    Under autocast its linear layers are kept in bf16, at half the memory: autocast would turn them into that at
+    each pass, so the results are the same to the last bit. A head that is tied to the embeddings stays as it is.
+    """
+    model = copy.deepcopy(policy.model).eval().requires_grad_(False)
+    if policy.autocast_bf16:
+        embedding = model.get_input_embeddings().weight
+        for module in model.modules():
+            if type(module) is nn.Linear and module.weight is not embedding:
+                module.to(torch.bfloat16)
+    return Policy(model, policy.processor, policy.name, policy.autocast_bf16)

@@ -45,6 +45,12 @@ class ModelShape:
         """All weights."""
         return self.text_linear + self.embeddings + self.tower + self.merger + self.other
 
+    @property
+    def reference_bytes(self) -> int:
+        """Of a frozen copy: linear layers in bf16, token embeddings in float32."""
+        token_embeddings = self.vocabulary * self.hidden
+        return 2 * (self.total - token_embeddings) + 4 * token_embeddings
+
 
 def model_shape(name: str) -> ModelShape:
     """The shape of a model folder, a run directory or a hub id. Raises InputError."""

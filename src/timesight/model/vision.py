@@ -6,9 +6,10 @@ V videos, N vision patches of all of them, M merged tokens of one video, H width
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from timesight.files import whole_file
 from timesight.model.policy import Policy
+
+MAX_PATCHES = 2**15  # that pass through a tower at one time where nothing is kept for a backward pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,18 @@ class VisionFeatures:
         return VisionFeatures(
             tuple(self.pooler_output[v] for v in videos),
             None if layers is None else tuple(tuple(layer[v] for v in videos) for layer in layers),
+        )
+
+    def concatenated(self, counts: Sequence[int]) -> VisionFeatures:
+        """Videos in place of their parts: the first ``counts[0]`` belong to the first video, and so on."""
+
+        def joined(parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            one_by_one = iter(parts)
+            return tuple(torch.cat([next(one_by_one) for _ in range(count)]) for count in counts)
+
+        layers = self.deepstack_features
+        return VisionFeatures(
+            joined(self.pooler_output), None if layers is None else tuple(joined(layer) for layer in layers)
         )
 
     @staticmethod
@@ -79,8 +94,42 @@ def encode_videos(
 
 
 def _run_tower(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatures:
+    """The tower over all videos: at once where it learns, else in chunks of time, since frames are independent."""
     if len(grid_thw) == 0:
         return VisionFeatures((), None)
+    if torch.is_grad_enabled() and policy.trains_vision:
+        return _tower_pass(policy, patches, grid_thw)
+    chunks = [chunk for grid in grid_thw.tolist() for chunk in _time_chunks(*grid)]
+    first, parts = 0, []
+    for batch in _batched(chunks, MAX_PATCHES):
+        size = sum(map(prod, batch))
+        grids = torch.tensor(batch, device=grid_thw.device)
+        parts.append(_tower_pass(policy, patches[first : first + size], grids))
+        first += size
+    if len(chunks) == len(grid_thw):
+        return VisionFeatures.join(parts)
+    counts = [len(_time_chunks(*grid)) for grid in grid_thw.tolist()]
+    return VisionFeatures.join(parts).concatenated(counts)
+
+
+def _time_chunks(time: int, height: int, width: int) -> list[tuple[int, int, int]]:
+    """A video's grid in parts along time of up to MAX_PATCHES patches, or of a single step."""
+    steps = max(1, MAX_PATCHES // (height * width))
+    return [(min(steps, time - first), height, width) for first in range(0, time, steps)]
+
+
+def _batched(grids: Sequence[tuple[int, int, int]], most: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Grids in batches of up to ``most`` patches, or of a single grid."""
+    batch: list[tuple[int, int, int]] = []
+    for grid in grids:
+        if batch and sum(map(prod, [*batch, grid])) > most:
+            yield batch
+            batch = []
+        batch.append(grid)
+    yield batch
+
+
+def _tower_pass(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatures:
     output = policy.core.get_video_features(patches, grid_thw, return_dict=True)
     layers = getattr(output, "deepstack_features", None)
     return VisionFeatures(output.pooler_output, None if layers is None else tuple(tuple(layer) for layer in layers))

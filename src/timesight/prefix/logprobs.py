@@ -1,9 +1,12 @@
 """Log-probabilities of replies: of the distribution that is sampled from, computed on trees.
 
-R replies of up to C tokens, T tokens of replies in all, V vocabulary.
+R replies of up to C tokens, T tokens of replies in all, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,7 +17,8 @@ from timesight.model.vision import VisionFeatures
 from timesight.prefix.layout import NO_MASK, pack
 from timesight.prefix.tree import PrefixTree
 
-CHUNK_ELEMENTS = 2**25  # of float32 vocabulary scores held at one time: 128 MiB
+# float32 vocabulary scores held at one time, on a CPU and on a GPU: 128 and 512 MiB.
+CHUNK_ELEMENTS = (2**25, 2**27)
 
 
 def completion_logprobs(
@@ -37,73 +41,111 @@ def completion_logprobs(
     if packed is None:
         packed = policy.packing_unsupported_reason is None
     with policy.precision():
-        run = _packed_logits if packed else _plain_logits
-        logits, predicted_by = run(policy, tree, tree.vision(policy))  # (K, V), (T,)
-    replies = tree.leaves
-    is_token = replies.mask.bool()
-    logps, entropy = token_logprobs(policy, logits, predicted_by, replies.input_ids[is_token], temperature)
-    empty = torch.zeros(replies.input_ids.shape, device=logps.device)
-    return empty.masked_scatter(is_token, logps), empty.masked_scatter(is_token, entropy)
+        scores = (_score_row if packed else _score_plain)(policy, tree, tree.vision(policy), temperature)
+    is_token = tree.leaves.mask.bool()
+    empty = torch.zeros(is_token.shape, device=scores.device)
+    return empty.masked_scatter(is_token, scores[:, 0]), empty.masked_scatter(is_token, scores[:, 1].detach())
 
 
-def _packed_logits(policy: Policy, tree: PrefixTree, features: VisionFeatures) -> tuple[Tensor, Tensor]:
+def _score_row(policy: Policy, tree: PrefixTree, features: VisionFeatures, temperature: float) -> Tensor:
+    """(T, 2) log-probability and entropy of each token of the leaves, every node computed once."""
     row = pack(tree, policy.processor.tokenizer.pad_token_id)
-    output = policy(
-        input_ids=row.input_ids,
-        attention_mask=NO_MASK.to(row.input_ids.device),
-        position_ids=row.position_ids,
-        mm_encoder_outputs=features.inputs,
-        tree_layout=row.tree_layout,
-        logits_to_keep=row.predicting,
-        use_cache=False,
-    )
-    return output.logits[0], row.predicted_by
+    with _scoring_head(policy, tree, row.predicted_by, temperature):
+        output = policy(
+            input_ids=row.input_ids,
+            attention_mask=NO_MASK.to(row.input_ids.device),
+            position_ids=row.position_ids,
+            mm_encoder_outputs=features.inputs,
+            tree_layout=row.tree_layout,
+            logits_to_keep=row.predicting,
+            use_cache=False,
+        )
+    scores: Tensor = output.logits[0]
+    return scores
 
 
-def _plain_logits(policy: Policy, tree: PrefixTree, features: VisionFeatures) -> tuple[Tensor, Tensor]:
+def _score_plain(policy: Policy, tree: PrefixTree, features: VisionFeatures, temperature: float) -> Tensor:
+    """(T, 2) as ``_score_row``, each prompt computed once for each of its replies."""
     prompts, replies = tree.levels  # questions that share a root have no rows of their own: build with share=False
     rows = replies.parents
-    num_tokens = replies.input_ids.shape[1]
+    num_replies, num_tokens = replies.input_ids.shape
     videos = [video for prompt in rows.tolist() for video in tree.videos_of[prompt]]
-    output = policy(
-        input_ids=torch.cat([prompts.input_ids[rows], replies.input_ids], dim=1),
-        attention_mask=torch.cat([prompts.mask[rows], replies.mask], dim=1),
-        position_ids=torch.cat([prompts.position_ids[:, rows], replies.position_ids], dim=2),  # (3, R, P + C)
-        mm_encoder_outputs=features.pick(videos).inputs,
-        logits_to_keep=num_tokens + 1,
-        use_cache=False,
-    )
-    return output.logits[:, :-1].flatten(0, 1), replies.mask.flatten().nonzero().squeeze(1)
+    # Of the num_tokens + 1 places that are kept of each row, the last one predicts nothing.
+    places = torch.arange(num_replies * (num_tokens + 1), device=rows.device).view(num_replies, -1)[:, :-1]
+    with _scoring_head(policy, tree, places[replies.mask.bool()], temperature):
+        output = policy(
+            input_ids=torch.cat([prompts.input_ids[rows], replies.input_ids], dim=1),
+            attention_mask=torch.cat([prompts.mask[rows], replies.mask], dim=1),
+            position_ids=torch.cat([prompts.position_ids[:, rows], replies.position_ids], dim=2),  # (3, R, P + C)
+            mm_encoder_outputs=features.pick(videos).inputs,
+            logits_to_keep=num_tokens + 1,
+            use_cache=False,
+        )
+    scores: Tensor = output.logits[0]
+    return scores
 
 
-def token_logprobs(
-    policy: Policy, logits: Tensor, predicted_by: Tensor, tokens: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Log-probability and entropy (T,) of ``tokens`` (T,), each predicted by a row of ``logits`` (K, V).
+@contextmanager
+def _scoring_head(policy: Policy, tree: PrefixTree, predicted_by: Tensor, temperature: float) -> Iterator[None]:
+    """In place of logits the model gives (1, T, 2) scores of the leaves' tokens, so that full logits never exist.
 
-    Worked off in chunks that are computed again in the backward pass: vocabularies are large, and float32
-    scores of a whole batch would be the largest tensors of a training step.
+    The head runs inside the model's own forward, whatever the model is wrapped in for several GPUs.
     """
-    size = max(1, CHUNK_ELEMENTS // logits.shape[-1])
-    chunks = list(zip(torch.split(predicted_by, size), torch.split(tokens, size), strict=True))
-    if len(chunks) == 1:
-        return _chunk_logprobs(policy, logits, *chunks[0], temperature)
-    parts = [
-        checkpoint(_chunk_logprobs, policy, logits, rows, chosen, temperature, use_reentrant=False)
-        for rows, chosen in chunks
-    ]
-    return torch.cat([logps for logps, _ in parts]), torch.cat([entropy for _, entropy in parts])
+    head = policy.model.get_output_embeddings()
+    compute, patched = head.forward, head.__dict__.get("forward")
+    tokens = tree.leaves.input_ids[tree.leaves.mask.bool()]
+
+    def forward(hidden: Tensor) -> Tensor:
+        """(B, K, H) hidden states."""
+        chosen = hidden.flatten(0, 1).index_select(0, predicted_by)
+        return token_scores(compute, chosen, tokens, policy.banned_mask, temperature)[None]
+
+    head.forward = forward
+    try:
+        yield
+    finally:
+        del head.forward
+        if patched is not None:
+            head.forward = patched
 
 
-def _chunk_logprobs(
-    policy: Policy, logits: Tensor, rows: Tensor, tokens: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    logps = torch.log_softmax(
-        sampling_logits(logits.index_select(0, rows), policy.banned_mask, temperature), dim=-1
+def token_scores(
+    head: Callable[[Tensor], Tensor], hidden: Tensor, tokens: Tensor, banned: Tensor, temperature: float
+) -> Tensor:
+    """Log-probability and entropy of ``tokens``, from the hidden states that predict them.
+
+    Worked off in chunks, head included, that are computed again in the backward pass: vocabularies are large, and
+    the scores of a whole batch would be the largest tensors of a training step.
+
+    Args:
+        head: Hidden states to logits.
+        hidden: (T, H).
+        tokens: (T,).
+        banned: (V,) True for tokens that are never sampled.
+        temperature: Of the distribution.
+
+    Returns:
+        (T, 2) float32.
+    """
+    size = max(1, CHUNK_ELEMENTS[hidden.device.type == "cuda"] // len(banned))
+    if len(tokens) <= size:
+        return _chunk_scores(head, hidden, tokens, banned, temperature)
+    chunks = zip(torch.split(hidden, size), torch.split(tokens, size), strict=True)
+    return torch.cat(
+        [
+            checkpoint(_chunk_scores, head, states, chosen, banned, temperature, use_reentrant=False)
+            for states, chosen in chunks
+        ]
     )
+
+
+def _chunk_scores(
+    head: Callable[[Tensor], Tensor], hidden: Tensor, tokens: Tensor, banned: Tensor, temperature: float
+) -> Tensor:
+    logps = torch.log_softmax(sampling_logits(head(hidden), banned, temperature), dim=-1)
     with torch.no_grad():
-        entropy = -(logps.exp() * logps.masked_fill(policy.banned_mask, 0.0)).sum(-1)
-    return logps.gather(-1, tokens[:, None]).squeeze(-1), entropy
+        entropy = -(logps.exp() * logps.masked_fill(banned, 0.0)).sum(-1)
+    return torch.stack([logps.gather(-1, tokens[:, None]).squeeze(-1), entropy], dim=-1)
 
 
 def sampling_logits(logits: Tensor, banned: Tensor, temperature: float) -> Tensor:

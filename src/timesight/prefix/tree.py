@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 
 from timesight.model.encode import EncodedPrompt, pad_left, rope_positions
 from timesight.model.policy import Policy
-from timesight.model.vision import VisionFeatures, encode_videos
+from timesight.model.vision import FeatureStore, VisionFeatures, encode_videos
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +68,19 @@ class PrefixTree:
             lengths = lengths[level.parents] + level.mask.sum(1)
         return [int(length) for length in lengths]
 
-    def vision(self, policy: Policy) -> VisionFeatures:
-        """The features of the roots' videos: those that there are, or a pass of the tower."""
+    def vision(self, policy: Policy, store: FeatureStore | None = None) -> VisionFeatures:
+        """The features of the roots' videos: those that the tree or the ``store`` has, or a pass of the tower."""
         if self.features is not None:
             return self.features
-        return encode_videos(policy, self.patches, self.grid_thw)
+        return encode_videos(policy, self.patches, self.grid_thw, store)
 
-    def with_features(self, features: VisionFeatures) -> PrefixTree:
-        """This tree with ``features``, so that no later pass runs the tower."""
+    def prompt_features(self) -> list[VisionFeatures | None]:
+        """For each prompt, in a tree without replies, the features of its root's videos, where there are any."""
+        roots = range(len(self.videos_of)) if len(self.levels) == 1 else self.leaves.parents.tolist()
+        return [None if self.features is None else self.features.pick(self.videos_of[root]) for root in roots]
+
+    def with_features(self, features: VisionFeatures | None) -> PrefixTree:
+        """This tree with ``features``, so that no later pass runs the tower; or, with None, with none."""
         return replace(self, features=features)
 
     def with_replies(self, replies: Sequence[Sequence[int]]) -> PrefixTree:
@@ -104,12 +109,17 @@ class PrefixTree:
         return replace(self, levels=(*self.levels, level))
 
 
-def build_tree(policy: Policy, prompts: Sequence[EncodedPrompt], *, share: bool = True) -> PrefixTree:
+def build_tree(policy: Policy, prompts: Sequence[EncodedPrompt], *, share: bool | None = None) -> PrefixTree:
     """``prompts`` as a tree on the policy's device, its leaves in their order.
 
-    With ``share``, consecutive prompts that hold the same encoding of a video (``encode_prompts``) go on from one
-    root.
+    Args:
+        policy: Will pass through the tree.
+        prompts: Encoded.
+        share: Whether consecutive prompts that hold the same encoding of a video (``encode_prompts``) go on from
+            one root. None: where the model's family allows it.
     """
+    if share is None:
+        share = policy.packing_unsupported_reason is None
     groups = [list(same) for _, same in groupby(prompts, key=lambda prompt: id(prompt.patches))]
     splits = share and max(map(len, groups)) > 1
     if not splits:

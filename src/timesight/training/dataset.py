@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from timesight.errors import VideoError
-from timesight.infer.prompts import encode_sample, wanted_frames
+from timesight.infer.prompts import encode_samples, wanted_frames
 from timesight.model.encode import EncodedPrompt
 from timesight.model.policy import Policy
 from timesight.tasks import TASKS, TaskRegistry
@@ -46,7 +46,7 @@ class PromptDataset:
         samples: What the schedule's entries point at.
         schedule: The same on every process.
         reader: Reads the videos.
-        batch_size: Items of a micro-batch.
+        batch_size: Entries of a micro-batch.
         num_micro_batches: Of a step, on each process.
         process: This one, of ``num_processes``; micro-batches are dealt to them in turns.
         num_processes: How many there are.
@@ -78,25 +78,28 @@ class PromptDataset:
     def step(self, step: int) -> list[list[Item]]:
         """This process's micro-batches of ``step``, the first being 0; shorter where the schedule ends."""
         first = step * self._num_micro_batches
-        return [[self._item(n) for n in self._places(first + k)] for k in range(self._num_micro_batches)]
+        micro_batches = [self._places(first + k) for k in range(self._num_micro_batches)]
+        return [[item for place in places for item in self._items(place)] for places in micro_batches]
 
     def _places(self, micro_batch: int) -> range:
         """Where in the schedule this process's ``micro_batch`` lies."""
         first = (micro_batch * self._num_processes + self._process) * self._batch_size
         return range(first, min(first + self._batch_size, len(self._schedule)))
 
-    def _item(self, place: int) -> Item:
+    def _items(self, place: int) -> list[Item]:
+        """The questions of an entry; the video is broken for all of them, or for none."""
         entry = self._schedule[place]
-        sample = self._samples[entry.sample]
         for later in self._following(place):
-            upcoming = self._schedule[later]
-            self._reader.expect(wanted_frames(self._samples[upcoming.sample], upcoming.think, self._tasks))
+            upcoming = self._schedule[later]  # whose questions all show the same frames
+            self._reader.expect(wanted_frames(self._samples[upcoming.samples[0]], upcoming.think, self._tasks))
+        samples = [self._samples[index] for index in entry.samples]
         started = time.perf_counter()
         try:
-            encoded = encode_sample(self._policy, sample, entry.think, self._reader, self._tasks)
+            prompts = encode_samples(self._policy, samples, entry.think, self._reader, self._tasks)
         except VideoError as error:
-            return BrokenItem(sample, error)
-        return PromptItem(sample, entry.think, encoded, time.perf_counter() - started)
+            return [BrokenItem(sample, error) for sample in samples]
+        read_s = (time.perf_counter() - started) / len(samples)
+        return [PromptItem(s, entry.think, prompt, read_s) for s, prompt in zip(samples, prompts, strict=True)]
 
     def _following(self, place: int) -> Iterator[int]:
         """``place`` and those after it that fall to this process, as far as the reader reads ahead."""
@@ -119,5 +122,9 @@ def readable(items: Sequence[Item], quarantine: Quarantine, metrics: MetricsLog)
             quarantine.put(item.error)
         else:
             prompts.append(item)
-    metrics.log_metrics(quarantined=float(len(quarantine)), read_s=sum(item.read_s for item in prompts))
+    metrics.log_metrics(
+        quarantined=float(len(quarantine)),
+        num_prompts=float(len(prompts)),
+        read_s=sum(item.read_s for item in prompts),
+    )
     return prompts

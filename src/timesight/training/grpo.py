@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,8 +23,8 @@ from timesight.errors import TrainingError
 from timesight.generate.base import Generator, Sampling
 from timesight.model.adapter import adapter_off
 from timesight.model.encode import EncodedPrompt
-from timesight.model.policy import Policy
-from timesight.model.vision import FeatureStore, encode_videos
+from timesight.model.policy import Policy, frozen_copy
+from timesight.model.vision import FeatureStore
 from timesight.prefix.logprobs import completion_logprobs
 from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.tasks import TASKS, TaskRegistry
@@ -52,6 +51,7 @@ class Experience:
     ref_logps: Tensor | None  # (R, C)
     sampling_logps: Tensor | None  # (R, C)
     tokens_per_pass: float = 0.0
+    replies_per_pass: float = 0.0
     old_logps: Tensor | None = None  # (R, C), known once the first update has computed them
 
 
@@ -103,21 +103,20 @@ class Grpo:
         batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
         items = [item for batch in batches for item in batch]
         with self._metrics.stage("encode"):
-            prompts = [self._with_features(batch, len(batches)) for batch in batches]
-        rollout, advantages = self._roll_out(step, items, [prompt for batch in prompts for prompt in batch])
+            trees = [self._prompt_tree(batch, len(batches)) if batch else None for batch in batches]
+        features = [of_prompt for tree in trees if tree is not None for of_prompt in tree.prompt_features()]
+        prompts = [replace(i.encoded, features=f) for i, f in zip(items, features, strict=True)]
+        rollout, advantages = self._roll_out(step, items, prompts)
         experiences: list[Experience | None] = []
         first = 0
-        for batch in prompts:
-            if rollout is None or advantages is None or not batch:
+        for tree, batch in zip(trees, batches, strict=True):
+            if rollout is None or advantages is None or tree is None:
                 experiences.append(None)
                 continue
             rows = slice(first, first + len(batch))
-            experiences.append(self._experience(batch, rollout.part(first, len(batch)), advantages[rows]))
+            experiences.append(self._experience(tree, rollout.part(first, len(batch)), advantages[rows]))
             first += len(batch)
-        learned = float(sum(e.mask.sum() for e in experiences if e is not None))
-        tokens = self._accelerator.reduce(torch.tensor(learned, device=self._policy.device), "sum")
-        for experience in filter(None, experiences):
-            experience.tokens_per_pass = float(tokens) / (len(batches) * self._accelerator.num_processes)
+        self._share_out(experiences)
         return experiences
 
     def loss(self, batch: Experience | None) -> Tensor:
@@ -126,7 +125,7 @@ class Grpo:
             return zero_loss(self._policy)
         logps, entropy = completion_logprobs(self._policy, batch.tree, temperature=self._settings.temperature)
         if self._policy.trains_vision:  # features hold the graph of this pass
-            batch.tree = replace(batch.tree, features=None)
+            batch.tree = batch.tree.with_features(None)
         if batch.old_logps is None:
             batch.old_logps = logps.detach()
         output = self._loss(
@@ -136,6 +135,7 @@ class Grpo:
                 advantages=batch.advantages,
                 mask=batch.mask,
                 tokens_per_pass=batch.tokens_per_pass,
+                replies_per_pass=batch.replies_per_pass,
                 max_completion_length=self._settings.max_completion_length,
                 ref_logps=batch.ref_logps,
                 sampling_logps=batch.sampling_logps,
@@ -159,18 +159,14 @@ class Grpo:
 
     # Rollout
 
-    def _with_features(self, items: Sequence[PromptItem], num_batches: int) -> list[EncodedPrompt]:
+    def _prompt_tree(self, items: Sequence[PromptItem], num_batches: int) -> PrefixTree:
         """The prompts of a micro-batch with the features of their videos.
 
         Where the tower learns, they serve the update too if it is a single pass; else that computes its own.
         """
-        prompts = [item.encoded for item in items]
-        if not prompts:
-            return []
-        tree = build_tree(self._policy, prompts, share=False)
+        tree = build_tree(self._policy, [item.encoded for item in items])
         with torch.set_grad_enabled(self._policy.trains_vision and num_batches == 1):
-            features = encode_videos(self._policy, tree.patches, tree.grid_thw, self._store)
-        return [replace(p, features=features.pick(v)) for p, v in zip(prompts, tree.videos_of, strict=True)]
+            return tree.with_features(tree.vision(self._policy, self._store))
 
     def _roll_out(
         self, step: int, items: list[PromptItem], prompts: list[EncodedPrompt]
@@ -192,15 +188,15 @@ class Grpo:
         self._write(step, rollout, advantages)
         return rollout, advantages
 
-    def _experience(self, prompts: Sequence[EncodedPrompt], rollout: Rollout, advantages: Tensor) -> Experience:
+    def _experience(self, prompts: PrefixTree, rollout: Rollout, advantages: Tensor) -> Experience:
         """A micro-batch of ``rollout`` as tensors, with the reference's log-probabilities."""
         policy, settings = self._policy, self._settings
         completions = rollout.completions
-        tree = build_tree(policy, prompts, share=False).with_replies([c.token_ids for c in completions])
+        tree = prompts.with_replies([c.token_ids for c in completions])
         with self._metrics.stage("reference"):
             ref_logps = self._reference_logps(tree)
-        if policy.trains_vision and tree.features is not None and not _has_graph(tree):
-            tree = replace(tree, features=None)
+        if policy.trains_vision and not _has_graph(tree):
+            tree = tree.with_features(None)
         mask = tree.leaves.mask
         if settings.mask_truncated_completions:
             ended = torch.tensor([not completion.truncated for completion in completions], device=mask.device)
@@ -217,10 +213,19 @@ class Grpo:
         if self._reference is None:
             return None
         if self._policy.trains_vision:  # the reference sees with a tower of its own
-            tree = replace(tree, features=None)
+            tree = tree.with_features(None)
         with torch.no_grad(), self._reference() as reference:
             logps, _ = completion_logprobs(reference, tree, temperature=self._settings.temperature)
         return logps
+
+    def _share_out(self, experiences: Sequence[Experience | None]) -> None:
+        """Tell each pass how many tokens and replies the whole step has for one pass, on all processes."""
+        learning = [experience for experience in experiences if experience is not None]
+        mine = [float(sum(e.mask.sum() for e in learning)), float(sum(len(e.mask) for e in learning))]
+        totals = self._accelerator.reduce(torch.tensor(mine, device=self._policy.device), "sum")
+        passes = len(experiences) * self._accelerator.num_processes
+        for experience in learning:
+            experience.tokens_per_pass, experience.replies_per_pass = (totals / passes).tolist()
 
     def _rewards_everywhere(self, rollout: Rollout | None) -> StepRewards | None:
         """Rewards and tasks of all processes, where a scale needs them; every process asks, or none goes on."""
@@ -284,6 +289,5 @@ def _reference(policy: Policy, recipe: GrpoRecipe) -> Callable[[], AbstractConte
         return None
     if recipe.train.lora is not None:
         return lambda: adapter_off(policy)
-    model = copy.deepcopy(policy.model).eval().requires_grad_(False)
-    frozen = Policy(model, policy.processor, policy.name, policy.autocast_bf16)
+    frozen = frozen_copy(policy)
     return lambda: nullcontext(frozen)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
 from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE
@@ -38,7 +39,7 @@ from timesight.training.loop import Listener, TrainingLoop, make_accelerator, th
 from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import dump_recipe, load_recipe
 from timesight.training.samples import WORLD_DIR, load_mixture, load_validation
-from timesight.training.schedule import ScheduleEntry, make_schedule, num_steps
+from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule, num_steps
 from timesight.training.settings import GrpoRecipe, SftRecipe
 from timesight.training.sft import Sft
 from timesight.training.validate import validate
@@ -104,6 +105,12 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
     judge = judge_for(recipe, mixture.samples, out, tasks)
     set_seed(recipe.seed)
     policy = load_model(recipe, out, mixture.samples, tasks)
+    if (idle := idle_gpus()) > 0:
+        LOGGER.warning(
+            "%d more GPUs are idle; to use them: accelerate launch --num_processes %d -m timesight train …",
+            idle,
+            idle + 1,
+        )
     policy.freeze(*recipe.train.freeze)
     lora = recipe.train.lora
     if lora is not None:
@@ -136,7 +143,14 @@ def _train(
 ) -> TrainingState:
     """The schedule, the algorithm and the loop of ``recipe``."""
     processes = this_process()
-    steps = num_steps(recipe, mixture.epoch_length, processes.num_processes)
+    dealer = Dealer(mixture, recipe.train.questions_per_video, tasks)
+    if recipe.train.questions_per_video > 1 and dealer.num_apart:
+        LOGGER.warning(
+            "%d of %d questions ask for other frames than the rest on their video: they share nothing with them",
+            dealer.num_apart,
+            len(mixture.samples),
+        )
+    steps = num_steps(recipe, dealer.num_entries(recipe.train.epochs, recipe.seed), processes.num_processes)
     settings = recipe.train.model_copy(update={"max_steps": steps})
     dataset = PromptDataset(
         policy,
@@ -172,7 +186,7 @@ def _train(
             Grpo(policy, recipe, out, accelerator, metrics, quarantine, generator, judge, store, tasks),
             dataset.step,
         )
-    return loop.run(Sft(policy, recipe, quarantine, metrics, store, tasks), dataset.step)
+    return loop.run(Sft(policy, recipe, accelerator, metrics, quarantine, store, tasks), dataset.step)
 
 
 def _schedule(
@@ -188,6 +202,7 @@ def _schedule(
         think_share=recipe.think_share if isinstance(recipe, SftRecipe) else float(recipe.think),
         think_first=recipe.think_first if isinstance(recipe, SftRecipe) else 0.0,
         curriculum=recipe.data.curriculum,
+        questions_per_video=recipe.train.questions_per_video,
         batch_size=recipe.train.batch_size,
         tasks=tasks,
     )
@@ -216,6 +231,11 @@ def _feature_store(recipe: SftRecipe | GrpoRecipe, policy: Policy) -> FeatureSto
     return FeatureStore(
         settings.cache_vision_features, policy, max_bytes=int(settings.cache_vision_features_gb * 1e9)
     )
+
+
+def idle_gpus() -> int:
+    """GPUs that this run leaves idle, because it was started as one process."""
+    return max(0, torch.cuda.device_count() - 1) if this_process().num_processes == 1 else 0
 
 
 def judge_for(

@@ -1,10 +1,13 @@
-"""What is asked in which order, and in which mode: worked out before the run, the same on every process."""
+"""What is asked in which order, and in which mode: worked out before the run, the same on every process.
+
+The schedule deals videos: questions on the same frames are asked together, so that they share one pass over them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,6 +16,7 @@ import numpy as np
 
 from timesight.data.mixture import Mixture
 from timesight.errors import SampleError
+from timesight.infer.prompts import shown_frames
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.training.settings import GOLD_LENGTH, CurriculumSettings, GrpoRecipe, SftRecipe
 from timesight.types import Sample
@@ -23,61 +27,153 @@ EASIEST_SHARE, EASIEST_HOLD = 0.08, 0.2
 
 @dataclass(frozen=True)
 class ScheduleEntry:
-    """Which sample is asked, in which mode."""
+    """Questions on the same frames of a video, asked together and in one mode."""
 
-    sample: int
+    samples: tuple[int, ...]
     think: bool
+
+
+class Dealer:
+    """Deals the questions of a mixture as entries of up to ``questions_per_video`` on the same frames.
+
+    Args:
+        mixture: What is asked.
+        questions_per_video: The cap; 1 deals every question by itself, in the order of the mixture.
+        tasks: Of the samples; a task that asks for frames of its own shares them with no other.
+    """
+
+    def __init__(self, mixture: Mixture, questions_per_video: int = 1, tasks: TaskRegistry = TASKS) -> None:
+        self._mixture = mixture
+        self._cap = questions_per_video
+        self._shown: list[Hashable] = [shown_frames(sample, tasks) for sample in mixture.samples]
+        self._on_same: dict[Hashable, list[int]] = defaultdict(list)
+        for index, shown in enumerate(self._shown):
+            self._on_same[shown].append(index)
+
+    @property
+    def num_apart(self) -> int:
+        """Questions that share no frames with the others on their video: their tasks ask for other frames."""
+        on_video: dict[Hashable, set[Hashable]] = defaultdict(set)
+        for sample, shown in zip(self._mixture.samples, self._shown, strict=True):
+            on_video[sample.video.path].add(shown)
+        return sum(
+            len(self._on_same[shown]) == 1 and len(on_video[sample.video.path]) > 1
+            for sample, shown in zip(self._mixture.samples, self._shown, strict=True)
+        )
+
+    def num_entries(self, epochs: float, seed: int) -> int:
+        """How many entries hold the questions of so many epochs."""
+        questions, entries = math.ceil(epochs * self._mixture.epoch_length), 0
+        for epoch in self._mixture.epochs(seed):
+            entries += len(self._deal(epoch[:questions], np.random.default_rng(seed)))
+            questions -= len(epoch)
+            if questions <= 0:
+                break
+        return entries
+
+    def entries(self, seed: int) -> Iterator[tuple[int, ...]]:
+        """Entries, epoch after epoch, without end; in an epoch each question comes as often as its weight says."""
+        rng = np.random.default_rng((seed, 1))
+        for epoch in self._mixture.epochs(seed):
+            yield from self._deal(epoch, rng)
+
+    def joined(self, index: int, allowed: Container[int], rng: np.random.Generator) -> tuple[int, ...]:
+        """The question ``index`` with ``allowed`` ones on the same frames, up to the cap."""
+        if self._cap == 1:
+            return (index,)
+        others = [other for other in self._on_same[self._shown[index]] if other != index and other in allowed]
+        return (index, *rng.permutation(others)[: self._cap - 1].tolist())
+
+    def _deal(self, epoch: Sequence[int], rng: np.random.Generator) -> list[tuple[int, ...]]:
+        """The questions of an epoch in entries, each at the place of one of its questions, drawn at random.
+
+        At the place of the first one, videos with many questions would come early.
+        """
+        open_entry: dict[Hashable, list[int]] = {}  # places in the epoch
+        dealt: list[list[int]] = []
+        for place, index in enumerate(epoch):
+            entry = open_entry.get(self._shown[index])
+            if entry is None or len(entry) == self._cap or any(epoch[other] == index for other in entry):
+                entry = open_entry[self._shown[index]] = []
+                dealt.append(entry)
+            entry.append(place)
+        dealt.sort(key=lambda entry: entry[rng.integers(len(entry))])
+        return [tuple(epoch[place] for place in entry) for entry in dealt]
 
 
 def make_schedule(
     mixture: Mixture,
-    num_items: int,
+    num_entries: int,
     *,
     seed: int,
     think_share: float,
     think_first: float = 0.0,
     curriculum: CurriculumSettings | None = None,
+    questions_per_video: int = 1,
     batch_size: int = 1,
     tasks: TaskRegistry = TASKS,
 ) -> list[ScheduleEntry]:
-    """The first ``num_items`` of ``mixture``, after those of the ``curriculum``.
+    """The first entries of ``mixture``, after those of the ``curriculum``.
 
-    The first share ``think_first`` of the items is all asked in think mode. The items of one batch share a mode:
-    thoughts are long, and padding answers to them is waste. Raises SampleError for a sample without the field that
-    the curriculum goes by.
+    Args:
+        mixture: What is asked.
+        num_entries: Length of the schedule.
+        seed: Of all random choices.
+        think_share: Share of the batches asked in think mode.
+        think_first: The first share of the entries that is all asked in think mode.
+        curriculum: What comes first.
+        questions_per_video: The most questions of an entry.
+        batch_size: Entries of a batch. They share a mode: thoughts are long, and padding answers to them is waste.
+        tasks: Of the samples.
+
+    Raises:
+        SampleError: For a sample without the field that the curriculum orders by.
     """
     rng = np.random.default_rng(seed)
-    early = _easy_first(mixture, num_items, curriculum, rng, tasks) if curriculum else []
-    order = [*early, *islice(mixture.order(seed), num_items - len(early))]
-    thinks = np.repeat(rng.random(math.ceil(num_items / batch_size)) < think_share, batch_size)[:num_items]
-    thinks[: int(think_first * num_items)] = True
-    return [ScheduleEntry(sample, bool(think)) for sample, think in zip(order, thinks, strict=True)]
+    dealer = Dealer(mixture, questions_per_video, tasks)
+    early = _easy_first(mixture, dealer, num_entries, curriculum, rng, tasks) if curriculum else []
+    order = [*early, *islice(dealer.entries(seed), num_entries - len(early))]
+    thinks = np.repeat(rng.random(math.ceil(num_entries / batch_size)) < think_share, batch_size)[:num_entries]
+    thinks[: int(think_first * num_entries)] = True
+    return [ScheduleEntry(samples, bool(think)) for samples, think in zip(order, thinks, strict=True)]
 
 
-def num_steps(recipe: SftRecipe | GrpoRecipe, num_samples: int, num_processes: int = 1) -> int:
-    """Optimizer steps of a whole run."""
+def num_steps(recipe: SftRecipe | GrpoRecipe, num_entries: int, num_processes: int = 1) -> int:
+    """Optimizer steps of a run over ``num_entries`` entries, or as many as the recipe says."""
     per_step = recipe.train.batch_size * recipe.train.gradient_accumulation_steps * num_processes
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
-    return recipe.train.max_steps or math.ceil(recipe.train.epochs * num_samples / per_step) * num_iterations
+    return recipe.train.max_steps or math.ceil(num_entries / per_step) * num_iterations
 
 
 def _easy_first(
-    mixture: Mixture, num_items: int, curriculum: CurriculumSettings, rng: np.random.Generator, tasks: TaskRegistry
-) -> list[int]:
+    mixture: Mixture,
+    dealer: Dealer,
+    num_entries: int,
+    curriculum: CurriculumSettings,
+    rng: np.random.Generator,
+    tasks: TaskRegistry,
+) -> list[tuple[int, ...]]:
     """Draws from the easiest samples: for a fifth of the time only the very easiest, then harder ones join in.
 
-    Samples lie on a line in their order, each as long as its weight, and places on it are drawn.
+    Samples lie on a line in their order, each as long as its weight, and places on it are drawn. Questions on the
+    same frames join a drawn one as far as they are among the easiest too.
     """
     by_ease = _easiest_first(mixture.samples, curriculum.by, tasks)
     ends = np.cumsum(np.array(mixture.weights)[by_ease])
     ends *= len(by_ease) / ends[-1]
-    count = int(curriculum.share * num_items)
+    count = int(curriculum.share * num_entries)
     hold = int(EASIEST_HOLD * count)
     shares = np.r_[np.full(hold, EASIEST_SHARE), np.linspace(EASIEST_SHARE, 1, count - hold)]
-    places = [rng.integers(max(1, int(share * len(by_ease)))) for share in shares]
-    within = rng.spawn(1)[0].random(count)  # apart, so that of equal weights the same is drawn as without any
-    drawn = np.searchsorted(ends, np.array(places) + within, side="right")
-    return [by_ease[index] for index in np.minimum(drawn, len(by_ease) - 1)]
+    limits = [max(1, int(share * len(by_ease))) for share in shares]
+    places = [rng.integers(limit) for limit in limits]
+    within, joining = rng.spawn(2)  # apart, so that of equal weights the same is drawn as without any
+    drawn = np.searchsorted(ends, np.array(places) + within.random(count), side="right")
+    easiest: set[int] = set()
+    entries = []
+    for place, limit in zip(np.minimum(drawn, len(by_ease) - 1), limits, strict=True):
+        easiest.update(by_ease[len(easiest) : limit])
+        entries.append(dealer.joined(by_ease[place], easiest, joining))
+    return entries
 
 
 def _easiest_first(samples: Sequence[Sample], by: str, tasks: TaskRegistry) -> list[int]:

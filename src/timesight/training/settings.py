@@ -106,8 +106,8 @@ class LoraSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The optimizer and the pace. A step takes ``batch_size`` × ``gradient_accumulation_steps``
-    prompts on each process."""
+    """The optimizer and the pace. A step takes ``batch_size`` × ``gradient_accumulation_steps`` videos on each
+    process, and up to ``questions_per_video`` questions on each of them."""
 
     learning_rate: float = Field(default=1e-6, gt=0)
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
@@ -117,7 +117,8 @@ class TrainSettings(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0)
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, gt=0)  # wins over epochs
-    batch_size: int = Field(default=1, gt=0)
+    batch_size: int = Field(default=1, gt=0)  # videos
+    questions_per_video: int = Field(default=1, gt=0)  # on the same frames, which are computed once for all of them
     gradient_accumulation_steps: int = Field(default=1, gt=0)
     save_steps: int = Field(default=100, gt=0)
     freeze: tuple[VisionPart, ...] = ()

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+from accelerate import Accelerator
 from torch import Tensor
 
 from timesight.model.policy import Policy
-from timesight.model.vision import FeatureStore, encode_videos
+from timesight.model.vision import FeatureStore
 from timesight.prefix.logprobs import completion_logprobs
 from timesight.prefix.tree import build_tree
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.training.batches import zero_loss
 from timesight.training.dataset import Item, PromptItem, readable
-from timesight.training.losses import sft_loss
+from timesight.training.losses import replies_weight, sft_loss
 from timesight.training.metrics import MetricsLog
 from timesight.training.settings import SftRecipe
 from timesight.video import Quarantine
 
 
+@dataclass(frozen=True, eq=False)
+class GoldBatch:
+    """One micro-batch of prompts with their gold replies."""
+
+    items: list[PromptItem]
+    replies: list[list[int]]  # token ids, the end token included
+    weight_per_pass: float  # see ``sft_loss``
+
+
 class Sft:
-    """Cross-entropy of the gold replies of a batch, averaged as the recipe's ``loss_average`` says."""
+    """Cross-entropy of the gold replies of a step, averaged as the recipe's ``loss_average`` says.
+
+    Args:
+        policy: Learns.
+        recipe: How.
+        accelerator: Of the run.
+        metrics: Where it reports.
+        quarantine: Where broken videos go.
+        store: A frozen tower's features on disk.
+        tasks: Of the samples.
+    """
 
     num_iterations = 1
 
@@ -29,34 +51,34 @@ class Sft:
         self,
         policy: Policy,
         recipe: SftRecipe,
-        quarantine: Quarantine,
+        accelerator: Accelerator,
         metrics: MetricsLog,
+        quarantine: Quarantine,
         store: FeatureStore | None = None,
         tasks: TaskRegistry = TASKS,
     ) -> None:
-        self._policy = policy
-        self._recipe = recipe
-        self._quarantine = quarantine
-        self._metrics = metrics
-        self._store = store
-        self._tasks = tasks
+        self._policy, self._average = policy, recipe.loss_average
+        self._accelerator, self._metrics, self._quarantine = accelerator, metrics, quarantine
+        self._store, self._tasks = store, tasks
 
-    def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[list[PromptItem]]:
-        """The readable prompts."""
-        return [readable(items, self._quarantine, self._metrics) for items in micro_batches]
+    def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[GoldBatch]:
+        """The readable prompts of each micro-batch, with their gold replies."""
+        batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
+        replies = [[self._gold_ids(item) for item in batch] for batch in batches]
+        mine = sum(replies_weight(map(len, of_batch), self._average) for of_batch in replies)
+        total = self._accelerator.reduce(torch.tensor(mine, device=self._policy.device), "sum")
+        per_pass = float(total) / (len(batches) * self._accelerator.num_processes)
+        return [GoldBatch(*batch, per_pass) for batch in zip(batches, replies, strict=True)]
 
-    def loss(self, batch: list[PromptItem]) -> Tensor:
+    def loss(self, batch: GoldBatch) -> Tensor:
         """Of one micro-batch."""
         policy = self._policy
-        if not batch:
+        if not batch.items:
             return zero_loss(policy)
-        tokenizer = policy.processor.tokenizer
-        golds = [self._tasks.of(item.sample).gold(item.sample, item.think) for item in batch]
-        replies = [[*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id] for gold in golds]
-        tree = build_tree(policy, [item.encoded for item in batch], share=False).with_replies(replies)
-        tree = tree.with_features(encode_videos(policy, tree.patches, tree.grid_thw, self._store))
+        tree = build_tree(policy, [item.encoded for item in batch.items]).with_replies(batch.replies)
+        tree = tree.with_features(tree.vision(policy, self._store))
         logps, _ = completion_logprobs(policy, tree)
-        return sft_loss(logps, tree.leaves.mask, self._recipe.loss_average)
+        return sft_loss(logps, tree.leaves.mask, self._average, batch.weight_per_pass)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing but weights and optimizer."""
@@ -64,3 +86,8 @@ class Sft:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to take up."""
+
+    def _gold_ids(self, item: PromptItem) -> list[int]:
+        tokenizer = self._policy.processor.tokenizer
+        gold = self._tasks.of(item.sample).gold(item.sample, item.think)
+        return [*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id]

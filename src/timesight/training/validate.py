@@ -6,14 +6,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from accelerate.utils import broadcast_object_list, gather_object
+
 from timesight.generate.base import Completion
 from timesight.generate.local import LocalGenerator
-from timesight.infer.answer import InferenceConfig, answer_batches
+from timesight.infer.answer import InferenceConfig, answer_batches, share_of_videos
 from timesight.model.policy import Policy
 from timesight.tasks import Graded
 from timesight.tasks.aggregate import baseline_metrics, metrics_of
 from timesight.tasks.scoring import group_totals, reply_rewards, required_components
-from timesight.training.loop import REWARD
+from timesight.training.loop import REWARD, this_process
 from timesight.types import Judge, Sample
 
 
@@ -23,33 +25,47 @@ def validate(
     config: InferenceConfig,
     judge: Judge | None = None,
 ) -> dict[str, float]:
-    """Greedy replies' mean reward (``validation/reward``) and each task's metrics (``validation/task/metric``).
+    """What the policy answers to held-out samples; every process asks about its share of the videos.
 
-    Next to them what answers earn that need neither the video nor its duration
-    (``validation/task/baseline/metric``).
+    Args:
+        policy: Answers greedily.
+        samples: All of them, on every process.
+        config: How they are asked.
+        judge: For tasks whose rewards take one; asked by the main process alone.
 
-    Samples whose video cannot be read are left out and counted (``validation/num_unreadable``).
+    Returns:
+        On every process: the replies' mean reward (``validation/reward``), each task's metrics
+        (``validation/task/metric``), and next to them those of answers that need neither the video nor its duration
+        (``validation/task/baseline/metric``). Samples whose video cannot be read are left out and counted
+        (``validation/num_unreadable``).
     """
-    answered: list[Sample] = []
-    replies: list[str] = []
-    unreadable = 0
-    for batch in answer_batches(LocalGenerator(policy), samples, config):
-        for sample, outcome in batch:
-            if isinstance(outcome, Completion):
-                answered.append(sample)
-                replies.append(outcome.text)
-            else:
-                unreadable += 1
-    rewards = reply_rewards(replies, answered, [config.think] * len(answered), judge, config.tasks)
+    state = this_process()
+    mine = share_of_videos(samples, state.process_index, state.num_processes)
+    replies: list[tuple[str, str]] = []
+    for batch in answer_batches(LocalGenerator(policy), mine, config):
+        replies += [(sample.id, reply.text) for sample, reply in batch if isinstance(reply, Completion)]
+    reply_of = dict(gather_object(replies))
+    figures: dict[str, float] = {}
+    if state.is_main_process:
+        answered = [sample for sample in samples if sample.id in reply_of]
+        figures = _figures(answered, [reply_of[sample.id] for sample in answered], config, judge)
+        figures["validation/num_unreadable"] = float(len(samples) - len(answered))
+    return dict(broadcast_object_list([figures])[0])
+
+
+def _figures(
+    samples: Sequence[Sample], replies: Sequence[str], config: InferenceConfig, judge: Judge | None
+) -> dict[str, float]:
+    rewards = reply_rewards(replies, samples, [config.think] * len(samples), judge, config.tasks)
     totals = [
         group_totals([parts], {}, required_components(config.tasks.of(sample)))[0]
-        for sample, parts in zip(answered, rewards, strict=True)
+        for sample, parts in zip(samples, rewards, strict=True)
     ]
     judged = [total for total in totals if total == total]
     graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
-    for sample, reply in zip(answered, replies, strict=True):
+    for sample, reply in zip(samples, replies, strict=True):
         graded[sample.task].append(config.tasks.of(sample).grade(sample, reply, config.think))
-    figures: dict[str, float] = {}
+    figures = {REWARD: sum(judged) / len(judged) if judged else 0.0}
     for name, items in graded.items():
         asked = [item.sample for item in items]
         task = config.tasks[name]
@@ -57,7 +73,4 @@ def validate(
         blind = baseline_metrics(task, asked, [None] * len(asked), judge=judge)
         lines |= {f"{name}/{baseline}": metrics for baseline, metrics in blind.items()}
         figures |= {f"validation/{line}/{name}": value for line, m in lines.items() for name, value in m.items()}
-    return figures | {
-        REWARD: sum(judged) / len(judged) if judged else 0.0,
-        "validation/num_unreadable": float(unreadable),
-    }
+    return figures

@@ -15,12 +15,12 @@ from timesight.training.losses.bnpo import bnpo_loss
 from timesight.training.losses.dapo import dapo_loss
 from timesight.training.losses.dr_grpo import dr_grpo_loss
 from timesight.training.losses.grpo import grpo_loss
-from timesight.training.losses.sft import sft_loss
+from timesight.training.losses.sft import replies_weight, sft_loss
 from timesight.training.options import LOSS_TYPES, import_function
 
 LOSSES: dict[str, Loss] = {"grpo": grpo_loss, "bnpo": bnpo_loss, "dr_grpo": dr_grpo_loss, "dapo": dapo_loss}
 
-__all__ = ["LOSSES", "Loss", "LossInputs", "LossOutput", "find_loss", "sft_loss"]
+__all__ = ["LOSSES", "Loss", "LossInputs", "LossOutput", "find_loss", "replies_weight", "sft_loss"]
 
 
 def find_loss(name: str, options: Mapping[str, Any]) -> Loss:

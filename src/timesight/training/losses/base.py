@@ -21,6 +21,8 @@ class LossInputs:
         mask: (R, C) 1 where a token is learned from.
         tokens_per_pass: Learned tokens of the whole step, on all processes, over its number of passes.
         max_completion_length: C at most.
+        replies_per_pass: Replies of the whole step over its number of passes: passes with more questions on their
+            videos have more. None: as many as this pass has.
         ref_logps: (R, C) under the reference model, where there is one.
         sampling_logps: (R, C) as the generator gave them, where it did.
     """
@@ -31,8 +33,14 @@ class LossInputs:
     mask: Tensor
     tokens_per_pass: float
     max_completion_length: int
+    replies_per_pass: float | None = None
     ref_logps: Tensor | None = None
     sampling_logps: Tensor | None = None
+
+    @property
+    def num_replies(self) -> float:
+        """What a mean over replies is divided by, so that each weighs the same in the step."""
+        return len(self.mask) if self.replies_per_pass is None else self.replies_per_pass
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,4 +11,4 @@ from timesight.training.losses.surrogate import clipped_surrogate
 def dr_grpo_loss(inputs: LossInputs, **options: Any) -> LossOutput:
     """The clipped surrogate over replies × ``max_completion_length``; ``options`` as in ``clipped_surrogate``."""
     per_token, metrics = clipped_surrogate(inputs, **options)
-    return LossOutput(per_token.sum() / (len(inputs.mask) * inputs.max_completion_length), metrics)
+    return LossOutput(per_token.sum() / (inputs.num_replies * inputs.max_completion_length), metrics)

@@ -12,4 +12,5 @@ def grpo_loss(inputs: LossInputs, **options: Any) -> LossOutput:
     """The clipped surrogate over each reply's own length; ``options`` as in ``clipped_surrogate``."""
     per_token, metrics = clipped_surrogate(inputs, **options)
     mask = inputs.mask.to(per_token.dtype)
-    return LossOutput((per_token.sum(1) / mask.sum(1).clamp(min=1)).mean(), metrics)
+    of_replies = per_token.sum(1) / mask.sum(1).clamp(min=1)
+    return LossOutput(of_replies.sum() / inputs.num_replies, metrics)
