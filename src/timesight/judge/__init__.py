@@ -1,7 +1,7 @@
-"""Judges: models that say which events a caption tells, with everything done so that their word can be trusted.
+"""Judges: language models that decide which events a caption entails, with checks on their replies.
 
-``questions`` is what they are asked and what counts as an answer, ``asking`` puts the questions and keeps the
-answers, ``served`` and ``local`` are the two ways to reach a model.
+``questions`` has the questions and the checks of replies, ``decoys`` the false events among them, ``asking`` sends
+questions and caches replies, ``served`` and ``local`` are the two ways to run a model.
 """
 
 from timesight.judge.asking import AskingJudge

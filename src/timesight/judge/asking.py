@@ -1,4 +1,4 @@
-"""A judge that asks a language model: what was answered before is not asked again, nonsense is asked once more."""
+"""A judge that asks a language model. Replies are cached; after a malformed reply a question is asked once more."""
 
 from __future__ import annotations
 
@@ -18,22 +18,34 @@ from timesight.judge.questions import (
 )
 
 LOGGER = logging.getLogger("timesight")
-ATTEMPTS = 2  # at an answer that makes sense
+ATTEMPTS = 2  # at a well-formed reply
 
 
 class Model(Protocol):
-    """A language model that can be asked many questions at once."""
+    """A language model that replies to batches of questions; ``name`` is part of the keys in the cache."""
 
     name: str
 
     def complete(self, questions: Sequence[Question]) -> list[str | None]:
-        """Its reply to each; None where it could not be reached, after whatever retries it makes. Never raises."""
+        """Reply to each question; must not raise.
+
+        Args:
+            questions: N questions; ``task`` is the system prompt, ``content`` the user's message.
+
+        Returns:
+            N texts; None where there is no reply, after the model's own retries.
+        """
 
 
 class AskingJudge:
-    """A ``Judge`` on top of a ``Model``.
+    """A ``Judge`` that asks a ``Model``.
 
-    ``tally`` counts what came of the questions: ``scored``, or why not: ``unanswered``, ``nonsense``, ``fooled``.
+    ``tally`` counts the outcomes of questions: ``scored``; ``unanswered`` (no reply), ``nonsense`` (malformed
+    reply, twice), ``fooled`` (the reply affirms a decoy).
+
+    Args:
+        model: The language model.
+        cache: Replies to earlier questions; new ones are added.
     """
 
     def __init__(self, model: Model, cache: AnswerCache) -> None:
@@ -43,15 +55,15 @@ class AskingJudge:
         self.tally: Counter[str] = Counter()
 
     def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
-        """What happens in each caption, as the model lists it."""
+        """The events in each caption, as the model lists them."""
         return self._answers([EventsQuestion(caption) for caption in captions])
 
     def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
-        """The model's verdicts; None where it did not answer, made no sense, or affirmed the decoy."""
+        """The model's verdicts; None if its reply is missing, malformed or affirms a decoy."""
         return self._answers([VerdictsQuestion(c, tuple(mine)) for c, mine in zip(captions, events, strict=True)])
 
     def _answers(self, questions: Sequence[Question]) -> list[Any]:
-        """The answer to each question, in order; the same question twice is asked once."""
+        """The answer to each question, in order; repeated questions are asked once."""
         answers: dict[Question, Any] = dict.fromkeys(questions)
         open_ = [question for question in answers if not self._take_kept(question, answers)]
         for attempt in range(ATTEMPTS):
@@ -77,7 +89,7 @@ class AskingJudge:
         return [answers[question] for question in questions]
 
     def _take_kept(self, question: Question, answers: dict[Question, Any]) -> bool:
-        """Take a kept answer; a fooled one stays worth nothing."""
+        """Take the answer from a cached reply; one that affirms a decoy still gives None."""
         kept = self._cache.get(self._key(question))
         if kept is None:
             return False
@@ -86,7 +98,7 @@ class AskingJudge:
             self.tally["scored"] += 1
         except DecoyAcceptedError:
             self.tally["fooled"] += 1
-        except MalformedReplyError:  # kept by an older version that asked for another form
+        except MalformedReplyError:  # cached by an older version that asked for another form
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Answers that were given before, kept in one SQLite file: whole after a kill, shared by threads and processes."""
+"""Cache of a judge's replies in one SQLite file: intact after a kill, shared by threads and processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ WAIT_S = 30.0  # for another process that is writing
 
 
 class AnswerCache:
-    """Texts by key. A file that cannot be used costs its answers, with a warning, and never the run."""
+    """A cache of texts by key.
+
+    If the file cannot be used, a warning is logged and the cache goes on in memory only; no error is raised.
+
+    Args:
+        file: SQLite file, made with its folder if missing. None caches in memory only.
+    """
 
     def __init__(self, file: Path | None) -> None:
         self._lock = threading.Lock()
         self._file = file
-        self._known: dict[str, str] = {}  # what this process has seen
+        self._known: dict[str, str] = {}  # read or written by this process
         self._database: sqlite3.Connection | None = None
         if file is not None:
             try:
@@ -33,7 +39,7 @@ class AnswerCache:
                 self._give_up(error)
 
     def get(self, key: str) -> str | None:
-        """The text kept under ``key``."""
+        """The text stored under ``key``; None if there is none."""
         with self._lock:
             if key not in self._known and self._database is not None:
                 try:
@@ -44,7 +50,7 @@ class AnswerCache:
             return self._known.get(key)
 
     def put(self, key: str, text: str) -> None:
-        """Keep ``text``; when this returns it is on disk."""
+        """Store ``text`` under ``key``, replacing an earlier one; it is in the file when this returns."""
         with self._lock:
             self._known[key] = text
             if self._database is not None:

@@ -1,9 +1,9 @@
-"""Decoys: events that a caption does not tell, hidden among those that a judge is asked about.
+"""Decoys: events that are not in a caption, mixed with the events that a judge is asked about.
 
-A caption could tell a judge which events to deny, if decoys had something in common. So they are written as the
-question's own events are, one takes its subject from them, and the rest are everyday words in changing forms: to
-deny those is to deny true events elsewhere. Words that the caption or an event uses are left out, so that no decoy
-is true.
+If decoys had something in common, a caption could instruct a judge to deny them and to affirm the rest. So they are
+written like the question's events, one takes its subject from them, and the rest are everyday words in varying
+forms: an instruction to deny those also denies true events of other captions. Words that the caption or an event
+uses are left out, so that no decoy is true.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SUBJECTS = (
     "the teacher|a tall man|some people|a dancer|the driver|a painter|a tourist|three friends|a waiter|"
     "the player|a baby|a couple"
 )
-# A verb as after one subject and as after several.
+# A verb in the singular and in the plural.
 VERBS = (
     "carries/carry|paints/paint|drops/drop|washes/wash|repairs/repair|hides/hide|throws/throw|buys/buy|"
     "opens/open|breaks/break|cleans/clean|folds/fold|kicks/kick|lifts/lift|pushes/push|sells/sell|"
@@ -40,7 +40,18 @@ SMALL_WORDS = frozenset(("the", "two", "three", "some", "and", "with", "one", "h
 
 
 def decoys(caption: str, events: Sequence[str], count: int, random_: random.Random) -> list[str]:
-    """``count`` events that ``caption`` does not tell, written as ``events`` are."""
+    """Make events that are not in ``caption``.
+
+    Args:
+        caption: Its words are avoided.
+        events: Events of the question. Their words are avoided too, except one subject; capital letters and full
+            stops are as in one of them.
+        count: Number of decoys.
+        random_: Source of the random choices; the same state gives the same decoys.
+
+    Returns:
+        ``count`` sentences.
+    """
     told = {word.lower() for text in (caption, *events) for word in WORD.findall(text)} - SMALL_WORDS
     own = [found[0].lower() for event in events if (found := DETERMINED.match(event))]
 

@@ -1,4 +1,4 @@
-"""A judge in this process: any chat model of ``transformers``."""
+"""A judge in this process: a chat model of ``transformers``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ MAX_REPLY_TOKENS = 1024
 
 
 class LocalModel:
-    """Greedy replies, ``batch_size`` questions at once."""
+    """A chat model of ``transformers`` that replies greedily, without running code from the model's repository.
+
+    Args:
+        name: Folder or hub id of the model.
+        device: None takes a GPU if there is one.
+        batch_size: Questions in a batch.
+
+    Raises:
+        InputError: If the model cannot be loaded or has no chat template.
+    """
 
     def __init__(self, name: str, *, device: str | None = None, batch_size: int = 8) -> None:
         self.name = name
@@ -33,7 +42,7 @@ class LocalModel:
             raise InputError(f"judge {name}: has no chat template; choose an instruction-tuned model")
 
     def complete(self, questions: Sequence[Question]) -> list[str | None]:
-        """The model's replies."""
+        """The model's reply to each question."""
         replies: list[str | None] = []
         for first in range(0, len(questions), self._batch_size):
             replies += self._batch(questions[first : first + self._batch_size])

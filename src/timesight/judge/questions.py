@@ -1,8 +1,8 @@
-"""What a judge is asked, and what counts as an answer.
+"""The questions to a judge, and the checks of its replies.
 
-A caption travels as a JSON string, never as part of the instructions; verdicts come back by event id; ids and order
-differ from question to question; and two events of each list are decoys that no caption tells. A judge that
-affirms one did not read, or did what the caption told it to: its answer is worth nothing.
+A caption is sent as a JSON string, never as part of the instructions; verdicts come back by event id; ids and order
+differ from question to question; and two events of each list are decoys that are not in the caption. A judge that
+affirms a decoy did not read the caption or followed instructions in it, so its reply is discarded.
 """
 
 from __future__ import annotations
@@ -33,17 +33,19 @@ VERDICTS_TASK = (
 )
 MAX_EVENTS = 100
 NUM_DECOYS = 2
-# How chats mark their turns: <|im_end|>, <start_of_turn>, </s>; [/INST], [SYSTEM_PROMPT], [gMASK].
+# Starts of control tokens of chat templates: <|im_end|>, <start_of_turn>, </s>; [/INST], [SYSTEM_PROMPT], [gMASK].
 CONTROL = re.compile(r"<|\[(?=/?\w+\])")
 
 
 class Strict(BaseModel):
-    """Base of what a judge may send: the named keys, of the stated types, nothing else."""
+    """Base of the schemas of replies: the named keys, of the stated types, nothing else."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 T = TypeVar("T", bound=Strict)
+
+# Served models get these schemas, with their docstrings as descriptions.
 
 
 class EventList(Strict):
@@ -66,11 +68,11 @@ class VerdictList(Strict):
 
 
 class MalformedReplyError(ValueError):
-    """An answer that is not what was asked for."""
+    """A reply that does not have the form asked for."""
 
 
 class DecoyAcceptedError(ValueError):
-    """An answer that affirms the decoy."""
+    """A reply that affirms a decoy."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,19 @@ class EventsQuestion:
 
     @property
     def content(self) -> str:
-        """The data of the question, as JSON."""
+        """The user's message: the caption as JSON."""
         return _data(caption=self.caption)
 
     def read(self, reply: str) -> tuple[str, ...]:
-        """The events in ``reply``; a caption may tell none. Raises MalformedReplyError."""
+        """Parse a reply.
+
+        Returns:
+            The events, without repetitions; may be empty.
+
+        Raises:
+            MalformedReplyError: If the reply does not follow ``schema``, or has more than ``MAX_EVENTS`` events or
+                an empty one.
+        """
         events = [event.strip() for event in _parse(EventList, reply).events]
         if len(events) > MAX_EVENTS or not all(events):
             raise MalformedReplyError(f"{len(events)} events: too many, or an empty one among them")
@@ -97,7 +107,7 @@ class EventsQuestion:
 
 @dataclass(frozen=True)
 class VerdictsQuestion:
-    """Which of ``events`` does ``caption`` tell?"""
+    """Which of ``events`` does ``caption`` entail?"""
 
     caption: str
     events: tuple[str, ...]
@@ -107,11 +117,19 @@ class VerdictsQuestion:
 
     @property
     def content(self) -> str:
-        """The data of the question, as JSON; the decoys are among the events."""
+        """The user's message: the caption and the events with ids as JSON, decoys among the events."""
         return _data(caption=self.caption, events=[{"id": id_, "event": event} for id_, event in self._listed()])
 
     def read(self, reply: str) -> tuple[bool, ...]:
-        """The verdicts in ``reply``, by event. Raises MalformedReplyError or DecoyAcceptedError."""
+        """Parse a reply.
+
+        Returns:
+            For each of ``events``, in order, whether the caption entails it.
+
+        Raises:
+            MalformedReplyError: If the reply does not follow ``schema``, or does not have every id exactly once.
+            DecoyAcceptedError: If the reply affirms a decoy.
+        """
         verdicts = _parse(VerdictList, reply).verdicts
         said = {verdict.id: verdict.entailed for verdict in verdicts}
         ids = self._ids()
@@ -134,12 +152,12 @@ class VerdictsQuestion:
         return rows
 
     def _ids(self) -> list[str]:
-        """One for each event, and last the decoys'."""
+        """An id for each event, followed by those of the decoys."""
         numbers = self._random("ids").sample(range(10_000, 100_000), len(self.events) + NUM_DECOYS)
         return [f"e{number}" for number in numbers]
 
     def _random(self, purpose: str) -> random.Random:
-        """Draws that are the same for the same question, so that its answer can be kept."""
+        """Random numbers seeded by the question, so that its reply can be cached."""
         return random.Random(hashlib.sha256(repr((purpose, self.caption, self.events)).encode()).digest())
 
 
@@ -147,7 +165,7 @@ Question = EventsQuestion | VerdictsQuestion
 
 
 def _data(**values: Any) -> str:
-    """JSON in which nothing looks like a tag or like a control token of a chat, of any family."""
+    """JSON in which nothing looks like a tag or a control token of any family's chat template."""
     text = json.dumps(values, ensure_ascii=False)
     return CONTROL.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
 

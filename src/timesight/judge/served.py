@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible address: a hosted one, vLLM, SGLang, Ollama, ``transformers serve``."""
+"""A judge on an OpenAI-compatible server: a hosted one, vLLM, SGLang, Ollama, ``transformers serve``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,27 @@ from timesight.judge.questions import Question
 
 LOGGER = logging.getLogger("timesight")
 MAX_REPLY_TOKENS = 2048
-GIVE_UP_AFTER = 3  # requests in a row that found nobody: the rest of a batch is not sent
+GIVE_UP_AFTER = 3  # requests in a row that cannot connect: the rest of a batch is not sent
 
 
 class ServedModel:
-    """Up to ``concurrency`` questions at once; time-outs, and retries with backoff, are the official client's.
+    """A model on an OpenAI-compatible server, asked at temperature 0.
 
-    ``max_questions`` and ``max_total_tokens`` bound what is spent in this process; past them questions stay
-    unanswered.
+    Time-outs and retries with backoff are those of the official client. ``spent`` counts the questions and tokens
+    of this process; past a budget, questions stay unanswered.
+
+    Args:
+        name: Of the model, as the server knows it.
+        base_url: Of the server; None is OpenAI's own.
+        api_key_env: Environment variable with the key.
+        timeout_s: Of one try, in seconds.
+        max_retries: After the first try of a request.
+        concurrency: Requests in flight at the same time.
+        max_questions: Budget of questions, not counting the client's retries; None is no limit.
+        max_total_tokens: Budget of prompt and completion tokens, checked before each question; None is no limit.
+
+    Raises:
+        InputError: If there is neither a key nor a ``base_url``.
     """
 
     def __init__(
@@ -45,12 +58,12 @@ class ServedModel:
         self._most = {"questions": max_questions, "tokens": max_total_tokens}
         self.spent = {"questions": 0, "tokens": 0}
         self._lock = threading.Lock()
-        self._structured = True  # until the server says that it does not know about schemas
-        self._unanswered = 0  # requests in a row that found nobody
+        self._structured = True  # until the server refuses a schema for the response
+        self._unanswered = 0  # requests in a row that could not connect
         self._warned: set[str] = set()
 
     def complete(self, questions: Sequence[Question]) -> list[str | None]:
-        """The model's replies."""
+        """The model's reply to each question; None for a failed request or one past the budget."""
         self._unanswered = 0
         with ThreadPoolExecutor(self._concurrency) as pool:
             return list(pool.map(self._complete, questions))
@@ -65,14 +78,14 @@ class ServedModel:
                 self._unanswered += isinstance(error, APIConnectionError)
             self._warn(type(error).__name__, f"{error.message} ({self._client.base_url})")
             return None
-        except Exception as error:  # whatever a server may call a completion
+        except Exception as error:  # a completion without the expected fields
             self._warn("reply", f"not a reply of this protocol: {error!r} ({self._client.base_url})")
             return None
         self._unanswered = 0
         return reply
 
     def _request(self, question: Question) -> str:
-        structured = self._structured  # what this call sends; another thread may learn better meanwhile
+        structured = self._structured  # what this call sends; another thread may change it meanwhile
         try:
             completion = self._send(question, structured)
         except (BadRequestError, UnprocessableEntityError) as error:
@@ -84,7 +97,7 @@ class ServedModel:
         if not isinstance(content, str):
             raise TypeError(f"content is {content!r}")
         used = getattr(completion.usage, "total_tokens", None)
-        with self._lock:  # a server that does not say is taken to have used a token for four characters
+        with self._lock:  # if the server reports no usage, estimate a token per four characters
             self.spent["tokens"] += used or (len(question.task) + len(question.content) + len(content)) // 4
         return content
 
@@ -108,7 +121,7 @@ class ServedModel:
         return False
 
     def _warn(self, kind: str, message: str) -> None:
-        """Once for each kind of trouble."""
+        """Log a warning once for each ``kind``."""
         if kind not in self._warned:
             self._warned.add(kind)
             LOGGER.warning("judge %s: %s", self.name, message)

@@ -1,4 +1,4 @@
-"""Which judge, and how it is reached: a section of a recipe, or options of a command."""
+"""Settings of the judge: a section of a recipe, or options of a command."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ SERVED_ONLY = {
 
 
 class JudgeSettings(BaseModel):
-    """``served`` asks an OpenAI-compatible address, ``local`` a model in this process, ``world`` the synthetic
-    world.
+    """Which judge to use.
 
-    ``max_questions`` bounds the questions sent, retries on top; ``max_total_tokens`` is looked at before each, so
-    up to ``concurrency`` questions may pass it.
+    ``kind`` is ``served`` for an OpenAI-compatible server, ``local`` for a model in this process, ``world`` for the
+    synthetic world's exact judge. ``max_questions`` bounds the questions sent, not counting the client's retries;
+    ``max_total_tokens`` is checked before each question, so up to ``concurrency`` questions may go past it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["served", "local", "world"]
-    model: str = ""
-    base_url: str | None = None  # without one, OpenAI's own
+    model: str = ""  # name on the server, or folder or hub id; not used by world
+    base_url: str | None = None  # None is OpenAI's own server
     api_key_env: str = "OPENAI_API_KEY"  # the environment variable with the key
-    timeout_s: float = Field(default=60.0, gt=0)
-    max_retries: int = Field(default=4, ge=0)
-    concurrency: int = Field(default=16, gt=0)
-    max_questions: int | None = Field(default=None, ge=0)
-    max_total_tokens: int | None = Field(default=None, ge=0)
-    cache: Path | None = None  # a file of answers to share between runs; without one, in the run directory
-    max_unjudged_share: float = Field(default=0.5, ge=0, le=1)  # training stops when more than this stays unscored
+    timeout_s: float = Field(default=60.0, gt=0)  # of one try
+    max_retries: int = Field(default=4, ge=0)  # with backoff
+    concurrency: int = Field(default=16, gt=0)  # requests in flight at the same time
+    max_questions: int | None = Field(default=None, ge=0)  # None is no limit
+    max_total_tokens: int | None = Field(default=None, ge=0)  # None is no limit
+    cache: Path | None = None  # SQLite file of replies to share between runs; None: in the run directory
+    max_unjudged_share: float = Field(default=0.5, ge=0, le=1)  # training stops if a larger share is unscored
 
     @model_validator(mode="after")
     def _model_is_named(self) -> JudgeSettings:
@@ -51,10 +51,18 @@ class JudgeSettings(BaseModel):
 
 
 def open_judge(settings: JudgeSettings | None, exact: Judge, folder: Path | None = None) -> Judge | None:
-    """The judge that ``settings`` describe; None without any.
+    """Set up the judge that ``settings`` describe.
 
-    ``exact`` is the synthetic world's. Answers are kept in ``folder`` unless the settings name a file. Raises
-    InputError for a judge that cannot be set up.
+    Args:
+        settings: None for no judge.
+        exact: The synthetic world's judge, returned for ``kind`` ``world``.
+        folder: Where replies are cached, unless the settings name a file. None caches in memory only.
+
+    Returns:
+        The judge; None without settings.
+
+    Raises:
+        InputError: If a local model cannot be loaded, or a served one has neither a key nor a ``base_url``.
     """
     if settings is None:
         return None

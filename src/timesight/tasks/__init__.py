@@ -1,4 +1,4 @@
-"""The tasks, one file each; ``TASKS`` are those of the package. Nothing here needs torch or a network."""
+"""The tasks, one file each; ``TASKS`` is the registry of the package's. Nothing here needs torch or a network."""
 
 from timesight.tasks.base import Graded, Task
 from timesight.tasks.captioning import Captioning

@@ -1,7 +1,7 @@
 """The same rewards for other trainers: TRL, ms-swift and verl.
 
-Their data sets need one column ``sample``: a sample as one line of JSON, as in our JSONL files. Each adapter only
-changes signatures; what a reply earns is decided in the task's own file.
+Data sets need the sample as one line of JSON, as in our JSONL files: for TRL and ms-swift in a column ``sample``,
+for verl as ``ground_truth``. Each adapter only changes signatures; the task's own file defines what a reply earns.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ RewardFunction = Callable[..., list[float | None]]
 
 
 def trl_rewards(*, think: bool = False, judge: Judge | None = None) -> list[RewardFunction]:
-    """``reward_funcs`` for TRL's ``GRPOTrainer``: one function for each reward component of any task.
+    """Reward functions for the argument ``reward_funcs`` of TRL's ``GRPOTrainer``.
 
-    A function returns None for replies to tasks without its part, which TRL leaves out of the sum.
+    Args:
+        think: Whether prompts ask for ``<think>…</think>``.
+        judge: Scores captions; None leaves what needs one unscored.
+
+    Returns:
+        One function for each reward component of any task, with the component's name. It takes ``completions`` and
+        the column ``sample``. It returns None, which TRL leaves out of the sum, for replies to tasks without the
+        component and for replies that could not be judged.
     """
     parts = dict.fromkeys(part for task in TASKS.values() for part in task.component_names)
     scored: dict[str, Any] = {"batch": None, "rows": []}  # the functions of one batch share its rewards
@@ -40,13 +47,19 @@ def trl_rewards(*, think: bool = False, judge: Judge | None = None) -> list[Rewa
 
 
 def swift_reward(*, think: bool = False, judge: Judge | None = None) -> type:
-    """A class for ms-swift's ``orms``: the sum of the parts. A reply that could not be judged gets None.
+    """A reward class for ms-swift's ``orms``; in a plugin file: ``orms["timesight"] = swift_reward()``.
 
-    In a plugin file: ``orms["timesight"] = swift_reward()``.
+    Args:
+        think: Whether prompts ask for ``<think>…</think>``.
+        judge: Scores captions; None leaves what needs one unscored.
+
+    Returns:
+        A class whose instances return the sum of the reward components of each reply; None for a reply that could
+        not be judged.
     """
 
     class Reward:
-        """Called with a batch of replies and the columns of their rows."""
+        """Called with a batch of replies and the columns of their rows in the data set."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             pass
@@ -60,10 +73,16 @@ def swift_reward(*, think: bool = False, judge: Judge | None = None) -> type:
 
 
 def verl_reward(*, think: bool = False, judge: Judge | None = None) -> Callable[..., dict[str, float]]:
-    """A ``compute_score`` for verl's ``custom_reward_function``; the sample is the row's ``ground_truth``.
+    """A function ``compute_score`` for verl's ``custom_reward_function``.
 
-    Returns the sum of the parts as ``score``, and ``format``. verl knows no reply without a score: one that could
-    not be judged gets 0 and ``unscored`` 1, so that at least it can be counted.
+    Args:
+        think: Whether prompts ask for ``<think>…</think>``.
+        judge: Scores captions; None leaves what needs one unscored.
+
+    Returns:
+        A function of a reply and its ``ground_truth``, the sample as one line of JSON. It returns ``score``, the
+        sum of the reward components, ``format`` and ``unscored``. verl needs a score for every reply: one that
+        could not be judged gets ``score`` 0 and ``unscored`` 1, so that such replies can be counted.
     """
 
     def compute_score(
@@ -71,7 +90,7 @@ def verl_reward(*, think: bool = False, judge: Judge | None = None) -> Callable[
     ) -> dict[str, float]:
         (row,) = _rewards([solution_str], [ground_truth], think, judge)
         total = _total(row)
-        # The same keys for every task: verl lines them up over the batch.
+        # The same keys for every task: verl collates them over the batch.
         return {"score": total or 0.0, "unscored": float(total is None), "format": row["format"] or 0.0}
 
     return compute_score

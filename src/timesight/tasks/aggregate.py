@@ -1,4 +1,4 @@
-"""From the metrics of items to a benchmark's figures: what validation and evaluation share."""
+"""Mean metrics over items, as validation and evaluation report them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from timesight.errors import InputError
 from timesight.tasks.base import OFFICIAL, PAPER, Graded, Task
 from timesight.types import Judge, Sample
 
-Row = dict[str, float] | None  # an item's metrics; None: not judged, or left out by the benchmark
+Row = dict[str, float] | None  # metrics of an item; None: not judged, or left out by the protocol
 
 
 def item_weights(
     task: Task[Any, Any], samples: Sequence[Sample], rows: Sequence[Row], protocol: str, over: str | None = None
 ) -> list[float]:
-    """What each item counts in the means; 0 for one that is not scored.
+    """Weight of each item in the mean metrics.
 
     Args:
-        task: The samples' own.
-        samples: Items.
-        rows: Their metrics.
-        protocol: By which they are.
-        over: A key of ``meta`` whose values all count alike, however many items they have; None: the task's own.
+        task: The samples' task.
+        samples: N samples.
+        rows: Metrics of each.
+        protocol: The protocol of the metrics.
+        over: Key of ``meta`` whose values have equal weight, however many items each has. None takes the task's
+            ``averages_over``; if that is None too, items have their ``item_weight``.
+
+    Returns:
+        N weights, not normalized; 0 for an item that is not scored.
     """
     over = over or task.averages_over
     if over is None:
@@ -34,7 +38,16 @@ def item_weights(
 
 
 def aggregate(task: Task[Any, Any], rows: Sequence[Row], weights: Sequence[float]) -> dict[str, float]:
-    """The benchmark's figures: weighted means of the scored items' metrics, and what the task derives from them."""
+    """Weighted means of the scored items' metrics, and the metrics that the task derives from them.
+
+    Args:
+        task: Derives metrics from the means.
+        rows: Metrics of N items.
+        weights: Weight of each item (``item_weights``).
+
+    Returns:
+        Metrics by name; empty if no item is scored.
+    """
     scored = [(row, weight) for row, weight in zip(rows, weights, strict=True) if row is not None]
     total = sum(weight for _, weight in scored)
     names = scored[0][0] if scored else ()
@@ -48,13 +61,16 @@ def metrics_of(
     protocol: str | None = None,
     judge: Judge | None = None,
 ) -> dict[str, float]:
-    """The benchmark's figures over all items; an unparsable reply is wrong and stays in the denominator.
+    """Mean metrics over all items; an unparsable reply is wrong and stays in the denominator.
 
     Args:
-        task: The items' own.
+        task: The items' task.
         graded: Items with their answers.
-        protocol: None: the task's first one.
-        judge: Where the task takes one.
+        protocol: None takes the first of the task's ``metric_protocols``.
+        judge: Scores captions; None leaves unscored what needs one.
+
+    Returns:
+        Metrics by name; empty if no item is scored.
 
     Raises:
         InputError: If the task has no such protocol.
@@ -71,7 +87,18 @@ def baseline_metrics(
     protocol: str | None = None,
     judge: Judge | None = None,
 ) -> dict[str, dict[str, float]]:
-    """``metrics_of`` each video-blind baseline."""
+    """``metrics_of`` each video-blind baseline, by its name.
+
+    Args:
+        task: The samples' task.
+        samples: N samples.
+        durations_s: Length of each sample's video in seconds; None if unknown.
+        protocol: None takes the first of the task's ``metric_protocols``.
+        judge: Scores captions; None leaves unscored what needs one.
+
+    Raises:
+        InputError: If the task has no such protocol.
+    """
     protocol = known_protocol(task, protocol)
     rows = baseline_rows(task, samples, durations_s, protocol, judge)
     return {name: _figures(task, samples, mine, protocol) for name, mine in rows.items()}
@@ -84,7 +111,18 @@ def baseline_rows(
     protocol: str,
     judge: Judge | None = None,
 ) -> dict[str, list[Row]]:
-    """The items' metrics for each video-blind baseline, and for random answers as their exact expectation."""
+    """Metrics of each item for each video-blind baseline; for random answers, their exact expectation.
+
+    Args:
+        task: The samples' task.
+        samples: N samples.
+        durations_s: Length of each sample's video in seconds; None if unknown.
+        protocol: The protocol of the metrics.
+        judge: Scores captions; None leaves unscored what needs one.
+
+    Returns:
+        By name of the baseline, one row per sample.
+    """
 
     def rows(answers: Sequence[Any]) -> list[Row]:
         graded = [Graded(s, "", answer) for s, answer in zip(samples, answers, strict=True)]
@@ -93,14 +131,18 @@ def baseline_rows(
     scored = {name: rows(answers) for name, answers in task.baselines(samples, durations_s).items()}
     for name, guesses in task.random_baselines(samples, durations_s).items():
         most = max(map(len, guesses), default=0)
-        # The n-th guess of all items at once; one that has fewer repeats its last, which is then not counted.
+        # The n-th guess for all items in one call; an item with fewer repeats its last, which is then not counted.
         tries = [rows([mine[min(n, len(mine) - 1)] for mine in guesses]) for n in range(most)]
         scored[name] = [_mean_row([row[index] for row in tries[: len(mine)]]) for index, mine in enumerate(guesses)]
     return scored
 
 
 def known_protocol(task: Task[Any, Any], protocol: str | None) -> str:
-    """``protocol``, or the task's first one. Raises InputError for one it does not have."""
+    """``protocol``, or the first of the task's ``metric_protocols`` if it is None.
+
+    Raises:
+        InputError: If ``protocol`` is not one of them, nor ``official`` or ``paper``.
+    """
     if protocol is None:
         return task.metric_protocols[0]
     known = dict.fromkeys((*task.metric_protocols, OFFICIAL, PAPER))

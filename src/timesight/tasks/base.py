@@ -1,4 +1,4 @@
-"""What every task is made of. A task is one file: sample schema, prompt, parser, rewards, gold, metrics."""
+"""The base class of tasks. A task is one file: sample schema, prompt, parser, rewards, gold reply, metrics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ THOUGHT = "I go through the video and note what can be seen when."
 
 
 class Graded(NamedTuple, Generic[S, A]):
-    """A sample, a reply to it, and what the parser made of the reply (None: unparsable)."""
+    """A sample, a reply to it, and the answer parsed from the reply: None if the reply is unparsable."""
 
     sample: S
     reply: str
@@ -49,10 +49,10 @@ class QuestionForm:
     """How users ask questions of a task, in the terminal and on the web page.
 
     Args:
-        label: The button's text.
-        hint: What to type.
-        command: Of the terminal; None for plain text.
-        needs: What a question has besides its text.
+        label: Text of the button on the web page.
+        hint: Placeholder of the input field on the web page.
+        command: Command in the terminal, such as ``/when``; None for questions that are typed without a command.
+        needs: What a question needs: its text only, answer options as well, or the object's first box as well.
     """
 
     label: str
@@ -62,13 +62,24 @@ class QuestionForm:
 
 
 class Task(ABC, Generic[S, A]):
-    """One task. Nothing about a task changes after it is made, so one instance serves everybody.
+    """Base class of tasks: prompt, parser, rewards, gold reply and metrics of one kind of sample.
 
-    ``template`` is the text of the prompt, with fields in braces: ``{form}`` and those of ``fields``.
-    ``components`` names the reward components besides ``format``. ``metric_protocols`` names the ways metrics
-    are computed; where the paper and the benchmark agree there is one, under which both names give the same.
-    ``reward_protocol`` is the way rewards are, ``official`` or ``paper``. ``needs_judge`` says whether rewards
-    and metrics take a judge.
+    Tasks are immutable, so one instance can be shared; the ``with_`` methods return changed copies.
+
+    Attributes:
+        name: The value of ``task`` in a sample.
+        Sample: Schema of the task's samples.
+        form: Tags of a reply.
+        template: Text of the prompt, with fields in braces: ``{form}`` and those that ``fields`` returns.
+        components: Names of the reward components besides ``format``.
+        metric_protocols: Ways to compute the metrics, the default first. Where the paper and the benchmark agree
+            there is one, and both ``official`` and ``paper`` give its metrics.
+        averages_over: Key of ``meta`` whose values have equal weight in the mean metrics, however many items each
+            has. None: items are weighted by ``item_weight``.
+        question_form: How users ask questions of this task; None if they cannot.
+        names_spans: Whether replies name spans, to these samples or to those that ``with_evidence`` returns.
+        needs_judge: Whether rewards and metrics need a judge.
+        reward_protocol: How rewards are computed, ``official`` or ``paper``.
     """
 
     name: ClassVar[str]
@@ -77,9 +88,9 @@ class Task(ABC, Generic[S, A]):
     template: ClassVar[str]
     components: ClassVar[tuple[str, ...]]
     metric_protocols: ClassVar[tuple[str, ...]] = (OFFICIAL,)
-    averages_over: ClassVar[str | None] = None  # a key of meta whose values count alike in the means
-    question_form: ClassVar[QuestionForm | None] = None  # how users ask; None: they cannot
-    names_spans: ClassVar[bool] = False  # whether replies, or those with_evidence asks for, name spans
+    averages_over: ClassVar[str | None] = None
+    question_form: ClassVar[QuestionForm | None] = None
+    names_spans: ClassVar[bool] = False
     needs_judge: ClassVar[bool] = False
     reward_protocol: str = OFFICIAL
     _templates: Mapping[bool, str] | None = None  # by think mode, where the template was replaced
@@ -92,9 +103,15 @@ class Task(ABC, Generic[S, A]):
     # Prompt
 
     def with_template(self, template: str, think: str | None = None) -> Self:
-        """This task with another prompt, ``think`` being the one for think mode if that is not the same.
+        """A copy of this task with another prompt.
 
-        Raises InputError for a text that cannot be one.
+        Args:
+            template: Text with fields in braces.
+            think: Text for think mode. None takes ``template`` if it has ``{form}``; otherwise the copy has no
+                prompt for think mode.
+
+        Raises:
+            InputError: If a text has an unknown field or unmatched braces, or never shows a tag of the reply.
         """
         texts = {False: check_template(self, template, think=False)}
         if think is not None or FORM in field_names(template):
@@ -104,7 +121,14 @@ class Task(ABC, Generic[S, A]):
         return other
 
     def with_reward_protocol(self, protocol: str) -> Self:
-        """This task with rewards of ``protocol``, ``official`` or ``paper``. Raises InputError for any other."""
+        """A copy of this task that computes rewards by another protocol.
+
+        Args:
+            protocol: ``official`` or ``paper``. Of the package's tasks, only object tracking has different rewards.
+
+        Raises:
+            InputError: If there is no such protocol.
+        """
         if protocol not in (OFFICIAL, PAPER):
             raise InputError(f"no protocol {protocol} of rewards: {OFFICIAL} or {PAPER}")
         other = copy.copy(self)
@@ -112,7 +136,15 @@ class Task(ABC, Generic[S, A]):
         return other
 
     def prompt(self, sample: S, think: bool = False) -> list[PromptPart]:
-        """What the model is shown and asked; the video comes first, or its ``segments``, each after its times."""
+        """The prompt of ``sample``: the video, then the text.
+
+        Args:
+            sample: If it has ``segments``, they are shown instead of the whole video, each after its times.
+            think: Ask for ``<think>…</think>`` before the answer.
+
+        Raises:
+            InputError: If the template was replaced and has no text for think mode.
+        """
         template = self.template if self._templates is None else self._templates.get(think)
         if template is None:
             raise InputError(f"prompt of {self.name}: the replaced text has no version for think mode")
@@ -122,49 +154,61 @@ class Task(ABC, Generic[S, A]):
 
     @abstractmethod
     def fields(self, sample: S) -> dict[str, str]:
-        """What stands in the braces of ``template`` for this sample."""
+        """Values of the template's fields for ``sample``, by name; ``form`` is added to them."""
 
     def frames(self, sample: S) -> FrameRequest | None:
-        """What the task itself demands of the video; None leaves it to the recipe's budget."""
+        """The frames that the task requires of the video; None leaves them to the frame budget."""
         return None
 
     # Truth
 
     def problems(self, sample: S) -> list[str]:
-        """What is wrong with the sample's truth; empty where it can be used."""
+        """What is wrong with the ground truth of ``sample``, one text per problem; empty if it can be used."""
         return []
 
     def usable(self, sample: S) -> bool:
-        """Whether replies to ``sample`` can be scored."""
+        """Whether replies to ``sample`` can be scored: neither its source nor the task finds a problem."""
         return not (sample.problems or self.problems(sample))
 
     @abstractmethod
     def truth(self, sample: S) -> A:
-        """The right answer, as precisely as a reply states it."""
+        """The right answer of a usable sample, rounded to the precision of a reply."""
 
     # Replies
 
     @abstractmethod
     def parse(self, reply: str, think: bool = False, strict: bool = True, sample: S | None = None) -> A | None:
-        """The answer in ``reply``, or None.
+        """Parse the answer in ``reply``.
 
-        Strict, for rewards: exactly the form the prompt asks for. Not strict, for evaluating models that
-        were not trained on our tags: a reply without tags is parsed as a whole. ``sample`` allows for what only it
-        can tell: how many options or boxes there are, and what an option says.
+        Args:
+            reply: The whole reply, thoughts included.
+            think: Whether a strict reply must begin with ``<think>…</think>``; without it, there must be none.
+            strict: True, for rewards: the reply must have exactly the form that the prompt asks for. False, for
+                evaluation of models that were not trained on these tags: a reply without tags is parsed as a whole.
+            sample: For checks against the sample: how many options or boxes there are, and the options' texts. None
+                leaves these checks out.
+
+        Returns:
+            The answer; None if the reply is unparsable.
         """
 
     @abstractmethod
     def write(self, answer: A) -> dict[str, str]:
-        """``answer`` as the contents of the form's tags; what ``parse`` reads back."""
+        """``answer`` as contents of the form's tags, by tag name; ``parse`` reads them back."""
 
     def render(self, answer: A, thought: str | None = None) -> str:
-        """``answer`` as a reply, in think mode with ``thought``."""
+        """``answer`` as a reply; with a ``thought``, in think mode."""
         return self.form.render(self.write(answer), thought)
 
     def gold(self, sample: S, think: bool = False) -> str:
-        """A reply that earns 1 on every part; its thought is the sample's own (``meta.thought``) if that will do.
+        """A reply that earns 1 on every reward component.
 
-        Raises InputError for a sample without usable truth.
+        Args:
+            think: Begin with a thought: ``meta["thought"]`` of the sample if it can stand in a reply, else a fixed
+                sentence.
+
+        Raises:
+            InputError: If the sample has no usable ground truth.
         """
         if problems := [*sample.problems, *self.problems(sample)]:
             raise InputError(f"{sample.id}: has no gold reply: {problems[0]}")
@@ -176,11 +220,24 @@ class Task(ABC, Generic[S, A]):
     def rewards(
         self, replies: Sequence[str], samples: Sequence[S], think: bool = False, judge: Judge | None = None
     ) -> list[dict[str, float | None]]:
-        """Named reward components of each reply, in [0, 1]; None where a part does not apply or could not be
-        judged.
+        """Reward components of each reply, by name.
 
-        A reply that does not parse earns 0 on every part, one to a sample without usable truth None. Raises
-        InputError for a task of the user whose ``reward_components`` does not keep to this.
+        ``format`` (paper, equation 3) is 1 for a reply that parses strictly. A reply that does not parse earns 0 on
+        every component.
+
+        Args:
+            replies: N replies.
+            samples: The sample of each reply.
+            think: Whether the prompts asked for ``<think>…</think>``.
+            judge: Scores captions; None leaves the components that need one unscored.
+
+        Returns:
+            One row per reply, with values in [0, 1]. None where a component does not apply or could not be judged,
+            and throughout for a sample without usable ground truth.
+
+        Raises:
+            InputError: If a custom task returns other reward components than ``components`` names, or a value
+                outside [0, 1].
         """
         usable = [self.usable(sample) for sample in samples]
         answers = [
@@ -200,17 +257,30 @@ class Task(ABC, Generic[S, A]):
     def reward(
         self, reply: str, sample: S, think: bool = False, judge: Judge | None = None
     ) -> dict[str, float | None]:
-        """``rewards`` of one reply."""
+        """``rewards`` of a single reply."""
         return self.rewards([reply], [sample], think, judge)[0]
 
     def batch_reward_components(
         self, answers: Sequence[A], samples: Sequence[S], judge: Judge | None
     ) -> list[Rewards]:
-        """``reward_components`` of each answer; a task with a judge overrides it, to ask about all at once."""
+        """``reward_components`` of each answer; a task with a judge overrides this to judge all in one call.
+
+        Args:
+            answers: Parsed answers; replies that do not parse are left out.
+            samples: The sample of each answer, all of them usable.
+            judge: None if there is none.
+
+        Returns:
+            One mapping per answer, as ``reward_components`` returns it.
+        """
         return [self.reward_components(answer, sample) for answer, sample in zip(answers, samples, strict=True)]
 
     def reward_components(self, answer: A, sample: S) -> Rewards:
-        """What a reply that parses earns next to ``format``: those named in ``components``."""
+        """Reward components of a parsed answer, without ``format``.
+
+        Returns:
+            A value in [0, 1] for each name in ``components``; None where the component does not apply.
+        """
         raise NotImplementedError
 
     def _checked(self, parts: Rewards) -> Rewards:
@@ -227,43 +297,67 @@ class Task(ABC, Generic[S, A]):
     # Metrics
 
     def grade(self, sample: S, reply: str, think: bool = False) -> Graded[S, A]:
-        """``reply`` read as evaluation reads it: not strictly."""
+        """``reply`` with its answer, parsed leniently as for evaluation."""
         return Graded(sample, reply, self.parse(reply, think, strict=False, sample=sample))
 
     @abstractmethod
     def item_metrics(
         self, graded: Sequence[Graded[S, A]], protocol: str, judge: Judge | None = None
     ) -> list[dict[str, float] | None]:
-        """The metrics of each item; None for one that could not be judged, or that the protocol leaves out."""
+        """Metrics of each item, by name.
+
+        Args:
+            graded: N items. An unparsable reply (answer None) counts as wrong.
+            protocol: One of ``metric_protocols``, or ``official`` or ``paper``.
+            judge: Scores captions; None leaves unscored what needs one.
+
+        Returns:
+            One row per item; None for an item that could not be judged or that the protocol leaves out, which then
+            does not count in the means.
+        """
 
     def item_weight(self, sample: S, protocol: str) -> float:
-        """How much an item counts in the means, unless a benchmark says otherwise."""
+        """Weight of an item in the mean metrics, unless they are averaged over a key of ``meta``."""
         return 1.0
 
     def derived_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
-        """Metrics that are made of the means of others."""
+        """Metrics computed from the means of others, such as an F1, by name."""
         return {}
 
     def baselines(self, samples: Sequence[S], durations_s: Sequence[float | None]) -> Mapping[str, list[A]]:
-        """Answers that need no model, by name, one a sample; printed next to every result.
+        """Answers of video-blind baselines, which need no model; their metrics are printed next to every result.
 
-        A baseline that needs a duration is left out where one is not known.
+        Args:
+            samples: N samples.
+            durations_s: Length of each sample's video in seconds; None if unknown.
+
+        Returns:
+            For each baseline, by name, one answer per sample. A baseline that needs durations is left out if one is
+            unknown.
         """
         return {}
 
     def random_baselines(
         self, samples: Sequence[S], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[list[A]]]:
-        """Random answers, by name: for each sample those that are drawn alike often."""
+        """Random answers, whose metrics are reported as their exact expectation.
+
+        Args:
+            samples: N samples.
+            durations_s: Length of each sample's video in seconds; None if unknown.
+
+        Returns:
+            For each baseline, by name, the equally likely answers to each sample.
+        """
         return {}
 
     # Presentation
 
     def from_question(self, question: Question, video: Video) -> S:
-        """A user's question as a sample without truth, for tasks with a ``question_form``.
+        """A user's question as a sample without ground truth, for tasks with a ``question_form``.
 
         Raises:
-            InputError: If something is missing.
+            InputError: If the question lacks what the task needs, such as options or a box.
         """
         raise NotImplementedError
 
@@ -274,21 +368,21 @@ class Task(ABC, Generic[S, A]):
             raise InputError(f"this cannot be asked: {error.errors()[0]['msg']}") from None
 
     def question(self, sample: S) -> str:
-        """What is asked, in words; empty where every sample asks the same."""
+        """The question in words; empty if every sample asks the same."""
         return ""
 
     def evidence(self, answer: A) -> Evidence:
-        """What ``answer`` rests on."""
+        """The spans or boxes that ``answer`` names."""
         return Evidence()
 
     def display_answer(self, answer: A, sample: S) -> Any:
-        """``answer`` as users get it: a text where it is one."""
+        """``answer`` as shown to users: as text if it has one."""
         return answer
 
     def display_truth(self, sample: S) -> str:
-        """The truth in words; empty where it is in the evidence."""
+        """The right answer as text; empty if it consists of spans or boxes only."""
         return ""
 
     def with_evidence(self, sample: S) -> AnySample:
-        """The sample that asks the same and for what shows it; ``sample`` itself where there is none."""
+        """The sample that asks the same question and for its evidence; ``sample`` itself if there is none."""
         return sample

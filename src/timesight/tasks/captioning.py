@@ -2,10 +2,11 @@
 
 Reply: ``<answer>…</answer>``, free text.
 Reward components: ``format`` (equation 3) and ``event_recall`` (equation 6): the share of the reference's events
-that a judge finds in the caption. Captions are judged all together, so that a judge can work on many at once.
+that a judge finds in the caption. All captions are judged in one call, so that a judge can batch them.
 Metrics, as DREAM-1K's: event_recall; event_precision, the share of the caption's own events that the reference
 entails; both as means over the subsets (``meta.subset``) of the means within them; and the F1 of these two means.
-An empty list of events scores 1. A caption that could not be judged is left out and counted, never 0.
+An empty list of events scores 1. A caption that could not be judged is left out and counted as such; it never
+scores 0.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ RECALL, PRECISION, F1 = "event_recall", "event_precision", "event_f1"
 
 
 class CaptioningSample(Sample):
-    """What happens? ``events`` of the ``caption`` are extracted by the judge where they are not given."""
+    """A reference ``caption``. The judge extracts its ``events`` if they are None.
+
+    ``question`` replaces the default one.
+    """
 
     caption: str
     events: tuple[str, ...] | None = None
@@ -44,11 +48,11 @@ class Captioning(Task[CaptioningSample, str]):
     averages_over = "subset"
 
     def fields(self, sample: CaptioningSample) -> dict[str, str]:
-        """``question``."""
+        """The template field ``question``."""
         return {"question": (sample.question or QUESTION).strip()}
 
     def problems(self, sample: CaptioningSample) -> list[str]:
-        """A reference that says nothing, or that no reply could repeat."""
+        """A reference caption that is empty, or that no reply could repeat."""
         return [] if self.parse(self.form.render({"answer": sample.caption})) else ["no usable caption"]
 
     def parse(
@@ -56,7 +60,7 @@ class Captioning(Task[CaptioningSample, str]):
     ) -> str | None:
         """The caption."""
         content = self.form.read(reply, "answer", think, strict) or ""
-        caption = content.strip().encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
+        caption = content.strip().encode("utf-8", "replace").decode()  # a lone surrogate cannot be encoded
         return caption if any(map(str.isalnum, caption)) and len(caption) <= MAX_CHARS else None
 
     def write(self, answer: str) -> dict[str, str]:
@@ -64,13 +68,13 @@ class Captioning(Task[CaptioningSample, str]):
         return {"answer": answer}
 
     def truth(self, sample: CaptioningSample) -> str:
-        """The reference."""
+        """The reference caption."""
         return sample.caption.strip()
 
     def batch_reward_components(
         self, answers: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
     ) -> list[Rewards]:
-        """``event_recall``; None without a judge, where it did not say, and where it found nothing to recall."""
+        """``event_recall`` (equation 6); None if the judge gives no verdict or finds no event in the reference."""
         listed = _reference_events(samples, judge)
         events = [mine or sample.events for mine, sample in zip(listed, samples, strict=True)]
         return [{RECALL: recall} for recall in _shares(answers, events, judge)]
@@ -81,10 +85,10 @@ class Captioning(Task[CaptioningSample, str]):
         protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
-        """Recall and precision of each caption, in lower case; None where the judge did not say.
+        """Recall and precision of each caption, in lower case; None where the judge gives no verdict.
 
-        A caption that tells no event has recall 0 and precision 1; a reference without events gives recall 1
-        (DREAM-1K's script).
+        As in DREAM-1K's script, a caption without events has recall 0 and precision 1, and a reference without
+        events gives recall 1.
         """
         asked = [n for n, item in enumerate(graded) if item.answer is not None and self.usable(item.sample)]
         captions = [str(graded[n].answer).lower() for n in asked]
@@ -106,11 +110,11 @@ class Captioning(Task[CaptioningSample, str]):
         return {F1: 2 * means[RECALL] * means[PRECISION] / total if total else 0.0}
 
     def question(self, sample: CaptioningSample) -> str:
-        """``question``, where it is not the usual one."""
+        """The ``question``; empty for the default one."""
         return sample.question or ""
 
     def display_truth(self, sample: CaptioningSample) -> str:
-        """The reference."""
+        """The reference caption."""
         return sample.caption
 
 
@@ -124,9 +128,9 @@ def _reference_events(samples: Sequence[CaptioningSample], judge: Judge | None) 
 def _shares(
     texts: Sequence[str | None], events: Sequence[tuple[str, ...] | None], judge: Judge | None
 ) -> list[float | None]:
-    """The share of ``events`` that each text says.
+    """The share of ``events`` that each text entails.
 
-    1 for no events at all, else 0 for a text None, which tells nothing; None where the judge did not say.
+    1 without events; else 0 for a text that is None, which has no events; None where the judge gives no verdict.
     """
     shares: list[float | None] = [None if mine is None else float(not mine) for mine in events]
     asked = [n for n, mine in enumerate(events) if mine and texts[n] is not None]
@@ -142,7 +146,7 @@ def _events(captions: Sequence[str], judge: Judge | None) -> list[tuple[str, ...
 
 
 def _answers(judge: Judge | None, question: str, *lists: Sequence[Any]) -> list[Any]:
-    """The judge's answers, one for each entry of ``lists``; None for each without a judge that works."""
+    """The judge's answers, one for each entry of ``lists``; None for each if there is no judge or it fails."""
     nothing = [None] * len(lists[0])
     if judge is None or not nothing:
         return nothing

@@ -17,7 +17,7 @@ WITH_PHRASES = "accuracy_with_phrases"
 
 
 class Subtitle(BaseModel):
-    """What is said from ``start_s`` to ``end_s``, in seconds from the start of the file; times may be unknown."""
+    """A subtitle from ``start_s`` to ``end_s``, in seconds from the start of the file; None if unknown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,14 +26,14 @@ class Subtitle(BaseModel):
     end_s: float | None = None
 
     def line(self) -> str:
-        """One line of a prompt."""
+        """The subtitle as a line of the prompt, with its times if both are known."""
         if self.start_s is None or self.end_s is None:
             return self.text.strip()
         return f"{self.start_s:.1f} to {self.end_s:.1f}: {self.text.strip()}"
 
 
 class ChoiceSample(Sample):
-    """Which of ``options`` answers ``question``? ``answer`` counts from 0; ``subtitles`` may be one plain text."""
+    """Which of ``options`` answers ``question``? ``answer`` is an index from 0; ``subtitles`` may be one text."""
 
     question: str
     options: tuple[str, ...] = Field(min_length=1, max_length=26)
@@ -49,7 +49,7 @@ class ChoiceSample(Sample):
 
 
 def choice_fields(sample: ChoiceSample) -> dict[str, str]:
-    """``question``, ``options`` and ``subtitles`` (empty without any), as a prompt shows them."""
+    """The template fields ``question``, ``options`` (one lettered line each) and ``subtitles`` (may be empty)."""
     spoken = "\n".join(subtitle.line() for subtitle in sample.subtitles)
     return {
         "question": sample.question.strip(),
@@ -59,13 +59,17 @@ def choice_fields(sample: ChoiceSample) -> dict[str, str]:
 
 
 def choice_problems(sample: ChoiceSample) -> list[str]:
-    """An answer that is not among the options."""
+    """Why the sample cannot be used: its answer is not among the options; empty if it is."""
     count = len(sample.options)
     return [] if sample.answer < count else [f"answer {sample.answer} is not among the {count} options"]
 
 
 def choice_baselines(samples: Sequence[ChoiceSample]) -> dict[str, list[int]]:
-    """The letter that is right most often on these very items, and the longest option of each."""
+    """Video-blind answers: the letter that is right most often on these samples, and each sample's longest option.
+
+    Returns:
+        For each baseline, by name, one option index per sample; empty without samples.
+    """
     if not samples:
         return {}
     most_common = Counter(sample.answer for sample in samples).most_common(1)[0][0]
@@ -82,10 +86,19 @@ def with_phrases(
     options: Sequence[int | None],
     form: ReplyForm,
 ) -> list[dict[str, float] | None]:
-    """``rows`` with a second accuracy, if any reply without an option (None in ``options``) names one in a phrase.
+    """Add an accuracy that also accepts options named in a phrase, if any reply names one so.
 
-    ``The answer is B.`` names no option in the score of record. Models that do not know our form differ by many
-    points between the two readings, so both are reported.
+    ``The answer is B.`` names no option for the main accuracy. Models that do not know our form differ by many
+    points between the two accuracies, so both are reported.
+
+    Args:
+        rows: Metrics of N items.
+        graded: The items.
+        options: Option index parsed from each reply; None where the reply names none.
+        form: Form of the replies.
+
+    Returns:
+        ``rows`` with ``accuracy_with_phrases`` in each that is not None; unchanged if no phrase names an option.
     """
     read = [
         find_option(form.find(item.reply, "answer") or "", item.sample.options) if option is None else option
@@ -100,5 +113,5 @@ def with_phrases(
 
 
 def right_option(sample: ChoiceSample) -> str:
-    """The text of the right option; empty where the answer names none."""
+    """Text of the right option; empty if the answer is not among the options."""
     return str(sample.options[sample.answer]) if sample.answer < len(sample.options) else ""

@@ -1,4 +1,4 @@
-"""The text of samples as a model meets it: what a new tokenizer is learned from."""
+"""Texts of prompts and replies, from which a new tokenizer is trained."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from timesight.types import Sample, TextPart
 
 
 def prompts_and_replies(samples: Iterable[Sample], tasks: TaskRegistry = TASKS) -> Iterator[str]:
-    """Prompts and gold replies, of each sample in both modes."""
+    """Each sample's prompt with its gold reply as one text, in answer mode and in think mode.
+
+    Raises:
+        InputError: If a sample has no usable ground truth, or a replaced template no text for think mode.
+    """
     for sample in samples:
         task = tasks.of(sample)
         for think in (False, True):

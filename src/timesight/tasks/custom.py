@@ -1,4 +1,4 @@
-"""Custom tasks and prompt texts."""
+"""Custom tasks and prompt templates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timesight.tasks.base import Task
 
 
 class PromptTemplates(BaseModel):
-    """A prompt for answer mode and one for think mode; a single text that has ``{form}`` serves both."""
+    """Templates for answer mode and think mode; without ``think``, an ``answer`` with ``{form}`` serves both."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,13 +28,17 @@ class TaskSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    files: tuple[Path, ...] = ()  # Python files with a list TASKS of further tasks; one of a known name replaces it
-    prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its own text
+    files: tuple[Path, ...] = ()  # Python files with a list TASKS; a task with a known name replaces the known one
+    prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its template
     reward_protocol: Literal["official", "paper"] = "official"  # where the two differ
 
 
 def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskRegistry:
-    """``tasks`` as ``settings`` change them. Raises InputError for a file or a text that cannot do."""
+    """A registry with the changes of ``settings``: files first, then prompts, then the reward protocol.
+
+    Raises:
+        InputError: If a file has no valid tasks, or a prompt is of an unknown task or not a valid template.
+    """
     for file in settings.files:
         tasks = tasks.with_tasks(read_tasks(file))
     for name, texts in settings.prompts.items():
@@ -46,7 +50,12 @@ def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskReg
 
 
 def read_tasks(file: Path) -> Sequence[Task[Any, Any]]:
-    """The list ``TASKS`` of a Python file. Raises InputError where there is none."""
+    """Run a Python file and return its list ``TASKS``.
+
+    Raises:
+        InputError: If there is no such file, it cannot be run, it has no list ``TASKS`` of tasks, or one of them
+            lacks a required attribute.
+    """
     if not file.is_file():
         raise InputError(f"{file}: no such file of tasks")
     spec = importlib.util.spec_from_file_location(f"timesight_own_{file.stem}", file)

@@ -1,4 +1,4 @@
-"""Spans as evidence: what is usable of a source's numbers, and what a reply to any task names."""
+"""Spans as evidence: checks and conversions of a source's spans, video-blind spans, and the spans of a reply."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from timesight.tasks.parsing import MAX_SPANS, find_span, parse_spans, shortest
 from timesight.types import Span
 
 Floats = NDArray[np.float64]
-Pairs = Sequence[tuple[float, float]]  # the source's own [start_s, end_s], possibly odd
-MOST_S = 1e9  # replies are read up to here
+Pairs = Sequence[tuple[float, float]]  # [start_s, end_s] as in the source, possibly invalid
+MOST_S = 1e9  # times in replies are below this
 SECONDS_DIGITS = 3  # replies state seconds to the millisecond, so rewards ask for no more
 _ANY = ReplyForm((Tag("answer", ""), Tag("glue", "")))
 
 
 def span_problems(spans: Pairs) -> list[str]:
-    """What keeps ``spans`` from being used as truth."""
+    """Why ``spans`` cannot be used as ground truth, one text per problem.
+
+    There must be 1 to ``MAX_SPANS`` spans, and each must be finite, not reversed, and end within [0, ``MOST_S``)
+    seconds.
+    """
     if not spans:
         return ["no span"]
     problems = [f"{len(spans)} spans, more than a reply may hold"] if len(spans) > MAX_SPANS else []
@@ -37,31 +41,41 @@ def span_problems(spans: Pairs) -> list[str]:
 
 
 def raw_spans(spans: Pairs) -> list[Span]:
-    """The source's own numbers, for metrics; spans that are reversed or not finite overlap with nothing."""
+    """The source's spans for metrics, not rounded; reversed and non-finite ones are left out."""
     return [Span(start_s, end_s) for start_s, end_s in spans if -math.inf < start_s <= end_s < math.inf]
 
 
 def rounded_spans(spans: Pairs) -> list[Span]:
-    """Usable ``spans`` as a reply states them, for rewards: from 0 on, to the millisecond."""
+    """Usable ``spans`` for rewards, at the precision of a reply: cut at 0 s and rounded to milliseconds."""
     digits = SECONDS_DIGITS
     return [Span(round(max(0.0, start_s), digits), round(max(0.0, end_s), digits)) for start_s, end_s in spans]
 
 
 def write_spans(spans: Sequence[Span]) -> str:
-    """``spans`` as ``parse_spans`` reads them."""
+    """``spans`` as text that ``parse_spans`` reads back: ``[(1.5, 4.0), (7.0, 9.25)]``."""
     return "[" + ", ".join(f"({shortest(span.start_s)}, {shortest(span.end_s)})" for span in spans) + "]"
 
 
 def whole_videos(durations_s: Sequence[float | None]) -> list[Span] | None:
-    """Each video from start to end; None where the length of one is not known."""
+    """Each video from start to end in seconds; None if any duration is unknown."""
     known = [duration_s for duration_s in durations_s if duration_s is not None and 0 <= duration_s < math.inf]
     return [Span(0.0, duration_s) for duration_s in known] if len(known) == len(durations_s) else None
 
 
 def best_constant_span(truths: Sequence[Sequence[Span]], videos: Sequence[Span]) -> list[Span]:
-    """The same share ``[a, b]`` of every video, chosen with the truth in hand: what knowing nothing can earn."""
+    """The same fraction ``[a, b]`` of every video, chosen for the highest mean IoU with the ground truth.
+
+    It is about the best that a constant prediction can score. ``a`` and ``b`` are multiples of 0.05.
+
+    Args:
+        truths: True spans of each of the N videos; the one that fits best counts.
+        videos: Each video from start to end.
+
+    Returns:
+        N spans.
+    """
     shares = np.linspace(0.0, 1.0, 21)
-    known = [n for n, spans in enumerate(truths) if spans]  # N of them; the others earn nothing anyway
+    known = [n for n, spans in enumerate(truths) if spans]  # N of them; the others score 0 in any case
     most = max((len(truths[n]) for n in known), default=0)  # T
     padded = [[*truths[n], *[truths[n][0]] * (most - len(truths[n]))] for n in known]
     pairs = np.array([[(span.start_s, span.end_s) for span in spans] for spans in padded])  # (N, T, 2)
@@ -86,7 +100,7 @@ def _ious(first: Floats, last: Floats, starts: Floats, ends: Floats) -> Floats:
 
 
 def spans_of_reply(reply: str) -> tuple[Span, ...]:
-    """The spans that a reply to any task rests on: those in ``<glue>``, else the one that is its answer."""
+    """The spans that a reply to any task names: those in ``<glue>``, else the one in its answer; may be empty."""
     if (glue := _ANY.find(reply, "glue")) is not None and (spans := parse_spans(glue)):
         return spans
     answer = find_span(_ANY.find(reply, "answer") or "")

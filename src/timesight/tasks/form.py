@@ -9,18 +9,23 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-MAX_REPLY_CHARS = 20_000  # longer replies are refused unread, so that checking stays bounded
+MAX_REPLY_CHARS = 20_000  # longer replies are unparsable, so that parsing time is bounded
 
 
 @dataclass(frozen=True)
 class Tag:
-    """One tag of a reply and the placeholder that stands in it when a prompt shows the form."""
+    """A tag of a reply.
+
+    Args:
+        name: ``answer`` for ``<answer>…</answer>``.
+        placeholder: Its content where a prompt shows the form.
+    """
 
     name: str
     placeholder: str
 
     def around(self, content: str) -> str:
-        """``content`` between this tag's opening and closing."""
+        """``content`` between the opening and the closing tag."""
         return f"<{self.name}>{content}</{self.name}>"
 
 
@@ -34,19 +39,32 @@ class ReplyForm:
     tags: tuple[Tag, ...]
 
     def instruction(self, think: bool) -> str:
-        """How a prompt asks for this form."""
+        """The sentence that asks for this form in a prompt, such as ``Reply as <answer>LETTER</answer>``."""
         shown = "".join(tag.around(tag.placeholder) for tag in self.asked(think))
         return f"Reply as {shown}"
 
     def render(self, contents: dict[str, str], thought: str | None = None) -> str:
-        """A reply in this form, with ``thought`` first in think mode."""
+        """A reply in this form.
+
+        Args:
+            contents: By tag name, for each of ``tags``.
+            thought: Content of ``<think>``; None leaves the tag out, as in answer mode.
+        """
         head = "" if thought is None else THINK.around(thought)
         return head + "".join(tag.around(contents[tag.name]) for tag in self.tags)
 
     def split_strict(self, reply: str, think: bool) -> dict[str, str] | None:
-        """Contents by tag if the reply is exactly this form, else None.
+        """Contents of the tags if the reply has exactly this form.
 
-        Each tag once, in order, nothing but white space outside, nothing empty, no tag inside another.
+        Each tag occurs once, in order, with nothing but white space outside, no tag inside another, and a letter or
+        digit in every content.
+
+        Args:
+            think: Whether ``<think>`` must come first; otherwise it must not occur.
+
+        Returns:
+            Contents by tag name, including ``think`` in think mode; None if the form is not kept, or the reply is
+            longer than ``MAX_REPLY_CHARS``.
         """
         if len(reply) > MAX_REPLY_CHARS:
             return None
@@ -55,17 +73,29 @@ class ReplyForm:
         return contents if contents and all(any(map(str.isalnum, text)) for text in contents.values()) else None
 
     def read(self, reply: str, tag: str, think: bool, strict: bool) -> str | None:
-        """What ``reply`` has in ``tag``, by ``split_strict`` or by ``find``."""
+        """Content of ``tag`` in ``reply``, by ``split_strict`` or ``find``.
+
+        Args:
+            tag: Name of one of ``tags``.
+            think: As in ``split_strict``; not used by ``find``.
+            strict: True uses ``split_strict``, False ``find``.
+
+        Returns:
+            The content; None if the reply is unparsable.
+        """
         if not strict:
             return self.find(reply, tag)
         contents = self.split_strict(reply, think)
         return contents[tag] if contents else None
 
     def find(self, reply: str, tag: str) -> str | None:
-        """What a model that was not trained on our tags put in ``tag``; the whole reply where it used no tag at
-        all.
+        """Content of ``tag`` in the reply of a model that was not trained on these tags.
 
-        Thoughts never count as an answer. Repeated, unclosed or nested tags make the reply unparsable.
+        Thoughts never count as an answer, even if ``<think>`` or ``</think>`` is missing.
+
+        Returns:
+            The content; the whole reply without its thoughts if it uses none of the form's tags; None if ``tag`` is
+            missing, repeated or not closed, or the reply is longer than ``MAX_REPLY_CHARS``.
         """
         if len(reply) > MAX_REPLY_CHARS:
             return None
@@ -79,7 +109,7 @@ class ReplyForm:
         return content if end else None
 
     def asked(self, think: bool) -> tuple[Tag, ...]:
-        """The tags of a whole reply, in order."""
+        """All tags of a reply, in order, with ``<think>`` in think mode."""
         return (THINK, *self.tags) if think else self.tags
 
     @cached_property

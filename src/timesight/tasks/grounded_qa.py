@@ -2,9 +2,10 @@
 
 Reply: ``<answer>B</answer><glue>[(1.5, 4.0), (7.0, 9.0)]</glue>``, seconds from the start of the video.
 Reward components: ``format`` (equation 3), ``iou`` of the two sets of spans (equation 4) and ``accuracy``
-(equation 5). Metrics, official: as NExT-GQA's own script computes them, for one predicted span (the first): IoU
-and IoP, each the largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and
-Acc@GQA, which is right and IoP >= 0.5.
+(equation 5).
+Metrics, official: as NExT-GQA's own script computes them, for one predicted span (the first): IoU and IoP, each the
+largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and Acc@GQA, the share of
+answers that are right and have IoP >= 0.5.
 Metrics, paper: mIoU of the merged sets of spans, and accuracy.
 """
 
@@ -34,20 +35,20 @@ GROUNDED_IOP = 0.5  # a right answer counts as grounded from this IoP on
 
 
 class GroundedAnswer(NamedTuple):
-    """An option and its evidence. Strictly parsed, both are there; loosely, one may be missing."""
+    """An option's index and its evidence; after lenient parsing one of them may be missing."""
 
     option: int | None
     spans: tuple[Span, ...]
 
 
 class GroundedQaSample(ChoiceSample):
-    """A question with options, and the ``spans`` ``[start_s, end_s]`` that its answer rests on, possibly odd."""
+    """A question with options, and its evidence: ``spans`` ``[start_s, end_s]``, possibly invalid."""
 
     spans: tuple[tuple[float, float], ...]
 
 
 class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
-    """Which option is right, and what shows it?"""
+    """Which option is right, and when can it be seen?"""
 
     name = "grounded_qa"
     Sample = GroundedQaSample
@@ -59,7 +60,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     names_spans = True
 
     def fields(self, sample: GroundedQaSample) -> dict[str, str]:
-        """``question``, ``options`` and ``subtitles`` (empty without any)."""
+        """The template fields ``question``, ``options`` and ``subtitles`` (may be empty)."""
         return choice_fields(sample)
 
     def problems(self, sample: GroundedQaSample) -> list[str]:
@@ -69,7 +70,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     def parse(
         self, reply: str, think: bool = False, strict: bool = True, sample: GroundedQaSample | None = None
     ) -> GroundedAnswer | None:
-        """Option and evidence."""
+        """Option and evidence; lenient parsing accepts one without the other."""
         answer, glue = (self.form.read(reply, tag.name, think, strict) for tag in self.form.tags)
         option = parse_option(answer or "", () if sample is None else sample.options, strict)
         spans = parse_spans(glue or "") or ()
@@ -79,15 +80,15 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         return None
 
     def write(self, answer: GroundedAnswer) -> dict[str, str]:
-        """The letter; a list of pairs of seconds."""
+        """The option's letter, and a list of pairs of seconds."""
         return {"answer": "" if answer.option is None else letter(answer.option), "glue": write_spans(answer.spans)}
 
     def truth(self, sample: GroundedQaSample) -> GroundedAnswer:
-        """The right option and all its evidence, to the millisecond."""
+        """The right option and all its evidence, rounded to milliseconds."""
         return GroundedAnswer(sample.answer, tuple(rounded_spans(sample.spans)))
 
     def reward_components(self, answer: GroundedAnswer, sample: GroundedQaSample) -> Rewards:
-        """``iou`` of the sets of spans, and ``accuracy``."""
+        """``iou`` (equation 4) of the merged sets of spans, and ``accuracy`` (equation 5)."""
         return {
             "iou": span_set_iou(answer.spans, rounded_spans(sample.spans)),
             "accuracy": float(answer.option == sample.answer),
@@ -99,7 +100,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
-        """Overlap with the evidence, and whether the option is right; None where the truth has no evidence."""
+        """Overlap with the evidence, and whether the option is right; None if the sample has no evidence spans."""
         score = _paper_metrics if protocol == PAPER else _official_metrics
         rows: list[dict[str, float] | None] = []
         for sample, _, answer in graded:
@@ -110,7 +111,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     def baselines(
         self, samples: Sequence[GroundedQaSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[GroundedAnswer]]:
-        """The blind choices of multiple choice, each with the whole video as evidence."""
+        """The video-blind options of multiple choice, each with the whole video as evidence."""
         whole = whole_videos(durations_s)
         if whole is None:
             return {}
@@ -122,7 +123,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     def random_baselines(
         self, samples: Sequence[GroundedQaSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[list[GroundedAnswer]]]:
-        """Any of the options, with the whole video as evidence."""
+        """Each of the options, with the whole video as evidence."""
         whole = whole_videos(durations_s)
         if whole is None:
             return {}
@@ -134,17 +135,17 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         }
 
     def from_question(self, question: Question, video: Video) -> GroundedQaSample:
-        """Which of the options is right."""
+        """Which of the question's options is right?"""
         if len(question.options) < 2:
             raise InputError("a choice needs two options at least")
         return self._without_truth(video, question=question.text, options=question.options, answer=0, spans=())
 
     def question(self, sample: GroundedQaSample) -> str:
-        """``question``."""
+        """The ``question``."""
         return sample.question
 
     def evidence(self, answer: GroundedAnswer) -> Evidence:
-        """The spans next to the option."""
+        """The spans that the answer names."""
         return Evidence(spans=answer.spans)
 
     def display_answer(self, answer: GroundedAnswer, sample: GroundedQaSample) -> str | None:

@@ -1,9 +1,10 @@
 """Multiple choice: pick an option (paper, section 3.3; Video-MME, MVBench, Perception Test, LongVideoBench).
 
-Reply: ``<answer>B</answer>``. ``(B)``, ``B.``, ``b``, ``B. text`` and the option's own text are taken too,
-nothing else; lenient parsing also takes ``(B) text``, ``B) text`` and bold marks. A phrase (``The answer is
-B.``) counts in ``accuracy_with_phrases`` only. Reward components: ``format`` (equation 3) and ``accuracy``
-(equation 5). Metric: accuracy; unparsable replies are wrong and count, unlike in some benchmarks' own scripts.
+Reply: ``<answer>B</answer>``. ``(B)``, ``B.``, ``b``, ``B. text`` and the option's own text are accepted too,
+nothing else; lenient parsing also accepts ``(B) text``, ``B) text`` and bold marks. A phrase (``The answer is B.``)
+counts in ``accuracy_with_phrases`` only.
+Reward components: ``format`` (equation 3) and ``accuracy`` (equation 5).
+Metric: accuracy; unparsable replies are wrong and count, unlike in some benchmarks' own scripts.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
     names_spans = True  # with_evidence
 
     def fields(self, sample: MultipleChoiceSample) -> dict[str, str]:
-        """``question``, ``options`` and ``subtitles`` (empty without any)."""
+        """The template fields ``question``, ``options`` and ``subtitles`` (may be empty)."""
         return choice_fields(sample)
 
     def problems(self, sample: MultipleChoiceSample) -> list[str]:
@@ -50,20 +51,20 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
     def parse(
         self, reply: str, think: bool = False, strict: bool = True, sample: MultipleChoiceSample | None = None
     ) -> int | None:
-        """The option that the reply names, from 0."""
+        """Index of the option that the reply names."""
         content = self.form.read(reply, "answer", think, strict)
         return None if content is None else parse_option(content, () if sample is None else sample.options, strict)
 
     def write(self, answer: int) -> dict[str, str]:
-        """The letter."""
+        """The option's letter."""
         return {"answer": letter(answer)}
 
     def truth(self, sample: MultipleChoiceSample) -> int:
-        """The right option."""
+        """Index of the right option."""
         return sample.answer
 
     def reward_components(self, answer: int, sample: MultipleChoiceSample) -> Rewards:
-        """``accuracy``: 1 for the right option."""
+        """``accuracy`` (equation 5): 1 for the right option, else 0."""
         return {"accuracy": float(answer == sample.answer)}
 
     def item_metrics(
@@ -72,7 +73,7 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
         protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
-        """Whether the answer is right; and, where replies put it in a phrase, whether it is right read so."""
+        """Accuracy; and ``accuracy_with_phrases`` if any reply names its option in a phrase."""
         rows: list[dict[str, float] | None] = [
             {"accuracy": float(answer == sample.answer)} for sample, _, answer in graded
         ]
@@ -81,17 +82,17 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
     def baselines(
         self, samples: Sequence[MultipleChoiceSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[int]]:
-        """The letter that is right most often on these very items, and the longest option."""
+        """The letter that is right most often on these samples, and the longest option."""
         return choice_baselines(samples)
 
     def random_baselines(
         self, samples: Sequence[MultipleChoiceSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[list[int]]]:
-        """Any of the options."""
+        """Each of the options."""
         return {"random": [list(range(len(sample.options))) for sample in samples]}
 
     def question(self, sample: MultipleChoiceSample) -> str:
-        """``question``."""
+        """The ``question``."""
         return sample.question
 
     def display_answer(self, answer: int, sample: MultipleChoiceSample) -> str | None:
@@ -103,5 +104,5 @@ class MultipleChoice(Task[MultipleChoiceSample, int]):
         return right_option(sample)
 
     def with_evidence(self, sample: MultipleChoiceSample) -> GroundedQaSample:
-        """The grounded question with the same options."""
+        """The grounded question with the same options, without true spans."""
         return GroundedQaSample.model_validate({**sample.model_dump(), "task": GroundedQa.name, "spans": ()})

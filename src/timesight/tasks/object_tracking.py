@@ -1,14 +1,16 @@
 """Object tracking: where is an object in each of N frames, given its first box? (paper, section 3.3; GOT-10k)
 
 Reply: ``<answer>[[x0, y0, x1, y1], …]</answer>``, a box for each of the N frames, as fractions of width and height.
-Reward components: ``format`` (equation 3) and ``iou``, the mean over frames of the box IoU. The first box is
-given, so it is not rewarded; under the paper's protocol it is. Frames where the object is absent earn nothing
-either way. Metrics, as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all
-sequences, and SR@{0.5, 0.75} with IoU > threshold; the first frame and those with the object absent are dropped.
-The toolkit moves a box with a negative corner into the frame (``shift_into_frame``); figures equal its own to
-1e-12. Under the paper's protocol: the mean over sequences of a sequence's mean IoU, every frame included, and
-R@{0.5, 0.7} on that mean; boxes are cut to the frame. ``official_on_n_frames`` is the official formula over the
-N frames a model was shown, boxes cut; the official benchmark scores every frame.
+Reward components: ``format`` (equation 3) and ``iou`` (equation 4), the mean over frames of the box IoU. The first
+box is given, so it is not rewarded; under the paper's protocol it is. Frames where the object is absent are left
+out under both.
+Metrics, official: as GOT-10k's toolkit computes them: AO, the mean IoU over the pooled frames of all sequences, and
+SR@{0.5, 0.75} with IoU > threshold; the first frame and those with the object absent are dropped. The toolkit moves
+a box with a negative corner into the frame (``shift_into_frame``); figures agree with its own to 1e-12.
+Metrics, paper: the mean over sequences of a sequence's mean IoU, every frame included, and R@{0.5, 0.7} on that
+mean; boxes are clipped to the frame.
+Metrics, ``official_on_n_frames``: the official formula over the N frames that a model was shown, with boxes
+clipped; the official benchmark scores every frame.
 """
 
 from __future__ import annotations
@@ -27,15 +29,16 @@ from timesight.tasks.parsing import MAX_BOXES, parse_boxes, shortest
 from timesight.types import Box, Evidence, FrameRequest, Judge, Question, Rewards, Sample, Video
 
 Boxes = tuple[Box, ...]
-BOX_DIGITS = 3  # replies state thousandths of the frame, so rewards ask for no more
+BOX_DIGITS = 3  # replies give thousandths of the frame, so rewards round the truth to them
 OFFICIAL_THRESHOLDS = (0.5, 0.75)
 PAPER_THRESHOLDS = (0.5, 0.7)
 
 
 class ObjectTrackingSample(Sample):
-    """Where is ``object`` at each of ``times_s`` (N,)? ``boxes`` (N, 4) are fractions of the frame, possibly odd.
+    """Where is ``object`` at each of ``times_s`` (N,)?
 
-    The first box is given to the model. At the indices in ``absent`` the object is not to be seen.
+    ``boxes`` (N, 4) are fractions of the frame, possibly invalid. The first box is given to the model. At the frame
+    indices in ``absent`` the object is not visible.
     """
 
     object: str
@@ -54,7 +57,7 @@ class ObjectTrackingSample(Sample):
         return self
 
     def scored(self, first: bool) -> list[int]:
-        """The frames that count, with the given ``first`` one or without."""
+        """Indices of the frames that are scored, all with the object visible, with or without the ``first`` one."""
         return [n for n in range(0 if first else 1, len(self.boxes)) if n not in self.absent]
 
 
@@ -73,17 +76,17 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
     question_form = QuestionForm("Follow", "Draw a box over it, and name it", command="/track", needs="box")
 
     def fields(self, sample: ObjectTrackingSample) -> dict[str, str]:
-        """``object``, ``first_box`` and ``num_frames``."""
+        """The template fields ``object``, ``first_box`` and ``num_frames``."""
         first = _clipped(sample.boxes[:1], BOX_DIGITS)[0]
         written = _written([first])[1:-1] if first else "an unknown place"
         return {"object": sample.object.strip(), "first_box": written, "num_frames": str(len(sample.boxes))}
 
     def frames(self, sample: ObjectTrackingSample) -> FrameRequest:
-        """Exactly the frames whose boxes are known."""
+        """Exactly the frames at ``times_s``, whose boxes are known."""
         return FrameRequest(len(sample.times_s), sample.times_s)
 
     def problems(self, sample: ObjectTrackingSample) -> list[str]:
-        """Boxes that are not boxes, a first one that shows nothing, no frame to score."""
+        """Reversed or non-finite boxes, too many boxes, no frame to score, no object in the first frame."""
         problems = [
             f"box {n} is reversed or not finite" for n in sample.scored(first=True) if not _is_box(sample.boxes[n])
         ]
@@ -98,7 +101,7 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
     def parse(
         self, reply: str, think: bool = False, strict: bool = True, sample: ObjectTrackingSample | None = None
     ) -> Boxes | None:
-        """The boxes in ``reply``. Strict, with the sample in hand, there must be as many as it has frames."""
+        """The boxes in ``reply``; strictly, with ``sample`` given, exactly as many as it has frames."""
         content = self.form.read(reply, "answer", think, strict)
         boxes = parse_boxes(content, clip=not strict) if content is not None else None
         if boxes is not None and strict and sample is not None and len(boxes) != len(sample.boxes):
@@ -110,14 +113,14 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         return {"answer": _written(answer)}
 
     def truth(self, sample: ObjectTrackingSample) -> Boxes:
-        """The true boxes, clipped to the frame, to the thousandth; an absent object is left where it was last."""
+        """The true boxes, clipped to the frame and rounded; where the object is absent, its last visible box."""
         seen = sample.scored(first=True)
         last_seen = [max(n for n in seen if n <= frame) for frame in range(len(sample.boxes))]
         boxes = _clipped(tuple(sample.boxes[n] for n in last_seen), BOX_DIGITS)
         return tuple(box for box in boxes if box)
 
     def reward_components(self, answer: Boxes, sample: ObjectTrackingSample) -> Rewards:
-        """``iou``: the mean over the frames that count."""
+        """``iou``: the mean box IoU (equation 4) over the frames that ``reward_protocol`` scores."""
         truth = _clipped(sample.boxes, BOX_DIGITS)
         return {"iou": _mean(_ious(answer, truth, sample.scored(first=self.reward_protocol == PAPER)))}
 
@@ -127,7 +130,7 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
-        """Overlap and success of each sequence; a frame without a predicted box has IoU 0."""
+        """Mean IoU and success rates of each sequence; a frame without a predicted box has IoU 0."""
         rows: list[dict[str, float] | None] = []
         for sample, _, answer in graded:
             counted = list(range(len(sample.boxes))) if protocol == PAPER else sample.scored(first=False)
@@ -140,24 +143,24 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
                 overlap = _mean(ious)
                 rows.append({"overlap": overlap} | {f"R@{t}": float(overlap >= t) for t in PAPER_THRESHOLDS})
             else:
-                # An overlap of one half is none above it, whatever the division by the frame's sides has left.
+                # An IoU of exactly one half must not pass ``> 0.5`` through rounding errors of fractional boxes.
                 success = {f"SR@{t}": _mean([float(round(i, 12) > t) for i in ious]) for t in OFFICIAL_THRESHOLDS}
                 rows.append({"AO": _mean(ious)} | success)
         return rows
 
     def item_weight(self, sample: ObjectTrackingSample, protocol: str) -> float:
-        """Official figures pool frames, so a sequence counts by its frames; in the paper's it counts once."""
+        """The number of scored frames, since official metrics pool frames; 1 under the paper's protocol."""
         return 1.0 if protocol == PAPER else float(len(sample.scored(first=False)))
 
     def baselines(
         self, samples: Sequence[ObjectTrackingSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[Boxes]]:
-        """The given box in every frame: what looking at nothing earns."""
+        """The given box in every frame."""
         given = [_clipped(sample.boxes[:1])[0] or Box(0, 0, 0, 0) for sample in samples]
         return {"repeat the given box": [(box,) * len(s.boxes) for box, s in zip(given, samples, strict=True)]}
 
     def from_question(self, question: Question, video: Video) -> ObjectTrackingSample:
-        """Where the object is at ``num_boxes`` times from ``start_s`` to ``end_s``."""
+        """Where is the object at ``num_boxes`` evenly spaced times from ``start_s`` to before ``end_s``?"""
         if question.box is None or question.end_s is None:
             raise InputError("tracking needs the object's first box, and from when to when to follow it")
         box = (question.box.x0, question.box.y0, question.box.x1, question.box.y1)
@@ -174,29 +177,29 @@ class ObjectTracking(Task[ObjectTrackingSample, Boxes]):
         )
 
     def question(self, sample: ObjectTrackingSample) -> str:
-        """``object``."""
+        """The ``object``."""
         return sample.object
 
     def evidence(self, answer: Boxes) -> Evidence:
-        """The answer itself."""
+        """The boxes themselves."""
         return Evidence(boxes=answer)
 
 
 def _ious(answer: Boxes, truth: Sequence[Box | None], frames: Sequence[int]) -> list[float]:
-    """IoU in each of ``frames``; 0 where a box is missing, or where the truth is no box."""
+    """IoU in each of ``frames``; 0 where a box is missing or the true one is invalid."""
     pairs = [(answer[n] if n < len(answer) else None, truth[n]) for n in frames]
     return [box_iou(mine, true) if mine is not None and true is not None else 0.0 for mine, true in pairs]
 
 
 @lru_cache(maxsize=4096)  # the replies of a group share their truth
 def _clipped(boxes: tuple[tuple[float, ...], ...], digits: int | None = None) -> tuple[Box | None, ...]:
-    """Boxes cut to the frame and rounded to ``digits``; None for what is no box."""
+    """Boxes clipped to the frame and rounded to ``digits``; None for an invalid box."""
     cut = [clip_box(*box) if _is_box(box) else None for box in boxes]
     return tuple(rounded_box(box, digits) if box and digits else box for box in cut)
 
 
 def _shifted(boxes: Sequence[tuple[float, ...]]) -> tuple[Box | None, ...]:
-    """Boxes bounded as the official toolkit bounds truth and prediction alike; None where no area is left."""
+    """Boxes moved into the frame as the official toolkit moves all boxes; None where no area is left."""
     shifted = (shift_into_frame(*box) if _is_box(box) else None for box in boxes)
     return tuple(box if box and box.x0 < box.x1 and box.y0 < box.y1 else None for box in shifted)
 

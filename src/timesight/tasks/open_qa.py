@@ -1,11 +1,11 @@
-"""Open questions: answer in words and show the evidence; what a chat asks (paper, section 3.3, "chat with enhanced
-spatio-temporal perception").
+"""Open questions: answer in words and show the evidence, as in the chat (paper, section 3.3, "Chat with enhanced
+Spatio-Temporal Perception").
 
 Reply: ``<answer>the red circle</answer><glue>[(1.5, 4.0)]</glue>``, seconds from the start of the video.
-Reward components: ``format``, ``iou`` of the two sets of spans (equation 4), ``accuracy``: the reference's
-words, but for case, white space and a full stop at the end. Other words for the same need a judge and earn
-nothing here.
-Metrics: mIoU of the merged sets of spans, accuracy, and accuracy of the answers whose evidence has an IoU >= 0.5.
+Reward components: ``format`` (equation 3), ``iou`` of the two sets of spans (equation 4), and ``accuracy``: 1 for
+the reference's words, apart from case, white space and a full stop at the end. Other words with the same meaning
+would need a judge and earn nothing here.
+Metrics: mIoU of the merged sets of spans, accuracy, and the share of answers that are right and have IoU >= 0.5.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ GROUNDED_IOU = 0.5  # a right answer counts as grounded from this IoU on
 
 
 class OpenAnswer(NamedTuple):
-    """An answer in words and its evidence. Strictly parsed, both are there; loosely, spans may be missing."""
+    """An answer in words and its evidence; after lenient parsing the spans may be missing."""
 
     text: str
     spans: tuple[Span, ...]
 
 
 class OpenQaSample(Sample):
-    """A question, its ``answer`` in words, and the ``spans`` ``[start_s, end_s]`` that show it, possibly odd."""
+    """A question, its ``answer`` in words, and its evidence: ``spans`` ``[start_s, end_s]``, possibly invalid."""
 
     question: str
     answer: str = Field(min_length=1, max_length=MAX_CHARS)
@@ -42,7 +42,7 @@ class OpenQaSample(Sample):
 
 
 class OpenQa(Task[OpenQaSample, OpenAnswer]):
-    """What is the answer, in words, and what shows it?"""
+    """What is the answer, in words, and when can it be seen?"""
 
     name = "open_qa"
     Sample = OpenQaSample
@@ -53,7 +53,7 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
     names_spans = True
 
     def fields(self, sample: OpenQaSample) -> dict[str, str]:
-        """``question``."""
+        """The template field ``question``."""
         return {"question": sample.question.strip()}
 
     def problems(self, sample: OpenQaSample) -> list[str]:
@@ -64,7 +64,7 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
     def parse(
         self, reply: str, think: bool = False, strict: bool = True, sample: OpenQaSample | None = None
     ) -> OpenAnswer | None:
-        """Words and evidence."""
+        """Words and evidence; lenient parsing accepts words without evidence."""
         answer, glue = ((self.form.read(reply, tag.name, think, strict) or "").strip() for tag in self.form.tags)
         spans = parse_spans(glue) or ()
         if not plain(answer) or len(answer) > MAX_CHARS or (strict and not spans):
@@ -72,15 +72,15 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
         return OpenAnswer(answer, spans)
 
     def write(self, answer: OpenAnswer) -> dict[str, str]:
-        """The words; a list of pairs of seconds."""
+        """The words, and a list of pairs of seconds."""
         return {"answer": answer.text, "glue": write_spans(answer.spans)}
 
     def truth(self, sample: OpenQaSample) -> OpenAnswer:
-        """The reference's words and all its evidence, to the millisecond."""
+        """The reference's words and all its evidence, rounded to milliseconds."""
         return OpenAnswer(sample.answer.strip(), tuple(rounded_spans(sample.spans)))
 
     def reward_components(self, answer: OpenAnswer, sample: OpenQaSample) -> Rewards:
-        """``iou`` of the sets of spans, and ``accuracy``."""
+        """``iou`` (equation 4) of the merged sets of spans; ``accuracy``: 1 for the reference's words, else 0."""
         return {
             "iou": span_set_iou(answer.spans, rounded_spans(sample.spans)),
             "accuracy": float(plain(answer.text) == plain(sample.answer)),
@@ -95,7 +95,7 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
     def baselines(
         self, samples: Sequence[OpenQaSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[OpenAnswer]]:
-        """The answer that is right most often on these very items, with the whole video as evidence."""
+        """The answer that is right most often on these samples, with the whole video as evidence."""
         whole = whole_videos(durations_s)
         if whole is None or not samples:
             return {}
@@ -103,15 +103,15 @@ class OpenQa(Task[OpenQaSample, OpenAnswer]):
         return {"most common answer + whole video": [OpenAnswer(most_common, (span,)) for span in whole]}
 
     def from_question(self, question: Question, video: Video) -> OpenQaSample:
-        """What the answer is, in words."""
+        """What is the answer, in words?"""
         return self._without_truth(video, question=question.text, answer="?", spans=())
 
     def question(self, sample: OpenQaSample) -> str:
-        """``question``."""
+        """The ``question``."""
         return sample.question
 
     def evidence(self, answer: OpenAnswer) -> Evidence:
-        """The spans next to the words."""
+        """The spans that the answer names."""
         return Evidence(spans=answer.spans)
 
     def display_answer(self, answer: OpenAnswer, sample: OpenQaSample) -> str:

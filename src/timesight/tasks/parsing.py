@@ -1,8 +1,8 @@
-"""Reading what models write: seconds, spans, boxes, option letters.
+"""Parsers of what models write: seconds, spans, boxes, option letters.
 
-Every pattern is linear in its input and every input is bounded, so that no reply can stall a run. Nothing here
-evaluates a reply as code. ``parse_…`` wants the text to be the thing and nothing else; ``find_…`` looks for it in a
-sentence, for models that were not trained on our form.
+Every pattern takes linear time and every input is bounded, so that no reply can stall a run. Nothing here evaluates
+a reply as code. ``parse_…`` functions accept a text that is the value and nothing else; ``find_…`` functions search
+a sentence for it, for models that were not trained on our form.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from timesight.geometry import clip_box
 from timesight.types import Box, Span
 
-MAX_CHARS = 4000  # of a span, an option, or a list of 64 items; the form of a reply has a bound of its own
+MAX_CHARS = 4000  # of a span, an option, or a list of 64 items; form.MAX_REPLY_CHARS bounds the whole reply
 MAX_SPANS = 64
 MAX_BOXES = 400
 
@@ -54,29 +54,56 @@ _PHRASE = re.compile(
 
 
 def parse_span(text: str) -> Span | None:
-    """The span that ``text`` is: ``12.5 to 17.8``, ``00:12 - 00:17``, ``from 5 to 9 seconds``, ``between …``."""
+    """Parse a text that is one span.
+
+    Args:
+        text: Such as ``12.5 to 17.8``, ``00:12 - 00:17``, ``from 5 to 9 seconds``, ``between 5 and 9 s``: times in
+            seconds, m:ss or h:mm:ss. A full stop at the end is allowed.
+
+    Returns:
+        The span in seconds; None if the text is anything else, or the span is reversed.
+    """
     text = text.strip().removesuffix(".")
     match = _SPAN.fullmatch(text) if len(text) <= MAX_CHARS else None
     return _to_span(match["start"], match["end"]) if match else None
 
 
 def find_span(text: str) -> Span | None:
-    """The only span in ``text``; None where there is none or more than one."""
+    """Find the only span in a text.
+
+    Returns:
+        The span in seconds; None if there is none or more than one, or it is reversed.
+    """
     matches = list(_SPAN.finditer(text))
     return _to_span(matches[0]["start"], matches[0]["end"]) if len(matches) == 1 else None
 
 
 def parse_spans(text: str) -> tuple[Span, ...] | None:
-    """The list of spans that ``text`` is: ``[(1.5, 4), (7, 9.25)]``, in seconds; None for an empty list."""
+    """Parse a text that is a list of spans.
+
+    Args:
+        text: Such as ``[(1.5, 4), (7, 9.25)]``: pairs in round or square brackets, with times as in ``parse_span``.
+
+    Returns:
+        The spans in seconds, in the text's order; None for an empty or malformed list, more than ``MAX_SPANS``
+        spans, or a reversed one.
+    """
     pairs = _items(text, _PAIR, MAX_SPANS)
     spans = [_to_span(*(end for end in match.groups()[:4] if end)) for match in pairs] if pairs else [None]
     return tuple(span for span in spans if span) if all(spans) else None
 
 
 def parse_boxes(text: str, clip: bool = False) -> tuple[Box, ...] | None:
-    """The list of boxes that ``text`` is: ``[[x0, y0, x1, y1], …]``, fractions of the frame from 0 to 1.
+    """Parse a text that is a list of boxes.
 
-    With ``clip``, a box that reaches past the frame is cut to it; without, it makes the list unusable.
+    Args:
+        text: ``[[x0, y0, x1, y1], …]``, in fractions of the frame's width and height.
+        clip: Clip boxes that reach past the right or bottom edge of the frame; otherwise they make the list
+            unparsable.
+
+    Returns:
+        The boxes, with coordinates in [0, 1]; None for an empty or malformed list, more than ``MAX_BOXES`` boxes, a
+        reversed box or a negative coordinate.
     """
     found = _items(text, _BOX, MAX_BOXES)
     boxes = [_box(match, clip) for match in found] if found else [None]
@@ -84,11 +111,17 @@ def parse_boxes(text: str, clip: bool = False) -> tuple[Box, ...] | None:
 
 
 def parse_option(text: str, options: Sequence[str] = (), strict: bool = True) -> int | None:
-    """The option that ``text`` names, counted from 0: ``B``, ``(B)``, ``B.``, ``b``, ``B. text``, or the option's
-    text; not ``strict`` also ``(B) text``, ``B) text``, ``B: text`` and any of these in bold or code marks.
+    """Parse a text that names one option.
 
-    Without ``options`` an option's own text cannot be told from any other, and ``B. text`` is taken at its letter;
-    with them a letter past the end, a text of another option, or one that two options share, names nothing.
+    Args:
+        text: ``B``, ``(B)``, ``B.``, ``b``, ``B. text``, or the option's text, compared by ``plain``.
+        options: Texts of the options. Without them only letters are parsed, and the text in ``B. text`` is not
+            checked.
+        strict: False also accepts ``(B) text``, ``B) text``, ``B: text``, and any of these in bold or code marks.
+
+    Returns:
+        Index of the option, from 0; None if the text names none: a letter past the last option, a letter with the
+        text of another option, a text that two options share, or anything else.
     """
     text = text.strip()
     if len(text) > MAX_CHARS:
@@ -106,9 +139,14 @@ def parse_option(text: str, options: Sequence[str] = (), strict: bool = True) ->
 
 
 def find_option(text: str, options: Sequence[str]) -> int | None:
-    """``parse_option``, not strict, of a reply that may be a phrase: ``The answer is B.``, ``Answer: B``.
+    """Parse a text that names one option, if need be in a phrase such as ``The answer is B.`` or ``Answer: B``.
 
-    The phrase must be the whole reply.
+    Args:
+        text: The phrase and nothing else; what follows ``The answer is`` is parsed leniently by ``parse_option``.
+        options: Texts of the options.
+
+    Returns:
+        Index of the option, from 0; None if the text names none.
     """
     if len(text) > MAX_CHARS:
         return None
@@ -133,7 +171,7 @@ def _index(match: re.Match[str]) -> int:
 
 
 def letter(index: int) -> str:
-    """``A`` for 0."""
+    """The letter of the option with this index: ``A`` for 0."""
     return chr(ord("A") + index)
 
 
@@ -143,7 +181,7 @@ def shortest(number: float) -> str:
 
 
 def plain(text: str) -> str:
-    """For comparing texts of options: case, white space, a full stop at the end and how accents are coded."""
+    """``text`` normalized for comparison: case-folded, single spaces, no full stop at the end, Unicode form NFC."""
     return normalize("NFC", " ".join(text.split()).removesuffix(".").casefold())
 
 
@@ -152,7 +190,7 @@ def _at(texts: Sequence[str], index: int) -> str | None:
 
 
 def _items(text: str, item: re.Pattern[str], most: int) -> list[re.Match[str]] | None:
-    """The items of the bracketed list that ``text`` is, a comma between any two; None if it is anything else."""
+    """Items of a text that is a bracketed list with commas between them; None if it is anything else."""
     text = text.strip()
     if len(text) > max(MAX_CHARS, most * 60) or not (text.startswith("[") and text.endswith("]")):
         return None

@@ -1,7 +1,7 @@
 """Quality assessment: is the video of low or of high quality? (paper, section 3.3; VidTAB)
 
-Reply: ``<answer>low quality</answer>`` or ``<answer>high quality</answer>``; neither case nor a
-full stop at the end matters.
+Reply: ``<answer>low quality</answer>`` or ``<answer>high quality</answer>``, in any case, with or without a full
+stop at the end.
 Reward components: ``format`` (equation 3) and ``accuracy`` (equation 5).
 Metric: accuracy; unparsable replies are wrong and count.
 """
@@ -22,7 +22,7 @@ QUESTION = "How good is the quality of this video, of its picture and its making
 
 
 class QualityAssessmentSample(Sample):
-    """How good is the video? ``question`` takes the place of the usual one."""
+    """How good is the video? ``question`` replaces the default one."""
 
     label: Label
     question: str | None = None
@@ -38,7 +38,7 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
     components = ("accuracy",)
 
     def fields(self, sample: QualityAssessmentSample) -> dict[str, str]:
-        """``question``."""
+        """The template field ``question``."""
         return {"question": (sample.question or QUESTION).strip()}
 
     def parse(
@@ -62,7 +62,7 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
         return sample.label
 
     def reward_components(self, answer: Label, sample: QualityAssessmentSample) -> Rewards:
-        """``accuracy``: 1 for the right label."""
+        """``accuracy`` (equation 5): 1 for the right label, else 0."""
         return {"accuracy": float(answer == sample.label)}
 
     def item_metrics(
@@ -77,7 +77,7 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
     def baselines(
         self, samples: Sequence[QualityAssessmentSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[Label]]:
-        """The label that is right most often on these very items."""
+        """The label that is right most often on these samples."""
         if not samples:
             return {}
         return {"majority label": [Counter(s.label for s in samples).most_common(1)[0][0]] * len(samples)}
@@ -85,11 +85,11 @@ class QualityAssessment(Task[QualityAssessmentSample, Label]):
     def random_baselines(
         self, samples: Sequence[QualityAssessmentSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[list[Label]]]:
-        """Either label."""
+        """Each of the labels."""
         return {"random": [list(LABELS) for _ in samples]}
 
     def question(self, sample: QualityAssessmentSample) -> str:
-        """``question``, where it is not the usual one."""
+        """The ``question``; empty for the default one."""
         return sample.question or ""
 
     def display_truth(self, sample: QualityAssessmentSample) -> str:

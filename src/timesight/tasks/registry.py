@@ -1,4 +1,4 @@
-"""The tasks that a run knows, by name."""
+"""The registry of tasks by name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from timesight.types import Question, Sample, Video
 
 
 class TaskRegistry(Mapping[str, Task[Any, Any]]):
-    """Tasks by name. It does not change: ``with_tasks`` and the like give another one."""
+    """An immutable mapping from name to task; the ``with_`` methods return new registries."""
 
     def __init__(self, tasks: Iterable[Task[Any, Any]]) -> None:
         self._tasks = {task.name: task for task in tasks}
 
-    __hash__ = object.__hash__  # a registry is itself only; Mapping would compare what is in it
+    __hash__ = object.__hash__  # compared by identity; Mapping would compare contents
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -31,15 +31,22 @@ class TaskRegistry(Mapping[str, Task[Any, Any]]):
         return len(self._tasks)
 
     def of(self, sample: Sample) -> Task[Any, Any]:
-        """The task of ``sample``."""
+        """The task of ``sample``; KeyError if there is none of that name."""
         return self._tasks[sample.task]
 
     def with_tasks(self, tasks: Iterable[Task[Any, Any]]) -> TaskRegistry:
-        """These tasks and ``tasks``; one of a known name replaces it."""
+        """A registry with ``tasks`` added; a task with a known name replaces the known one."""
         return TaskRegistry((self._tasks | {task.name: task for task in tasks}).values())
 
     def with_reward_protocol(self, protocol: str) -> TaskRegistry:
-        """These tasks with rewards of ``protocol``, ``official`` or ``paper``."""
+        """A registry whose tasks compute rewards by ``protocol``.
+
+        Args:
+            protocol: ``official``, the tasks' default, which returns this registry as it is, or ``paper``.
+
+        Raises:
+            InputError: If there is no such protocol.
+        """
         if protocol == OFFICIAL:
             return self
         return TaskRegistry(task.with_reward_protocol(protocol) for task in self._tasks.values())
@@ -48,20 +55,20 @@ class TaskRegistry(Mapping[str, Task[Any, Any]]):
 
     @property
     def question_forms(self) -> dict[str, QuestionForm]:
-        """How users ask, by the task that a question becomes; the first one is for plain text."""
+        """Question forms by name of their task; the first is the one for plain text."""
         forms = {name: task.question_form for name, task in self._tasks.items() if task.question_form is not None}
         return dict(sorted(forms.items(), key=lambda item: item[1].command is not None))
 
     @property
     def plain_question(self) -> str:
-        """The task that a plain text becomes a question of."""
+        """Name of the task of a question in plain text."""
         return next(iter(self.question_forms))
 
     def sample_of(self, question: Question, video: Video) -> Sample:
-        """``question`` about ``video`` as a sample without truth.
+        """``question`` about ``video`` as a sample without ground truth.
 
         Raises:
-            InputError: If it cannot be asked.
+            InputError: If the question is empty, lacks what its task needs, or its task has no question form.
         """
         name = question.task or self.plain_question
         if name not in self.question_forms:
@@ -74,7 +81,16 @@ class TaskRegistry(Mapping[str, Task[Any, Any]]):
         return sample
 
     def asked_again_as(self, name: str, options: bool) -> str:
-        """The task as which a user asks an item of task ``name`` again, with or without its ``options``."""
+        """Name of the task for asking an item's question again as a user.
+
+        Args:
+            name: The item's task.
+            options: Whether the item has options.
+
+        Returns:
+            ``name`` if users can ask this question of that task; else the task for questions with options if the
+            item has them; else the one for plain text.
+        """
         forms = self.question_forms
         if name in forms and (forms[name].needs != "options" or options):
             return name

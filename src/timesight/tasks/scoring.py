@@ -1,4 +1,4 @@
-"""Rewards of many replies, to samples of any tasks."""
+"""Rewards of replies to samples of several tasks, and their totals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,23 @@ def reply_rewards(
     judge: Judge | None,
     tasks: TaskRegistry = TASKS,
 ) -> list[Rewards]:
-    """The reward components of each reply; a task gets all its replies at once, so that a judge can."""
+    """Reward components of replies to samples of any tasks.
+
+    Each task scores all its replies of one mode in one call, so that a judge can batch them.
+
+    Args:
+        replies: N replies.
+        samples: The sample of each reply, of any tasks.
+        thinks: For each reply, whether its prompt asked for ``<think>…</think>``.
+        judge: Scores captions; None leaves unscored what needs one.
+        tasks: Where the samples' tasks are looked up.
+
+    Returns:
+        One row per reply, in order, as ``Task.rewards`` returns it.
+
+    Raises:
+        InputError: If a custom task returns invalid reward components.
+    """
     kinds = [(sample.task, think) for sample, think in zip(samples, thinks, strict=True)]
     rewards: list[Rewards] = [{}] * len(replies)
     for task, think in sorted(set(kinds)):
@@ -32,10 +48,20 @@ def reply_rewards(
 def group_totals(
     group: Sequence[Rewards], weights: Mapping[str, float], required: Sequence[str] = ()
 ) -> list[float]:
-    """The weighted sum of each reply's parts, over the ``required`` ones and those any reply was judged on.
+    """Weighted sum of each reply's reward components.
 
-    NaN for a reply that lacks one of them: summing what is left would count the missing part as 0. For a task with
-    a judge all parts are required; else a part that no reply of the group has does not apply.
+    A component counts if it is ``required`` or any reply of the group has a value for it; otherwise it does not
+    apply to the task.
+
+    Args:
+        group: Reward components of the G replies to one prompt.
+        weights: By component; 1, as in the paper (section 3.3), where not named. Components of weight 0 do not
+            count.
+        required: See ``required_components``.
+
+    Returns:
+        G totals. NaN for a reply without a value for a component that counts: the sum of the others would count it
+        as 0.
     """
     judged = {name for parts in group for name, value in parts.items() if value is not None}
     counted = sorted(name for name in judged.union(required) if weights.get(name, 1.0) > 0)
@@ -47,7 +73,7 @@ def group_totals(
 
 
 def component_means(rows: Sequence[Rewards]) -> dict[str, float]:
-    """The mean of each reward component, over the replies for which it was judged."""
+    """Mean of each reward component over the replies that have a value for it, in the order of the names."""
     judged: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         for name, value in row.items():
@@ -57,5 +83,5 @@ def component_means(rows: Sequence[Rewards]) -> dict[str, float]:
 
 
 def required_components(task: Task[Any, Any]) -> tuple[str, ...]:
-    """The parts without which a reply to ``task`` has no total."""
+    """The components without which a reply to ``task`` has no total: all if the task needs a judge, else none."""
     return task.component_names if task.needs_judge else ()

@@ -1,4 +1,4 @@
-"""Prompt templates: texts with fields in braces, checked before anything is asked with them."""
+"""Prompt templates: texts with fields in braces, checked before they are used."""
 
 from __future__ import annotations
 
@@ -8,29 +8,38 @@ from typing import Protocol
 from timesight.errors import InputError
 from timesight.tasks.form import ReplyForm
 
-FORM = "form"  # the field that stands for the form of the reply
+FORM = "form"  # the field for the instruction on the form of the reply
 
 
 class Prompted(Protocol):
-    """What a template is checked against: a task."""
+    """What ``check_template`` needs of a task."""
 
     @property
     def name(self) -> str:
-        """The task's name."""
+        """Name of the task."""
 
     @property
     def form(self) -> ReplyForm:
-        """The form of its replies."""
+        """Form of its replies."""
 
     @property
     def template(self) -> str:
-        """Its own template, whose fields are the ones there are."""
+        """The task's default template, whose fields are the known ones."""
 
 
 def check_template(task: Prompted, template: str, think: bool) -> str:
-    """``template``, if it can be the prompt of ``task``.
+    """Check that ``template`` can be the prompt of ``task``.
 
-    Raises InputError where it has an unknown field, or never shows a tag that the reward asks for.
+    Args:
+        task: Has the known fields and the tags of a reply.
+        template: The text to check.
+        think: Whether it is for think mode and has to ask for ``<think>``.
+
+    Returns:
+        ``template``.
+
+    Raises:
+        InputError: If it has an unknown field or unmatched braces, or shows neither ``{form}`` nor every tag.
     """
     known = {FORM, *field_names(task.template)}
     try:
@@ -49,7 +58,11 @@ def check_template(task: Prompted, template: str, think: bool) -> str:
 
 
 def field_names(template: str) -> set[str]:
-    """The fields in braces. Raises ValueError where braces do not match or hold no plain name."""
+    """Names of the fields in braces.
+
+    Raises:
+        ValueError: If braces do not match, or hold anything but a plain name.
+    """
     names = set()
     for _, name, spec, conversion in Formatter().parse(template):
         if name is not None:

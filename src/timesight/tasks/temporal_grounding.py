@@ -20,9 +20,9 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 
 
 class TemporalGroundingSample(Sample):
-    """When does ``query`` happen? ``spans`` are the source's own ``[start_s, end_s]``, possibly odd.
+    """When does ``query`` happen? ``spans`` are ``[start_s, end_s]`` as in the source, possibly invalid.
 
-    Where there are several, each is a right answer on its own.
+    If there are several, each of them alone is a right answer.
     """
 
     query: str
@@ -41,7 +41,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
     names_spans = True
 
     def fields(self, sample: TemporalGroundingSample) -> dict[str, str]:
-        """``query``."""
+        """The template field ``query``."""
         return {"query": sample.query.strip()}
 
     def problems(self, sample: TemporalGroundingSample) -> list[str]:
@@ -62,15 +62,15 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
         return parse_span(content) if strict else find_span(content)
 
     def write(self, answer: Span) -> dict[str, str]:
-        """``START to END``."""
+        """The span as ``START to END`` in seconds."""
         return {"answer": f"{shortest(answer.start_s)} to {shortest(answer.end_s)}"}
 
     def truth(self, sample: TemporalGroundingSample) -> Span:
-        """The first true span, to the millisecond."""
+        """The first true span, rounded to milliseconds."""
         return rounded_spans(sample.spans)[0]
 
     def reward_components(self, answer: Span, sample: TemporalGroundingSample) -> Rewards:
-        """``iou`` with the true span that fits best."""
+        """``iou`` (equation 4) with the true span that fits best."""
         return {"iou": max(temporal_iou(answer, span) for span in rounded_spans(sample.spans))}
 
     def item_metrics(
@@ -79,7 +79,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
         protocol: str,
         judge: Judge | None = None,
     ) -> list[dict[str, float] | None]:
-        """IoU with the truth and whether it reaches each threshold; a reversed truth gives 0."""
+        """IoU with the best-fitting true span, and whether it reaches each threshold; 0 for a reversed truth."""
         rows: list[dict[str, float] | None] = []
         for sample, _, answer in graded:
             iou = 0.0
@@ -91,7 +91,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
     def baselines(
         self, samples: Sequence[TemporalGroundingSample], durations_s: Sequence[float | None]
     ) -> Mapping[str, list[Span]]:
-        """The whole video, and the one share of the video that scores best on these very items."""
+        """The whole video, and the constant fraction of the video that scores best on these samples."""
         whole = whole_videos(durations_s)
         if whole is None or not samples:
             return {}
@@ -99,13 +99,13 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
         return {"whole video": whole, "best constant span": best_constant_span(truths, whole)}
 
     def from_question(self, question: Question, video: Video) -> TemporalGroundingSample:
-        """When it happens."""
+        """When does the event in the question's text happen?"""
         return self._without_truth(video, query=question.text, spans=())
 
     def question(self, sample: TemporalGroundingSample) -> str:
-        """``query``."""
+        """The ``query``."""
         return sample.query
 
     def evidence(self, answer: Span) -> Evidence:
-        """The answer itself."""
+        """The span itself."""
         return Evidence(spans=(answer,))
