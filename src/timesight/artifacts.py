@@ -1,15 +1,15 @@
-"""The files of a run directory as records: what writes them and what reads them share these.
+"""Schemas of the files in a run directory, shared by the code that writes and the code that reads them.
 
     recipe.yaml         of a training run: its recipe, every default written out
-    metrics.jsonl       MetricsEntry     a line a step, and a line a validation
-    completions/*.jsonl CompletionEntry  a line a sampled reply
-    quarantine.jsonl    QuarantineEntry  a line a video that cannot be read
-    replies.jsonl       ReplyEntry       of an evaluation: a line an item
+    metrics.jsonl       MetricsEntry     one line per step, and one per validation
+    completions/*.jsonl CompletionEntry  one line per sampled reply
+    quarantine.jsonl    QuarantineEntry  one line per video that cannot be read
+    replies.jsonl       ReplyEntry       of an evaluation: one line per item
     items.jsonl         ItemEntry        what each item scored
-    result.json         Result           the figures
-    eval.json           EvalSettings     what the replies are replies to
+    result.json         Result           the metrics
+    eval.json           EvalSettings     the settings that the replies depend on
 
-``version`` is that of a record's form; a record without one is of the first.
+``version`` is the version of a record's schema; a record without one has version 1.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Record(BaseModel):
 
 
 class MetricsEntry(Record):
-    """Metrics of one step; those of a validation have no ``loss``. Names are in docs/training.md."""
+    """Metrics of one step; those of a validation have no ``loss``. docs/training.md lists the names."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,12 +55,12 @@ class MetricsEntry(Record):
 
     @property
     def metrics(self) -> Metrics:
-        """All numbers by name."""
+        """All metrics by name; those that are null in the file are left out."""
         return {name: value for name, value in (self.model_extra or {}).items() if value is not None}
 
 
 class CompletionEntry(Record):
-    """A sampled reply. ``rewards`` are its reward components, None where one was not judged."""
+    """A sampled reply, with its reward components (None: not judged) and its advantage."""
 
     id: str
     reply: str
@@ -69,14 +69,21 @@ class CompletionEntry(Record):
 
 
 class QuarantineEntry(Record):
-    """A video that cannot be read."""
+    """A video that cannot be read, and the reason."""
 
     path: str
     reason: str
 
 
 class ReplyEntry(Record):
-    """A reply to an item. ``question`` is a digest of what was asked, absent in replies made elsewhere."""
+    """A reply to an item of an evaluation.
+
+    Args:
+        question: A digest of what was asked; None in replies that another program wrote.
+        truncated: Whether the reply reached the limit of new tokens.
+        passes: The passes over the video, where there was more than one.
+        note: Why there were no further passes.
+    """
 
     noun: ClassVar[str] = "reply"
     model_config = ConfigDict(extra="allow")
@@ -95,7 +102,7 @@ class ReplyEntry(Record):
 
 
 class Spans(BaseModel):
-    """True spans and those that the answer names, ``[start_s, end_s]`` as they were written."""
+    """True spans and those that the answer names: ``[start_s, end_s]`` in seconds as they were written."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -107,9 +114,11 @@ class ItemEntry(Record):
     """One item of an evaluation.
 
     Args:
+        duration_s: Of the whole video; None if it is not known.
+        parsed: Whether the reply has an answer.
+        groups: By key of a breakdown, the item's values.
         metrics: By protocol; None for an item that was not judged, or that the protocol leaves out.
-        weights: By protocol, what the item counts in the means.
-        groups: The item's values of each key that figures are broken down by.
+        weights: By protocol, the item's weight in the means.
         data: A digest of question and truth.
     """
 
@@ -132,7 +141,7 @@ class ItemEntry(Record):
 
     @property
     def video_path(self) -> str:
-        """The file, whatever part of it was shown."""
+        """Path of the file, without the window."""
         return str(self.video["path"]) if isinstance(self.video, dict) else self.video
 
     @property
@@ -143,7 +152,7 @@ class ItemEntry(Record):
 
 
 class PartFigures(BaseModel):
-    """Figures over the items of one value of a breakdown."""
+    """Metrics over the items that share one value of a breakdown's key."""
 
     num_items: int
     num_videos: int
@@ -152,9 +161,13 @@ class PartFigures(BaseModel):
 
 
 class ProtocolFigures(BaseModel):
-    """Figures by one protocol: metrics with 95% intervals, and video-blind baselines.
+    """Metrics by one protocol, with 95% intervals and video-blind baselines.
 
-    ``few_videos`` says on how many videos an interval rests that rests on few.
+    Args:
+        intervals: By metric.
+        few_videos: By metric, the number of videos behind an interval that rests on few (``statistics.are_few``).
+        baselines: Metrics by baseline.
+        breakdowns: By key, such as ``duration``, and by its value.
     """
 
     metrics: Metrics
@@ -165,7 +178,13 @@ class ProtocolFigures(BaseModel):
 
 
 class PaperFigures(BaseModel):
-    """The paper's figures of a suite, by model; ``parts`` by key, value and model."""
+    """What the paper reports for a suite.
+
+    Args:
+        protocol: The protocol by which the paper scores; None if it reports nothing.
+        rows: Metrics by model.
+        parts: Metrics by key and value of a breakdown, and by model.
+    """
 
     protocol: str | None = None
     rows: dict[str, Metrics] = Field(default_factory=dict)
@@ -173,7 +192,7 @@ class PaperFigures(BaseModel):
 
 
 class Result(Record):
-    """The figures of an evaluation, and in further keys how the model was asked (``EvalSettings``)."""
+    """The results of an evaluation by protocol; further keys hold its settings (``EvalSettings``)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -183,7 +202,7 @@ class Result(Record):
 
 
 class EvalSettings(Record):
-    """What replies are replies to: suite, model with its weights, mode, sampling, frames."""
+    """The settings that replies depend on: suite, model with its weights, mode, sampling, frames."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -192,32 +211,45 @@ R = TypeVar("R", bound=Record)
 
 
 def write_records(file: Path, records: Iterable[Record]) -> None:
-    """Write JSONL, whole or not at all."""
+    """Write JSONL atomically.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
     write_text(file, "".join(line_of(record) for record in records))
 
 
 def append_record(file: Path, record: Record, before: str = "") -> None:
-    """Add a line to JSONL, after ``before``."""
+    """Append a line to JSONL; the file and its folder are created as needed.
+
+    Args:
+        file: JSONL.
+        record: The line.
+        before: Written first, such as a newline after a line that was cut off.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as out:
         out.write(before + line_of(record))
 
 
 def line_of(record: Record) -> str:
-    """``record`` as a line of JSONL; numbers that are none become null, which is JSON."""
+    """Format ``record`` as a line of JSONL, newline included, with null for NaN and infinity."""
     return json_text(record.model_dump(mode="python")) + "\n"
 
 
 def read_records(file: Path, kind: type[R], again: str = "run the command that wrote it again") -> list[R]:
-    """The records of a JSONL file; empty where it is not there.
+    """Read the records of a JSONL file; a missing file has none.
 
     Args:
         file: JSONL.
-        kind: Of its records.
-        again: What to do about a line that is none.
+        kind: Schema of its records.
+        again: For the error message: what to do about an invalid line.
 
     Raises:
-        InputError: With file and line of a line that is no such record.
+        InputError: If a line is no such record; the message names file and line.
     """
     return [record for _, record in _numbered(file, kind, again)] if file.is_file() else []
 
@@ -231,7 +263,14 @@ def _numbered(file: Path, kind: type[R], again: str) -> Iterator[tuple[int, R]]:
 
 
 def read_items(folder: Path) -> dict[str, ItemEntry]:
-    """The items of an evaluation by id. Raises InputError where there are none, and for a line that is no item."""
+    """Read the items of an evaluation, by id.
+
+    Args:
+        folder: The ``--out`` of the evaluation.
+
+    Raises:
+        InputError: If the folder holds no finished evaluation, or a line is no item.
+    """
     file = folder / ITEMS_FILE
     if not file.is_file():
         raise _unfinished(folder)
@@ -240,7 +279,14 @@ def read_items(folder: Path) -> dict[str, ItemEntry]:
 
 
 def read_result(folder: Path) -> Result:
-    """The figures of an evaluation. Raises InputError where there are none."""
+    """Read the results of an evaluation.
+
+    Args:
+        folder: The ``--out`` of the evaluation.
+
+    Raises:
+        InputError: If the folder holds no finished evaluation, or its results are invalid.
+    """
     file = folder / RESULT_FILE
     if not file.is_file():
         raise _unfinished(folder)
@@ -253,11 +299,19 @@ def read_result(folder: Path) -> Result:
 
 
 def write_result(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write the fields of a ``Result``, whole or not at all; numbers that are none become null, which is JSON."""
+    """Write the results of an evaluation atomically, with null for NaN and infinity.
+
+    Args:
+        folder: The ``--out`` of the evaluation.
+        content: The fields of a ``Result``.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
     Result.model_validate(content)
     write_text(folder / RESULT_FILE, json_text(content, indent=1))
 
 
 def _unfinished(folder: Path) -> InputError:
-    """The error for a folder that an evaluation has not been through."""
+    """The error for a folder without a finished evaluation."""
     return InputError(f"{folder}: holds no finished evaluation (no {ITEMS_FILE}); give the --out of timesight eval")

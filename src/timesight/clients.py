@@ -1,4 +1,4 @@
-"""Clients of OpenAI-compatible servers: the one copy of how their key and address are found."""
+"""Clients of OpenAI-compatible servers, with their key and address."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from timesight.errors import InputError
 def openai_client(
     name: str, base_url: str | None, *, api_key_env: str, timeout_s: float, max_retries: int
 ) -> OpenAI:
-    """A client of the server at ``base_url``, or of OpenAI.
+    """Make a client of an OpenAI-compatible server.
 
     Args:
-        name: Of the model, for the error.
-        base_url: Of a server; None is OpenAI's own.
-        api_key_env: Environment variable with the key; other servers may need none.
-        timeout_s: Of one try.
-        max_retries: With backoff.
+        name: Of the model, for the error message.
+        base_url: Of the server; None is OpenAI's own.
+        api_key_env: Environment variable with the key. With a ``base_url`` it need not be set.
+        timeout_s: Of one attempt, in seconds.
+        max_retries: After a failed attempt, with backoff.
 
     Raises:
-        InputError: If there is neither a key nor an address.
+        InputError: If there is neither a key nor a ``base_url``.
     """
     key = os.environ.get(api_key_env) or ("none" if base_url else None)
     if key is None:

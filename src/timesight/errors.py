@@ -16,7 +16,7 @@ from __future__ import annotations
 
 
 def reason_of(error: Exception) -> str:
-    """What the system says went wrong, such as "no such file or directory", to stand inside a message."""
+    """The reason of an error in lower case, for use in a message, such as "no such file or directory"."""
     return str(getattr(error, "strerror", None) or error).lower()
 
 
@@ -37,7 +37,12 @@ class SampleError(InputError):
 
 
 class VideoError(TimesightError):
-    """A video cannot be read: the message names the file and the reason."""
+    """A video cannot be read: the message names the file and the reason.
+
+    Args:
+        path: The file or folder.
+        reason: Completes the sentence that begins with the path, such as "has no video stream".
+    """
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

@@ -1,4 +1,4 @@
-"""Files of users: text with or without a mark at its start, written whole or not at all, never over another."""
+"""Reading and writing users' files: UTF-8 with or without a byte order mark, and atomic writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from timesight.errors import InputError, SampleError, reason_of
 
 @contextmanager
 def open_text(file: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """``file`` opened for reading, ``newline`` as in ``open``. Raises SampleError for what is no UTF-8 text."""
+    """Open a UTF-8 text file for reading, in a ``with`` statement.
+
+    Args:
+        file: With or without a byte order mark.
+        newline: As in ``open``.
+
+    Raises:
+        SampleError: If the file does not exist, cannot be read or is not UTF-8, also while it is read in the block.
+    """
     try:
         if not file.exists():
             raise SampleError(f"{file}: no such file")
@@ -31,15 +39,25 @@ def open_text(file: Path, newline: str | None = None) -> Iterator[TextIO]:
 
 
 def read_text(file: Path) -> str:
-    """All of ``file``. Raises SampleError where it cannot be read as UTF-8."""
+    """Read all of a text file.
+
+    Raises:
+        SampleError: If it cannot be read as UTF-8.
+    """
     with open_text(file) as text:
         return text.read()
 
 
 def text_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that is not blank. Raises SampleError where ``file`` cannot be read as UTF-8.
+    """Read the lines of a text file that are not blank.
 
-    Lines end where files end them; ``str.splitlines`` breaks at characters too that JSON may hold, such as U+2028.
+    Lines end at newlines only: ``str.splitlines`` also breaks at characters that JSON may hold, such as U+2028.
+
+    Yields:
+        Number of each line, from 1, and its text without the newline.
+
+    Raises:
+        SampleError: If the file cannot be read as UTF-8.
     """
     with open_text(file) as lines:
         for number, line in enumerate(lines, start=1):
@@ -48,7 +66,12 @@ def text_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """``content`` as JSON. Numbers that JSON has no word for, such as the interval of one video, become null."""
+    """Write ``content`` as JSON text, with null for NaN and infinity, which JSON does not have.
+
+    Args:
+        content: Mappings, sequences and scalars.
+        indent: As in ``json.dumps``; None writes one line.
+    """
     return json.dumps(_finite(content), indent=indent, allow_nan=False)
 
 
@@ -61,16 +84,20 @@ def _finite(content: Any) -> Any:
 
 
 def require_new(path: Path) -> None:
-    """Raise InputError where there is something at ``path``: results of a user's are never written over."""
+    """Raise InputError if ``path`` exists: a user's results are never overwritten."""
     if os.path.lexists(path):
         raise InputError(f"{path}: is there already; nothing is written over, choose another name")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name next to ``path`` to write to; what is there becomes ``path`` once the block is through, else it goes.
+    """Write a file atomically, in a ``with`` statement: ``path`` appears only if the block ends without an error.
 
-    Raises InputError where it cannot be written.
+    Yields:
+        A temporary path next to ``path`` to write to. It is renamed at the end, and removed after an error.
+
+    Raises:
+        InputError: If the file cannot be written; also in place of an OSError in the block.
     """
     unfinished = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")
     try:
@@ -87,6 +114,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write ``file``, which appears only once it is whole. Raises InputError where it cannot be written."""
+    """Write a text file atomically, as UTF-8, replacing an earlier one.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
     with whole_file(file) as unfinished:
         unfinished.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from timesight.types import Box, Span
 
 
 def merge_spans(spans: Iterable[Span]) -> list[Span]:
-    """The same set of seconds as disjoint spans, in order; touching spans become one."""
+    """Merge spans that overlap or touch into disjoint ones, in order of time."""
     merged: list[Span] = []
     for span in sorted(spans):
         if merged and span.start_s <= merged[-1].end_s:
@@ -32,10 +32,11 @@ def span_intersection_s(a: Sequence[Span], b: Sequence[Span]) -> float:
 
 
 def span_set_iou(a: Sequence[Span], b: Sequence[Span]) -> float:
-    """Intersection over union of two sets of spans, overlaps within a set counted once.
+    """Intersection over union of two sets of spans, in seconds; overlaps within a set count once.
 
-    Sets without any length have IoU 1 when they are the same points and 0 otherwise, so that a gold
-    reply to a zero-length truth earns 1.
+    Returns:
+        IoU in [0, 1]. Sets of zero total length have IoU 1 if they are the same points and 0 otherwise, so that a
+        gold reply to a zero-length truth earns 1. Two empty sets have IoU 0.
     """
     a, b = merge_spans(a), merge_spans(b)
     if a == b:
@@ -46,7 +47,13 @@ def span_set_iou(a: Sequence[Span], b: Sequence[Span]) -> float:
 
 
 def temporal_iou(a: Span, b: Span) -> float:
-    """Intersection over union of two spans; the union as the benchmarks' own scorers take it, end to end."""
+    """Intersection over union of two spans.
+
+    The union runs from the earlier start to the later end, as in the benchmarks' own scorers.
+
+    Returns:
+        IoU in [0, 1]; 1 for two equal spans of zero length.
+    """
     intersection_s = min(a.end_s, b.end_s) - max(a.start_s, b.start_s)
     if intersection_s <= 0.0:
         return float(a == b)
@@ -56,7 +63,8 @@ def temporal_iou(a: Span, b: Span) -> float:
 def temporal_iop(prediction: Span, truth: Span) -> float:
     """Intersection over the *prediction's* length (NExT-GQA's IoP).
 
-    A zero-length prediction inside the truth has IoP 1, as in the benchmark's own scorer.
+    Returns:
+        IoP in [0, 1]; 1 for a zero-length prediction inside the truth, as in the benchmark's own scorer.
     """
     if prediction.length_s == 0.0:
         return float(truth.start_s <= prediction.start_s <= truth.end_s)
@@ -75,17 +83,20 @@ def box_iou(a: Box, b: Box) -> float:
 
 
 def clip_box(x0: float, y0: float, x1: float, y1: float) -> Box:
-    """The part of a box that lies in the frame."""
+    """Clip a box, whose edges are fractions of the frame (origin top left), to the frame."""
     return Box(*(min(1.0, max(0.0, edge)) for edge in (x0, y0, x1, y1)))
 
 
 def shift_into_frame(x0: float, y0: float, x1: float, y1: float) -> Box:
-    """A box as the GOT-10k toolkit bounds it: a negative corner moves to 0, the size stays, the far edge cuts."""
+    """Bound a box to the frame as the GOT-10k toolkit does; edges are fractions of the frame.
+
+    A negative top left corner moves to 0 and the size stays; then right and bottom are clipped to 1.
+    """
     left, top = (min(1.0, max(0.0, edge)) for edge in (x0, y0))
     width, height = min(max(0.0, x1 - x0), 1.0 - left), min(max(0.0, y1 - y0), 1.0 - top)
     return Box(left, top, left + width, top + height)
 
 
 def rounded_box(box: Box, digits: int) -> Box:
-    """``box`` with edges of ``digits`` decimals."""
+    """Round the edges of ``box`` to ``digits`` decimals."""
     return Box(*(round(edge, digits) for edge in (box.x0, box.y0, box.x1, box.y1)))

@@ -1,6 +1,7 @@
-"""Intervals and p-values that respect that questions on one video are not independent.
+"""Confidence intervals and p-values for questions that are not independent, because some share a video.
 
-Shapes: N items, M metrics, V videos (clusters), R resamples, K exchanges.
+Intervals come from a bootstrap over videos (clusters), p-values from a permutation test that exchanges two systems
+on whole videos. Shapes: N items, M metrics, V videos, R resamples, K exchanges.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 
 NUM_RESAMPLES = 2000
 NUM_EXCHANGES = 10_000
-EXCHANGES_AT_ONCE = 500  # bounds the memory that the signs of thousands of videos take
+EXCHANGES_AT_ONCE = 500  # bounds the memory for the signs of thousands of videos
 FEW_CLUSTERS = 30
 FEW_NOTE = f"intervals over fewer than {FEW_CLUSTERS} videos are rough"
 Z_975 = NormalDist().inv_cdf(0.975)
-ROUNDING = 1e-12  # of figures between 0 and 1; exchanges as far from 0 as the data themselves count
+ROUNDING = 1e-12  # of metrics in [0, 1]: an exchange exactly as far from 0 as the observed difference counts
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95% interval."""
+    """A mean with its 95% confidence interval from ``low`` to ``high``; NaN where there is none."""
 
     mean: float
     low: float
@@ -41,11 +42,21 @@ def cluster_bootstrap(
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
-    """Mean of ``values`` (N,) with a 95% interval (``interval_95``), resampling whole clusters.
+    """Compute a mean with a 95% confidence interval, by a bootstrap that resamples whole clusters.
 
-    ``clusters`` names the video of each item; ``weights`` (N,) makes the mean a weighted one. For the difference
-    of two systems on the same items pass the paired differences. With fewer than two clusters no interval exists:
-    ``low`` and ``high`` are NaN.
+    Args:
+        values: (N,), one of each item. For the difference of two systems on the same items: the paired differences.
+        clusters: The cluster of each item, here its video.
+        weights: (N,), of the items in the mean; None weighs all alike.
+        seed: Of the resampling.
+        num_resamples: R.
+
+    Returns:
+        Mean and interval (see ``interval_95``). With fewer than two clusters ``low`` and ``high`` are NaN, without
+        values the mean too.
+
+    Raises:
+        ValueError: If there are not as many values as clusters.
     """
     column = np.asarray(values, dtype=np.float64)[:, None]  # (N, 1)
     if not len(column):
@@ -64,10 +75,22 @@ def resampled_means(
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Floats:
-    """Weighted means (R, M) of ``values`` (N, M), each over as many clusters drawn at random as there are.
+    """Draw bootstrap means, each over V clusters drawn with replacement.
 
-    One seed draws the same clusters for any values, so that two systems can be compared draw by draw. NaN with
-    fewer than two clusters, which say nothing about others.
+    The same seed draws the same clusters for any values, so that two systems can be compared draw by draw.
+
+    Args:
+        values: (N, M).
+        clusters: The cluster of each item, here its video.
+        weights: (N,), of the items in the means; None weighs all alike.
+        seed: Of the resampling.
+        num_resamples: R.
+
+    Returns:
+        Weighted means (R, M); all NaN with fewer than two clusters, which say nothing about others.
+
+    Raises:
+        ValueError: If ``values`` is not (N, M), with as many items as ``clusters``.
     """
     sums, counts = _by_cluster(values, clusters, weights)
     if len(counts) < 2:
@@ -81,10 +104,19 @@ def resampled_means(
 def interval_95(
     draws: Floats, figure: float, num_clusters: int, limits: tuple[float, float] = (-math.inf, math.inf)
 ) -> tuple[float, float]:
-    """The middle 95% of ``draws`` (R,), made wider about ``figure`` as few clusters demand, within ``limits``.
+    """Compute a 95% percentile interval from bootstrap draws, widened for a small number of clusters.
 
-    Draws from V clusters are too narrow by sqrt((V − 1) / V), and know nothing of the error of their own spread,
-    which the t distribution allows for. NaN with fewer than two clusters.
+    The spread of draws from V clusters is too small by a factor of sqrt((V − 1) / V), and is itself only estimated,
+    which the t distribution corrects. Both factors scale the distance from ``figure``.
+
+    Args:
+        draws: (R,), such as a column of ``resampled_means``.
+        figure: The value over all items.
+        num_clusters: V.
+        limits: Least and largest possible value; the interval is clipped to them.
+
+    Returns:
+        Lower and upper end; NaN with fewer than two clusters.
     """
     if num_clusters < 2:
         return math.nan, math.nan
@@ -94,16 +126,23 @@ def interval_95(
 
 
 def limits_of(values: Floats) -> tuple[float, float]:
-    """What a mean of ``values`` can be: between 0 and 1 where all of them are, anything otherwise."""
+    """Bounds of a mean of ``values``: (0, 1) if all of them lie in [0, 1], infinite otherwise."""
     return (0.0, 1.0) if values.size and values.min() >= 0 and values.max() <= 1 else (-math.inf, math.inf)
 
 
 def t_975(freedom: int) -> float:
-    """The 97.5% quantile of Student's t, to three decimals from five degrees of ``freedom`` on, 0.2% below."""
+    """The 97.5% quantile of Student's t distribution (Abramowitz and Stegun, 26.7.5).
+
+    Args:
+        freedom: Degrees of freedom, at least 1.
+
+    Returns:
+        The quantile: to three decimals from five degrees of freedom on, to 0.2% below.
+    """
     if freedom <= 2:  # too few for the series
         return {1: 12.706, 2: 4.303}[freedom]
     z = Z_975
-    terms = (  # Cornish-Fisher: Abramowitz and Stegun 26.7.5
+    terms = (  # Cornish-Fisher expansion
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
@@ -113,7 +152,7 @@ def t_975(freedom: int) -> float:
 
 
 def are_few(num_clusters: int) -> bool:
-    """Whether an interval over so many videos needs a word of warning; one video has no interval."""
+    """Whether an interval over ``num_clusters`` videos needs the warning ``FEW_NOTE``; one video has none."""
     return 1 < num_clusters < FEW_CLUSTERS
 
 
@@ -126,9 +165,24 @@ def exchanged_means(
     seed: int = 0,
     num_exchanges: int = NUM_EXCHANGES,
 ) -> tuple[Floats, Floats]:
-    """Weighted means (K, M) of two systems' values ``a`` and ``b`` (N, M) once they have changed places at random.
+    """Draw the means of two systems under the null hypothesis that they do not differ (a permutation test).
 
-    Whole clusters at a time: were there no difference between the two, they could do so on any video.
+    Each draw exchanges the two systems' values on every cluster with probability 1/2: without a difference, either
+    could have produced the values of the other.
+
+    Args:
+        a: (N, M), values of the first system.
+        b: (N, M), values of the second on the same items.
+        clusters: The cluster of each item, here its video.
+        weights: (N,), of the items in the means; None weighs all alike.
+        seed: Of the exchanges.
+        num_exchanges: K.
+
+    Returns:
+        Weighted means (K, M) of the first and of the second system.
+
+    Raises:
+        ValueError: If ``a`` or ``b`` is not (N, M), with as many items as ``clusters``.
     """
     of_a, counts = _by_cluster(a, clusters, weights)
     of_b, _ = _by_cluster(b, clusters, weights)
@@ -142,9 +196,15 @@ def exchanged_means(
 
 
 def exchange_p_value(difference: float, exchanged: Floats) -> float:
-    """Two-sided p-value of ``difference``: the share of ``exchanged`` (K,) ones that are at least as far from 0.
+    """Two-sided p-value of a difference between two systems.
 
-    The data as they are count as one of them, so the smallest value is 1 / (K + 1).
+    Args:
+        difference: As observed.
+        exchanged: (K,), the differences after each exchange (``exchanged_means``).
+
+    Returns:
+        The share of exchanges whose difference is at least as far from 0. The observed one counts as one of them,
+        so the smallest value is 1 / (K + 1).
     """
     as_far = np.count_nonzero(np.abs(exchanged) >= abs(difference) - ROUNDING)
     return float((1 + as_far) / (len(exchanged) + 1))

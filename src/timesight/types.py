@@ -1,6 +1,6 @@
-"""The values that packages hand to each other.
+"""Types that several packages share.
 
-Value types check themselves when made, so code that receives one need not. Units are in the names:
+Values are checked when they are made, so code that receives one need not. Units are in the names:
 ``_s`` seconds, ``_px`` pixels, ``_fps`` frames per second.
 """
 
@@ -17,7 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serial
 
 @dataclass(frozen=True, order=True)
 class Span:
-    """A stretch of time ``[start_s, end_s]`` in seconds; may have zero length, is never reversed."""
+    """A stretch of time ``[start_s, end_s]`` in seconds; may have zero length.
+
+    Raises:
+        ValueError: If an end is not finite, or the span ends before it starts.
+    """
 
     start_s: float
     end_s: float
@@ -36,7 +40,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Box:
-    """A box ``x0, y0, x1, y1`` as fractions of the frame (0–1, origin top left), never reversed."""
+    """A box ``x0, y0, x1, y1`` as fractions of the frame (0–1, origin top left).
+
+    Raises:
+        ValueError: If an edge is not finite, or the box is reversed (``x0 > x1`` or ``y0 > y1``).
+    """
 
     x0: float
     y0: float
@@ -51,10 +59,15 @@ class Box:
 
 
 class Video(BaseModel):
-    """Where a sample's frames come from: a file, or a folder of frames with a stated ``fps``.
+    """Where a sample's frames come from: a file or a folder of frames. In JSON a plain string is a path.
 
-    ``start_s`` and ``end_s`` cut the window ``[start_s, end_s)`` out of the file; all times given to
-    and by the model count from the start of the *file*. A plain string is a path.
+    All times given to and by the model count from the start of the *file*, also with a window.
+
+    Args:
+        path: File, or folder of images in order.
+        start_s: Start of the window ``[start_s, end_s)`` that is shown; None is the start of the file.
+        end_s: End of the window; None is the end of the file.
+        fps: Frames per second of a folder of images, which needs one; None for a file.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,11 +95,17 @@ class Video(BaseModel):
 
 
 class Sample(BaseModel):
-    """What every sample has; each task adds its own fields. One sample is one line of JSONL.
+    """The fields of every sample; each task adds its own. One sample is one line of JSONL.
 
-    ``segments`` (``[start_s, end_s)``, from the start of the file) are shown instead of the whole video, each after
-    its times and closer, as in the second look of Clue-Perception. ``problems`` names what is wrong with the
-    record's truth: such a sample is kept and counted, never trained on, and its reward components are None.
+    Args:
+        id: Unique in a data set.
+        task: Name of the task, as in ``timesight.tasks.TASKS``.
+        video: A path, or a ``Video`` with a window.
+        segments: ``[start_s, end_s)`` in seconds from the start of the file, shown instead of the whole video: each
+            after its times, at the resolution and frame rate of a second look (Clue-Perception; algorithm 1).
+        meta: Anything else, such as ``duration_s`` of the whole file or the keys of a benchmark's breakdowns.
+        problems: What is wrong with the ground truth. Such a sample is kept and counted, but never trained on, and
+            its reward components are None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,7 +144,7 @@ PromptPart = TextPart | VideoPart
 
 
 def segment_parts(video: Video, segments: Sequence[Span]) -> list[PromptPart]:
-    """``segments`` of ``video``, each after the seconds that it shows."""
+    """Make prompt parts of ``segments`` of ``video``, each video part after a text with its times in seconds."""
     parts: list[PromptPart] = []
     for segment in segments:
         cut = video.model_copy(update={"start_s": segment.start_s, "end_s": segment.end_s})
@@ -135,9 +154,12 @@ def segment_parts(video: Video, segments: Sequence[Span]) -> list[PromptPart]:
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """What a task itself demands of the video: exactly ``num_frames`` frames, evenly spaced.
+    """The frames that a task requires, instead of those that a frame budget gives.
 
-    Or those on screen at ``times_s``, counted from the file's start, where the truth is known at these times only.
+    Args:
+        num_frames: Exact number of frames, evenly spaced over the window without ``times_s``.
+        times_s: Times of the frames, in seconds from the start of the file, for tasks whose truth is known at these
+            times only.
     """
 
     num_frames: int
@@ -146,10 +168,17 @@ class FrameRequest:
 
 @dataclass(frozen=True)
 class Pass:
-    """One look at a video: what was shown and what came back.
+    """One pass over a video: what was shown and what the model replied.
 
-    ``segments`` are the stretches of the file that were shown, ``size_px`` (width, height) the frames' size;
-    ``spans`` the evidence that the reply names.
+    Args:
+        text: The reply.
+        num_frames: Shown in total.
+        prompt_tokens: 0 if the generator does not report them.
+        seconds: Time that the pass took.
+        new_tokens: 0 if the generator does not report them.
+        segments: The parts of the file that were shown.
+        size_px: Width and height of the largest frames.
+        spans: The evidence that the reply names.
     """
 
     text: str
@@ -164,10 +193,17 @@ class Pass:
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's reply with its evidence. ``answer`` is None when ``text`` does not parse.
+    """A model's reply with its evidence.
 
-    ``times_s`` are those of the ``boxes``; ``passes`` are the looks that were taken, and ``note`` says why no more
-    were.
+    Args:
+        text: The whole reply.
+        answer: As the task parses it; None if ``text`` does not parse.
+        spans: Evidence, in seconds from the start of the file.
+        boxes: Evidence, one at each of ``times_s``.
+        times_s: Of the ``boxes``, in seconds from the start of the file.
+        passes: The passes over the video, with Clue-Perception.
+        note: Why there were no further passes.
+        truncated: Whether the reply reached the limit of new tokens.
     """
 
     text: str
@@ -177,21 +213,22 @@ class Reply:
     times_s: tuple[float, ...] = ()
     passes: tuple[Pass, ...] = field(default=())
     note: str = ""
-    truncated: bool = False  # ran into the limit of new tokens
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a user wants to know about a video.
+    """A user's question about a video.
 
     Args:
-        text: The question, or what is to be found.
-        task: The form of question; None asks in words. ``timesight.tasks.TASKS.question_forms`` lists them.
-        options: To choose from, for forms that need them.
-        box: Where the object ``text`` is at ``start_s``, for forms that follow one.
-        start_s: From when to follow it, in seconds.
-        end_s: Until when.
-        num_boxes: At so many times.
+        text: The question, or a description of what to find.
+        task: Name of the task; None for a question that is answered in words.
+            ``timesight.tasks.TASKS.question_forms`` lists the tasks for which users can ask questions.
+        options: To choose from, for tasks that need them.
+        box: Of the object ``text`` at ``start_s``, for tasks that track one.
+        start_s: Start of the track, in seconds.
+        end_s: End of the track, which tasks that track need.
+        num_boxes: Of the track, evenly spaced in time.
     """
 
     text: str
@@ -212,13 +249,28 @@ class Evidence:
 
 
 class Judge(Protocol):
-    """Reads captions. None stands for what could not be judged: a judge that is down, fooled or makes no sense."""
+    """Judges captions, for event recall (paper, equation 6).
+
+    None stands for what could not be judged: the judge is down, accepts a decoy event, or gives a malformed reply.
+    """
 
     def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
-        """What happens in each caption, one short sentence an event."""
+        """Extract the events of each caption, one short sentence per event.
+
+        Returns:
+            One tuple of events per caption, or None.
+        """
 
     def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:
-        """For each caption and its list of events: which of them the caption says, in their order."""
+        """Judge which events each caption entails.
+
+        Args:
+            captions: One per sample.
+            events: Per caption, the events that it may entail.
+
+        Returns:
+            Per caption one verdict for each of its events, in their order, or None.
+        """
 
 
 Rewards = Mapping[str, float | None]

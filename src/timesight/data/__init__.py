@@ -1,4 +1,4 @@
-"""From annotation files to samples: published sources, and JSONL or the hub for anybody's own."""
+"""From annotation files to samples: published sources, and JSONL or the hub for custom data."""
 
 from timesight.data.dataset import read_dataset
 from timesight.data.hub import read_hub

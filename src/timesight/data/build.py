@@ -1,4 +1,4 @@
-"""VideoChat-R1-18k: the paper's training data, built from whatever of its sources is on disk.
+"""VideoChat-R1-18k: the paper's training data (section 3.3), built from those of its sources that are on disk.
 
 ``joint.jsonl`` holds temporal grounding, tracking and grounded questions; ``captions.jsonl`` and ``quality.jsonl``
 are trained on alone, as in the paper.
@@ -26,7 +26,13 @@ Queries = Literal["one-per-video", "all"]
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One source of the set: which split, how many samples the paper counts, into which file they go."""
+    """One source of the training set.
+
+    Args:
+        split: Our name of the split.
+        paper_count: Number of samples according to the paper.
+        file: Name, without extension, of the JSONL file that the samples go into.
+    """
 
     split: str
     paper_count: int
@@ -44,9 +50,13 @@ VIDEOCHAT_R1_18K: dict[str, Ingredient] = {
 
 @dataclass
 class Built:
-    """What became of one source: samples written, and why they are not as many as the paper's.
+    """The result of building one source.
 
-    ``is_broken`` says that it is there but cannot be read.
+    Args:
+        count: Number of samples written.
+        file: Where they are; None if there are none.
+        reasons: Why ``count`` is not ``paper_count``.
+        is_broken: Whether the source is there but cannot be read.
     """
 
     source: str
@@ -65,12 +75,24 @@ def build(
     queries: Queries = "one-per-video",
     seed: int = 0,
 ) -> list[Built]:
-    """Write the set to the folder ``out`` from the folders of ``annotations`` and ``videos`` of each source.
+    """Build VideoChat-R1-18k and write it as JSONL.
 
-    A source without annotations, or whose files cannot be read, is left out and told. ``queries`` says how many
-    of a video's queries are taken; the paper's count of Charades-STA is that of its videos. Samples whose truth
-    cannot be used, or whose video is not found, are left out and counted. Raises InputError where there is no
-    source, where nothing of any can be used, and where a file of the set is there already or cannot be written.
+    Samples whose truth cannot be used, or whose video is not found, are left out and counted. So is a source
+    without annotations, or whose files cannot be read.
+
+    Args:
+        annotations: Folder of official files, by source (``VIDEOCHAT_R1_18K``).
+        videos: Folder of videos, by source.
+        out: Folder to write to.
+        queries: Of Charades-STA: one query of each video, as the paper counts, or all of them.
+        seed: Of the choice of one query.
+
+    Returns:
+        One result per source of the set.
+
+    Raises:
+        InputError: If there is no source, a source is not of this set, no sample can be used, or a file of the set
+            exists already or cannot be written.
     """
     if unknown := sorted({*annotations, *videos} - VIDEOCHAT_R1_18K.keys()):
         raise InputError(f"{unknown[0]} is no source of this set; it is made of {', '.join(VIDEOCHAT_R1_18K)}")
@@ -96,7 +118,7 @@ def build(
 
 
 def one_per_video(samples: Sequence[Sample], seed: int) -> list[Sample]:
-    """One sample of each video, drawn at random; what is drawn for one does not depend on the others."""
+    """Draw one sample of each video at random; the draw of one video does not depend on the others."""
     by_video: dict[Path, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_video[sample.video.path].append(sample)

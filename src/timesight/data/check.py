@@ -1,7 +1,7 @@
-"""What is wrong with a file of samples, line by line, before a GPU finds out.
+"""Validation of a file of samples, line by line, before training or evaluation fails on it.
 
-Every line is read, whatever is wrong with the ones before it. ``KINDS`` says what each kind of problem means and
-what ``data check --fix`` does about it (``timesight.data.fix``).
+Every line is checked, whatever is wrong with the ones before it. ``KINDS`` gives the meaning of each kind of
+problem and what ``data check --fix`` does about it (``timesight.data.fix``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from timesight.types import Sample, TextPart
 from timesight.video.sample import FORGIVEN_FPS
 
 Remedy = Literal["drop", "mend", "keep"]
-TINY_S = 1e-9  # what floating point adds to 0.05
+TINY_S = 1e-9  # rounding error of floating point
 ROUNDING_S = 0.05  # the most that rounding to a tenth of a second, as annotations are written, moves an end
 DURATION_SLACK_S = 1.0  # stated durations are rounded, and containers disagree by a frame or two
 
@@ -56,7 +56,14 @@ KINDS: dict[str, tuple[str, Remedy]] = {
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: in which line, with which sample, of which of ``KINDS``, in a sentence."""
+    """One problem of a file of samples.
+
+    Args:
+        line: Number of the line, from 1.
+        id: Of the sample; None if the line has none.
+        kind: One of ``KINDS``.
+        message: The problem in a sentence.
+    """
 
     line: int
     id: str | None
@@ -66,7 +73,14 @@ class Problem(NamedTuple):
 
 @dataclass
 class Line:
-    """One line of a file of samples: its record where it is one, its sample where the record is one."""
+    """One line of a file of samples.
+
+    Args:
+        number: From 1.
+        record: The JSON object; empty if the line is none.
+        sample: None if the record is not a valid sample.
+        problems: All that were found.
+    """
 
     number: int
     record: dict[str, Any] = field(default_factory=dict)
@@ -74,13 +88,20 @@ class Line:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, kind: str, message: str) -> None:
-        """Note a problem."""
+        """Add a problem of ``kind``, one of ``KINDS``."""
         known = self.record.get("id")
         self.problems.append(Problem(self.number, None if known is None else str(known), kind, message))
 
 
 def check_lines(file: Path) -> list[Line]:
-    """Every line of ``file`` with what is wrong with it, videos left aside. Raises SampleError for no text file."""
+    """Check every line of a JSONL file of samples, without opening the videos.
+
+    Returns:
+        All lines that are not blank, each with its problems; for an empty file one line with the problem ``empty``.
+
+    Raises:
+        SampleError: If the file cannot be read as UTF-8 text.
+    """
     lines = [_check_text(number, text, file.parent) for number, text in text_lines(file)]
     if not lines:
         lines.append(Line(1))
@@ -90,14 +111,19 @@ def check_lines(file: Path) -> list[Line]:
 
 
 def stated_duration_s(sample: Sample) -> float | None:
-    """The length of the whole video in seconds as ``meta.duration_s`` has it; None where it has none."""
+    """The length of the whole video in seconds from ``meta.duration_s``; None if that is no usable number."""
     stated: Any = sample.meta.get("duration_s")
     is_number = isinstance(stated, (int, float)) and not isinstance(stated, bool)
     return stated if is_number and 0 < stated < MOST_S else None
 
 
 def check_videos(lines: Sequence[Line], facts: Facts) -> None:
-    """Note videos that are missing or broken, and what in the samples does not fit those that are not."""
+    """Add the problems of videos: missing or broken ones, and samples that do not fit the actual duration.
+
+    Args:
+        lines: From ``check_lines``; problems are added in place.
+        facts: Of the ``whole`` video of each sample (``survey_all``).
+    """
     for line in lines:
         if line.sample is None:
             continue
@@ -144,7 +170,7 @@ def _check_text(number: int, text: str, root: Path) -> Line:
 
 
 def _sample_problems(sample: Sample) -> Iterator[tuple[str, str]]:
-    """What is wrong with a sample by itself."""
+    """The problems of a sample by itself."""
     fields = sample.model_dump()
     known = 0
     for start_s, end_s in fields.get("spans", ()):
@@ -178,7 +204,7 @@ def _sample_problems(sample: Sample) -> Iterator[tuple[str, str]]:
 
 
 def _check_ends(line: Line, sample: Sample, duration_s: float) -> None:
-    """What lies past the end of the whole video."""
+    """Add spans, segments and times that lie past the end of the whole video."""
     fields = sample.model_dump()
     for name, pairs in (("span", fields.get("spans", ())), ("segment", sample.segments)):
         for start_s, end_s in pairs:
@@ -192,7 +218,7 @@ def _check_ends(line: Line, sample: Sample, duration_s: float) -> None:
 
 
 def _check_repeats(lines: Sequence[Line]) -> None:
-    """Ids and questions that are there twice."""
+    """Add ids and questions that occur twice."""
     ids: dict[str, int] = {}
     questions: dict[object, int] = {}
     for line in lines:
@@ -207,6 +233,6 @@ def _check_repeats(lines: Sequence[Line]) -> None:
 
 
 def _question(sample: Sample) -> object:
-    """What is asked about what; two samples with the same truth and the same question are one."""
+    """Task, video and prompt of a sample; two samples that share them ask the same question."""
     texts = tuple(part.text for part in TASKS[sample.task].prompt(sample) if isinstance(part, TextPart))
     return sample.task, sample.video, texts

@@ -19,21 +19,21 @@ def read_dataset(
     split: str | None = None,
     **options: Any,
 ) -> list[Sample]:
-    """The samples of a published source, or of a JSONL file.
+    """Read the samples of a published source, or of a JSONL file.
 
     Args:
-        name: One of ``timesight.data.SOURCES``, or a file.
+        name: One of ``timesight.data.SOURCES``, or a JSONL file, for which the other arguments have no effect.
         annotations: Folder with the source's official files.
-        videos: Folder with its videos; without it they are not looked for.
-        split: Of the source; its first one if None.
-        **options: Of the source.
+        videos: Folder with its videos; None does not look for them.
+        split: Of the source; None is its first.
+        **options: Of the source, such as ``subtitles=True`` of ``videomme``.
 
     Returns:
-        Samples. Those whose truth cannot be used say so in ``problems``.
+        Samples. For those whose truth cannot be used, ``problems`` says why.
 
     Raises:
-        InputError: If there is no such source or file.
-        SampleError: With file, line and id of a record that is no sample.
+        InputError: If there is no such source, file, split or option, or ``annotations`` is missing.
+        SampleError: If a record is not a valid sample; the message names file, line and id.
     """
     if str(name) not in SOURCES:
         if Path(name).is_file():

@@ -1,4 +1,4 @@
-"""A cleaned copy of a file of samples: what can be fixed is fixed, what cannot is left out."""
+"""A cleaned copy of a file of samples: problems that can be fixed are fixed, other samples are left out."""
 
 from __future__ import annotations
 
@@ -22,9 +22,19 @@ from timesight.video.survey import VideoFacts
 
 
 def fix(file: Path, lines: Sequence[Line], out: Path, facts: Facts) -> Counter[str]:
-    """Write what is good of ``lines``, read from ``file``, to ``out``; returns how many were kept, fixed, dropped.
+    """Write a cleaned copy of a file of samples.
 
-    Raises InputError where ``out`` exists, for nothing is ever written over, or cannot be written.
+    Args:
+        file: The file that was checked; relative paths of videos count from its folder.
+        lines: Its lines with their problems, from ``timesight.data.check``.
+        out: The copy; its relative paths count from its own folder.
+        facts: Of the videos, for their durations; may be empty.
+
+    Returns:
+        Number of lines that were ``kept``, ``mended`` (fixed) and ``dropped``.
+
+    Raises:
+        InputError: If ``out`` exists or cannot be written.
     """
     require_new(out)
     counts: Counter[str] = Counter(kept=0, mended=0, dropped=0)
@@ -41,7 +51,7 @@ def fix(file: Path, lines: Sequence[Line], out: Path, facts: Facts) -> Counter[s
 
 
 def _mended(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
-    """The record of ``line`` with its problems fixed, or None where nothing is left of its truth."""
+    """The record of ``line`` with its problems fixed, or None if no usable truth is left."""
     assert line.sample is not None  # a line without one has a problem that drops it
     sample, record = line.sample, dict(line.record)
     kinds = {problem.kind for problem in line.problems}
@@ -56,7 +66,7 @@ def _mended(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
         record |= _in_frame(sample)
     try:
         mended = TASKS[sample.task].Sample.model_validate(record)
-    except ValidationError:  # a task of a user's own, whose boxes are all in sight
+    except ValidationError:  # a custom task whose samples have no ``absent``
         return None
     if TASKS[sample.task].problems(mended):
         return None
@@ -66,7 +76,7 @@ def _mended(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
 
 
 def _within(sample: Sample, end_s: float) -> dict[str, Any]:
-    """Spans and segments cut to the video; of those that lie outside of it nothing is left."""
+    """Spans and segments cut to the video; those outside of it are left out."""
     fields = sample.model_dump(include={"spans", "segments"}, exclude_defaults=True)
     return {
         name: [
@@ -79,7 +89,7 @@ def _within(sample: Sample, end_s: float) -> dict[str, Any]:
 
 
 def _in_frame(sample: Sample) -> dict[str, Any]:
-    """Boxes cut to the frame; where one lies outside of it, the object is not to be seen."""
+    """Boxes cut to the frame; where one lies outside of it, the object is absent."""
     fields = sample.model_dump()
     gone = [n for n, (x0, y0, x1, y1) in enumerate(fields["boxes"]) if max(x0, y0) >= 1 or min(x1, y1) <= 0]
     boxes = [[min(max(edge, 0.0), 1.0) for edge in box] for box in fields["boxes"]]
@@ -87,9 +97,9 @@ def _in_frame(sample: Sample) -> dict[str, Any]:
 
 
 def _moved(video: Any, old: Path, new: Path) -> Any:
-    """``video`` as seen from the folder ``new``; absolute paths stay."""
+    """``video`` with its path relative to the folder ``new``; absolute paths stay."""
     path = Path(Video.model_validate(video).path)
     if not path.is_absolute():
-        lies = (old / path).parent.resolve()  # folders may be links, and .. of a link leads elsewhere
+        lies = (old / path).parent.resolve()  # with links to folders, .. may lead elsewhere
         path = Path(os.path.relpath(lies / path.name, new.resolve()))
     return video | {"path": str(path)} if isinstance(video, dict) else str(path)

@@ -1,8 +1,8 @@
-"""Samples from a data set of the hub, or from a folder that ``datasets`` saved.
+"""Samples from a data set of the Hugging Face hub, or from a folder that ``datasets`` saved.
 
-Columns are the fields of samples; where ``id`` is missing, rows are numbered. ``video`` is a path, counted from the
-folder or from the root of the hub's repository, which is then downloaded; or it is the file itself, which is
-written out: decoding is our reader's business.
+Columns are the fields of samples; without ``id``, rows are numbered. ``video`` is a path relative to the folder, or
+to the root of the hub's repository, which is then downloaded; or it is the content of a file, which is written to
+disk undecoded, for the same reader as all other videos.
 """
 
 from __future__ import annotations
@@ -19,9 +19,18 @@ from timesight.types import Sample
 
 
 def read_hub(name: str, split: str, files: Path, tasks: TaskRegistry = TASKS) -> list[Sample]:
-    """The samples of ``split`` of the data set ``name``; videos that it holds itself are written to ``files``.
+    """Read the samples of a data set of the hub, or of a folder that ``datasets`` saved.
 
-    Raises InputError where it cannot be loaded or they cannot be written, SampleError for a row that is no sample.
+    Args:
+        name: Hub id or folder.
+        split: Of the data set.
+        files: Folder for videos whose content is in the data set; each is written once.
+        tasks: The tasks that samples may belong to.
+
+    Raises:
+        InputError: If ``datasets`` is not installed, the data set or split cannot be loaded, or a video cannot be
+            written.
+        SampleError: If a row is not a valid sample, or there are none.
     """
     rows = _load(name, split)
     videos = [key for key, feature in rows.features.items() if type(feature).__name__ == "Video"]
@@ -59,7 +68,7 @@ def _load(name: str, split: str) -> Any:
 
 
 def _root(name: str, has_paths: bool) -> Path:
-    """What relative paths count from."""
+    """The folder that paths are relative to."""
     if Path(name).is_dir() or not has_paths:
         return Path(name)
     from huggingface_hub import snapshot_download
@@ -68,7 +77,7 @@ def _root(name: str, has_paths: bool) -> Path:
 
 
 def _video(value: Any, where: str, root: Path, files: Path) -> Any:
-    """The file of a row's video, written to ``files`` where the row holds its content."""
+    """The video of a row; written to ``files`` if the row holds its content."""
     if isinstance(value, str):
         return root / value
     if not isinstance(value, dict):

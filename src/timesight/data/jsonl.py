@@ -1,4 +1,4 @@
-"""Samples as JSONL, one a line: the form of own data and of everything timesight writes."""
+"""Samples as JSONL, one per line: the format of custom data, and of all samples that timesight writes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from timesight.types import Sample
 
 
 def read_jsonl(path: Path, tasks: TaskRegistry = TASKS) -> list[Sample]:
-    """All samples of ``path``; video paths count from the file's own folder.
+    """Read all samples of a JSONL file.
 
-    Records whose truth cannot be used stay in, with entries in ``problems``. Raises SampleError with file,
-    line, id and field for anything that is not a sample.
+    Args:
+        path: Relative paths of videos count from its folder.
+        tasks: The tasks that samples may belong to.
+
+    Returns:
+        Samples, in order. Those whose truth cannot be used are kept, with entries in ``problems``.
+
+    Raises:
+        SampleError: If the file cannot be read or holds no samples, a line is not a valid sample, or an id occurs
+            twice; the message names file, line, id and field.
     """
     samples: list[Sample] = []
     line_of: dict[str, int] = {}
@@ -36,9 +44,16 @@ def read_jsonl(path: Path, tasks: TaskRegistry = TASKS) -> list[Sample]:
 
 
 def parse_line(line: str, where: str, root: Path, tasks: TaskRegistry = TASKS) -> Sample:
-    """One sample; ``where`` names the line in errors, ``root`` is what a relative video path counts from.
+    """Parse one line of JSONL into a sample.
 
-    Raises SampleError for a line that is none.
+    Args:
+        line: A JSON object.
+        where: Names the line in error messages.
+        root: Folder that a relative path of the video counts from.
+        tasks: The tasks that the sample may belong to.
+
+    Raises:
+        SampleError: If the line is not a valid sample.
     """
     try:
         record = parse_record(line)
@@ -49,23 +64,24 @@ def parse_line(line: str, where: str, root: Path, tasks: TaskRegistry = TASKS) -
 
 
 def sample_line(sample: Sample) -> str:
-    """``sample`` as ``parse_line`` reads it, its video by its absolute path, so that it holds wherever it is moved.
+    """Write ``sample`` as a line of JSON that ``parse_line`` reads, with the absolute path of its video.
 
-    Odd numbers are kept as they are: NaN stays NaN and is not the null that JSON has in its place.
+    NaN and infinity are written as such and not as null, so that odd records stay as they are.
     """
     content = with_root(sample, Path.cwd()).model_dump(exclude_defaults=True)
     return to_json(content, inf_nan_mode="constants").decode()
 
 
 def with_root(sample: Sample, root: Path) -> Sample:
-    """``sample`` with the path of its video counted from the folder ``root``; absolute paths stay."""
+    """Resolve the path of the sample's video against the folder ``root``; absolute paths stay."""
     return sample.model_copy(update={"video": sample.video.model_copy(update={"path": root / sample.video.path})})
 
 
 def write_jsonl(path: Path, samples: Iterable[Sample]) -> None:
-    """Write ``samples`` as ``read_jsonl`` reads them; the file appears only once it is whole.
+    """Write samples as JSONL, atomically, with absolute paths of their videos.
 
-    Raises InputError where it cannot be written.
+    Raises:
+        InputError: If the file cannot be written.
     """
     with whole_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as lines:
         lines.writelines(sample_line(sample) + "\n" for sample in samples)

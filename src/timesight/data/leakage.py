@@ -1,4 +1,4 @@
-"""Videos that two files of samples share, such as a training and a test set."""
+"""Leakage: videos that two files of samples share, such as a training and a test set."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from timesight.video.survey import VideoFacts
 
 
 def check_leakage(lines: Sequence[Line], others: Sequence[Line], facts: Facts | None = None) -> None:
-    """Note samples of ``lines`` whose video is in ``others`` too.
+    """Add a problem to each sample whose video is in another file too.
 
-    What holds the same is the same video. So is what has the same name, unless ``facts`` of both tell that what
-    they hold differs.
+    Videos of the same content are the same. Videos of the same name are too, unless the facts of both show that
+    their content differs.
+
+    Args:
+        lines: Of the file that is checked, such as a training set; problems are added in place.
+        others: Of the other file, such as a test set.
+        facts: Of the videos (``survey_all``), with their fingerprints; None compares names only.
     """
     facts = facts or {}
     by_name: dict[str, dict[str | None, int]] = defaultdict(dict)  # name, then content: first line
@@ -43,11 +48,11 @@ def check_leakage(lines: Sequence[Line], others: Sequence[Line], facts: Facts | 
 
 
 def _name(sample: Sample) -> str:
-    """What a video is called wherever it lies."""
+    """The name of a video without folder and extension."""
     return video_id(sample.video.path.name)
 
 
 def _content(sample: Sample, facts: Facts) -> str | None:
-    """What a video holds, where that is known."""
+    """The fingerprint of a video's content, if it is known."""
     found = facts.get(whole(sample.video))
     return found.fingerprint if isinstance(found, VideoFacts) else None

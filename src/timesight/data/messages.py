@@ -1,10 +1,11 @@
-"""Message JSON, in and out: LLaVA and ShareGPT conversations, OpenAI-style messages as TRL and ms-swift read them.
+"""Import and export of message JSON: LLaVA and ShareGPT conversations, OpenAI-style messages for TRL and ms-swift.
 
 Also read: TRL's prompt and completion, and the captions of ShareGPT4Video.
 
-Coming in, each question with its answer becomes a sample of the task it looks like: options and a letter, one span
-in answer to when something happens, a quality label, and else a caption. Going out, a sample becomes its prompt and
-its gold reply; a column ``sample`` holds it whole, for ``timesight.tasks.adapters`` and for coming back.
+On import, each question with its answer becomes a sample of the task that it looks like: options and a letter, one
+span in answer to when something happens, a quality label, and else a caption. On export, a sample becomes its
+prompt and its gold reply; a column ``sample`` holds all of it, for ``timesight.tasks.adapters`` and for a later
+import.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ ANSWER_TAG = re.compile(r"\s*<answer>([^<>]*)</answer>\s*")
 BOX_MARK = "<bbox>"  # where ms-swift puts a box of the record's objects
 WHOLE_VIDEO = "-1"  # the idx of ShareGPT4Video's caption of a whole video; the others are of its pieces
 QUOTED = re.compile(r"[\"“]([^\"”]{3,})[\"”]")
-# A question about when; "how many times" is none.
+# A question about when something happens; "how many times" is none.
 WHEN = re.compile(
     r"\bwhen\b|\b(?:at|in|during|from|between)\s+(?:what|which)\s+(?:times?|seconds?|moments?|timestamps?|interval|period)\b"
     r"|\b(?:what|which|the)\s+(?:time\s+(?:span|interval|range|period|window|stamps?|segment)|timestamps?|moment|seconds)\b"
@@ -50,10 +51,17 @@ Message = tuple[str, list[dict[str, Any]]]  # user or assistant, and the content
 
 
 def read_messages(file: Path, task: str | None = None) -> Iterator[Sample | SampleError]:
-    """The samples of a JSON list or JSONL of conversations; for what is none, the error that says why.
+    """Convert conversations to samples.
 
-    ``task`` says what all of them are. Video paths count from the file's own folder; ids that are there several
-    times are numbered. Raises SampleError for a file that is neither.
+    Args:
+        file: JSON list or JSONL; relative paths of videos count from its folder.
+        task: Of all samples, one of ``READINGS``; None infers it from each question and answer.
+
+    Yields:
+        Samples, or the error of a record or question that is none. Ids that occur several times are numbered.
+
+    Raises:
+        SampleError: If the file cannot be read or is neither JSON nor JSONL.
     """
     ids = UniqueIds()
     for where, record in _records(file):
@@ -67,11 +75,17 @@ def read_messages(file: Path, task: str | None = None) -> Iterator[Sample | Samp
 
 
 def write_message(sample: Sample, style: Style, think: bool = False) -> dict[str, Any]:
-    """``sample`` as a conversation of one turn, its video by its absolute path.
+    """Convert a sample to a conversation of one turn, with the absolute path of its video.
 
-    ``trl`` keeps text and videos apart, with the window of each video as ``qwen-vl-utils`` reads it. ``swift`` is
-    plain text with ``<video>`` in it. Raises SampleError for a sample that has no usable truth, and for one whose
-    video the style cannot say: neither knows the rate of a folder of frames, and ``swift`` no windows.
+    Args:
+        sample: With usable truth, for its gold reply.
+        style: ``trl`` keeps text and videos apart, with the window of each video as ``qwen-vl-utils`` reads it;
+            ``swift`` is plain text with ``<video>`` in it.
+        think: Prompt and gold reply in think mode.
+
+    Raises:
+        SampleError: If the sample has no usable truth, or a video that the style cannot express: a folder of
+            frames, whose rate neither knows, and for ``swift`` a window.
     """
     task = TASKS[sample.task]
     if not task.usable(sample):
@@ -100,7 +114,7 @@ def _part(part: TextPart | VideoPart) -> dict[str, Any]:
 
 
 def _records(file: Path) -> Iterator[tuple[str, Any]]:
-    """Where and what; a line that is not JSON is the error that says why."""
+    """Place and content of each record; for a line that is not JSON, the error."""
     text = read_text(file)
     if text.lstrip().startswith("["):
         try:
@@ -121,7 +135,7 @@ def _records(file: Path) -> Iterator[tuple[str, Any]]:
 def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[Sample | SampleError]:
     """The samples of a conversation, and the error of each question that gives none.
 
-    Raises SampleError where it goes on in no way that is understood.
+    Raises SampleError if the record is no conversation about one video.
     """
     if not isinstance(record, dict):
         raise SampleError(f"{where}: is not a JSON object")
@@ -147,7 +161,7 @@ def _samples(where: str, record: Any, file: Path, task: str | None) -> Iterator[
 
 
 def _messages(where: str, record: dict[str, Any]) -> list[Message]:
-    """The messages of ``record`` in whatever form they are written, system messages left out."""
+    """The messages of ``record`` in any of the formats, without system messages."""
     messages: list[Message] = []
     for turn in _turns(record):
         role = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
@@ -169,7 +183,7 @@ def _messages(where: str, record: dict[str, Any]) -> list[Message]:
 
 
 def _turns(record: dict[str, Any]) -> Sequence[Any]:
-    """The turns of ``record``: a list under one name, or a prompt and its completion, as texts or as messages."""
+    """The turns of ``record``: a list under one key, or a prompt and its completion, as texts or as messages."""
     turns = record.get("conversations") or record.get("messages")
     if turns is None and "completion" in record:
         halves = (("user", record.get("prompt")), ("assistant", record["completion"]))
@@ -197,7 +211,7 @@ def _text(parts: Sequence[dict[str, Any]]) -> str:
 
 
 def _video(where: str, record: dict[str, Any], messages: Sequence[Message], root: Path) -> dict[str, Any]:
-    """The one video of a record, which may stand in a field or in a message, and its window if one is named."""
+    """The one video of a record, from a field or from a message, and its window if it has one."""
     shown = [part for _, parts in messages for part in parts if part.get("type") == "video"]
     found = record.get("video", record.get("videos", record.get("video_path")))
     if found is None:
@@ -217,7 +231,7 @@ def _video(where: str, record: dict[str, Any], messages: Sequence[Message], root
 
 
 def _understood(where: str, question: str, answer: str, task: str | None) -> tuple[str, dict[str, Any]]:
-    """Of which task a question with its answer is, and the fields of its sample."""
+    """The task of a question with its answer, and the fields of its sample."""
     for kind, read in READINGS.items():
         if task in (kind, None) and (fields := read(question, answer, task is not None)) is not None:
             return kind, fields
@@ -234,7 +248,7 @@ def _choice(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
 
 
 def _choice_in_line(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
-    """Options that stand in a line: ``What is it? A. a cup B. a book``."""
+    """Options within one line: ``What is it? A. a cup B. a book``."""
     marks = list(OPTION_IN_LINE.finditer(question))
     first = next((n for n, mark in enumerate(marks) if mark[1] == "A"), len(marks))
     marks = marks[first:]
@@ -246,7 +260,7 @@ def _choice_in_line(question: str, answer: str, is_told: bool) -> dict[str, Any]
 
 
 def _chosen(stem: str, options: Sequence[str], answer: str) -> dict[str, Any] | None:
-    """The fields of a choice whose answer names an option, be it in a phrase or in our tag."""
+    """The fields of a choice whose answer names an option, in a phrase or in our tag."""
     tagged = ANSWER_TAG.fullmatch(answer)
     index = find_option(tagged[1] if tagged else answer, options)
     return (
@@ -257,7 +271,7 @@ def _chosen(stem: str, options: Sequence[str], answer: str) -> dict[str, Any] | 
 
 
 def _grounding(question: str, answer: str, is_told: bool) -> dict[str, Any] | None:
-    """A span that answers when, or that is all of the answer and has a unit; other numbers are no times."""
+    """A span that answers a question about when, or that is the whole answer and has a unit."""
     tagged = ANSWER_TAG.fullmatch(answer)
     answer = tagged[1] if tagged else answer
     span = find_span(answer)
@@ -282,7 +296,7 @@ def _caption(question: str, answer: str, is_told: bool) -> dict[str, Any] | None
     return {"caption": answer, "question": question or None} if answer else None
 
 
-# In this order: a caption can be read into anything.
+# In this order: any answer could be a caption.
 READINGS = {
     MultipleChoice.name: _choice,
     TemporalGrounding.name: _grounding,

@@ -1,4 +1,4 @@
-"""Several sources in one stream: weighted, limited, seeded, and the same on every process."""
+"""Several data sources in one stream: weighted, limited, seeded, and the same on every process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from timesight.types import Sample
 
 @dataclass(frozen=True, eq=False)
 class MixtureSource:
-    """The samples of one source, at most ``limit`` of them.
+    """The samples of one source.
 
-    An epoch draws ``weight`` × their number: 2 shows each of them twice, 0.5 another half of them every time.
+    Args:
+        weight: How often an epoch shows each sample: 2 shows each twice, 0.5 alternating halves of them.
+        limit: Most samples that ``usable`` takes; None takes all.
     """
 
     samples: Sequence[Sample]
@@ -24,14 +26,25 @@ class MixtureSource:
     limit: int | None = None
 
     def usable(self, seed: int) -> MixtureSource:
-        """Those with usable truth; where these are too many, a choice for the whole run, in their own order."""
+        """Select the samples with usable truth, and of these ``limit`` at random for the whole run.
+
+        Args:
+            seed: Of the selection.
+
+        Returns:
+            A source without a limit; its samples keep their order.
+        """
         kept = [sample for sample in self.samples if not sample.problems]
         chosen = np.random.default_rng(seed).permutation(len(kept))[: self.limit]
         return MixtureSource([kept[index] for index in sorted(chosen.tolist())], self.weight)
 
 
 class Mixture:
-    """The samples of all ``parts``, and in which order each epoch takes them."""
+    """Several sources as one data set, with the order in which each epoch shows the samples.
+
+    Args:
+        parts: The sources; their order is that of ``samples``.
+    """
 
     def __init__(self, parts: Sequence[MixtureSource]) -> None:
         self._parts = parts
@@ -39,7 +52,14 @@ class Mixture:
         self._firsts = np.cumsum([0, *(len(part.samples) for part in parts)]).tolist()
 
     def usable(self, seed: int) -> Mixture:
-        """What can be trained on: samples with usable truth, within the limits. Raises SampleError for none."""
+        """Select the samples to train on: those with usable truth, within the limits of their sources.
+
+        Args:
+            seed: Of the selection within the limits.
+
+        Raises:
+            SampleError: If no sample is left.
+        """
         mixture = Mixture([part.usable(seed) for part in self._parts])
         if not mixture.samples:
             raise SampleError(f"none of the {len(self.samples)} samples has truth that can be trained on")
@@ -47,21 +67,28 @@ class Mixture:
 
     @property
     def weights(self) -> list[float]:
-        """How often an epoch takes each of ``samples``, on average."""
+        """Per sample, how often an epoch shows it on average."""
         return [part.weight for part in self._parts for _ in part.samples]
 
     @property
     def num_problems(self) -> int:
-        """How many samples have truth that cannot be used."""
+        """Number of samples whose truth cannot be used."""
         return sum(bool(sample.problems) for sample in self.samples)
 
     @property
     def epoch_length(self) -> int:
-        """Items of an epoch; of epochs of several lengths, the mean, rounded up."""
+        """Number of items in an epoch; if epochs differ in length, their mean, rounded up."""
         return math.ceil(sum(part.weight * len(part.samples) for part in self._parts))
 
     def epochs(self, seed: int) -> Iterator[list[int]]:
-        """The epochs of a run, without end: each a list of indices into ``samples``, in random order."""
+        """Draw the order of training, without end.
+
+        Args:
+            seed: The same seed gives the same order on every process.
+
+        Yields:
+            An epoch: indices into ``samples``, in random order.
+        """
         streams = [self._stream(number, seed) for number in range(len(self._parts))]
         taken = [0] * len(self._parts)
         epoch = 0
@@ -75,7 +102,7 @@ class Mixture:
             yield np.random.default_rng((seed, epoch)).permutation(drawn).tolist()
 
     def _stream(self, number: int, seed: int) -> Iterator[int]:
-        """The samples of one part in random order, again and again, each round in another one."""
+        """Indices of one source's samples without end, each round in another random order."""
         rng = np.random.default_rng((seed, 0, number))
         while True:
             yield from (self._firsts[number] + rng.permutation(len(self._parts[number].samples))).tolist()

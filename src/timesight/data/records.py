@@ -1,4 +1,4 @@
-"""Text to records, and records to samples, with one line about what is wrong with those that are none."""
+"""Parsing text to records and records to samples, with a one-line error for invalid ones."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from timesight.types import Sample
 
 
 def parse_json(text: str) -> Any:
-    """What ``text`` says. Raises ValueError with the reason, in a line, where it is not JSON that can be kept."""
+    """Parse JSON.
+
+    Raises:
+        ValueError: If ``text`` is not JSON, or JSON that no file can hold; the message is one line with the reason.
+    """
     try:
         content = json.loads(text)
-        if "\\ud" in text or "\\uD" in text:  # perhaps half of a pair, which no file can hold
+        if "\\ud" in text or "\\uD" in text:  # perhaps half of a surrogate pair, which no file can hold
             json.dumps(content, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         reason = str(error) if error.lineno > 1 else f"{error.msg}, column {error.colno}"
@@ -27,7 +31,7 @@ def parse_json(text: str) -> Any:
         reason = "half of a surrogate pair"
     except RecursionError:
         reason = "nested too deeply"
-    except ValueError:  # Python reads no longer ones
+    except ValueError:  # Python's limit for integers
         reason = "a number of more than 4,300 digits"
     else:
         return content
@@ -35,7 +39,11 @@ def parse_json(text: str) -> Any:
 
 
 def parse_record(text: str) -> dict[str, Any]:
-    """The JSON object that ``text`` is. Raises ValueError with the reason, in a line."""
+    """Parse a JSON object.
+
+    Raises:
+        ValueError: If ``text`` is none; the message is one line with the reason.
+    """
     record = parse_json(text)
     if not isinstance(record, dict):
         raise ValueError("is not a JSON object")
@@ -43,7 +51,20 @@ def parse_record(text: str) -> dict[str, Any]:
 
 
 def make_sample(where: str, task: str, tasks: TaskRegistry = TASKS, /, **fields: Any) -> Sample:
-    """A sample, with what is wrong with its truth noted. Raises SampleError for a record that is none."""
+    """Make a sample of a task from the fields of a record.
+
+    Args:
+        where: Names the record in error messages, such as a file and a line.
+        task: Name of the task.
+        tasks: Where it is registered.
+        **fields: Of the sample, without ``task``.
+
+    Returns:
+        The sample; what is wrong with its truth is added to ``problems``.
+
+    Raises:
+        SampleError: If a field is missing, unknown, or of the wrong type.
+    """
     where = f"{where}, id {fields['id']}" if "id" in fields else where
     try:
         sample: Sample = tasks[task].Sample.model_validate({"task": task, **fields})
@@ -54,7 +75,16 @@ def make_sample(where: str, task: str, tasks: TaskRegistry = TASKS, /, **fields:
 
 
 def pop_task(where: str, record: dict[str, Any], tasks: TaskRegistry = TASKS) -> str:
-    """Take the name of the task out of ``record``. Raises SampleError where it names none."""
+    """Remove the name of the task from ``record`` and return it.
+
+    Args:
+        where: Names the record in error messages.
+        record: Changed in place.
+        tasks: The tasks that it may name.
+
+    Raises:
+        SampleError: If it names none of ``tasks``.
+    """
     task = str(record.pop("task", None))
     if task not in tasks:
         raise SampleError(f"{where}: task {task!r} is not one of {', '.join(tasks)}")
@@ -62,14 +92,18 @@ def pop_task(where: str, record: dict[str, Any], tasks: TaskRegistry = TASKS) ->
 
 
 class UniqueIds:
-    """Ids that are there once: of several with one name, all but the first are numbered. ``taken`` are in use."""
+    """Makes ids unique: of several with one name, all but the first are numbered.
+
+    Args:
+        taken: Ids that are in use already.
+    """
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = set(taken)
         self._numbers: Counter[str] = Counter()
 
     def of(self, name: str) -> str:
-        """``name``, or if that is taken ``name#1``, ``name#2`` and so on; what is returned is taken from now on."""
+        """Take ``name`` as an id, or if it is taken ``name#1``, ``name#2`` and so on."""
         unused = name
         while unused in self._taken:
             self._numbers[name] += 1
@@ -79,8 +113,16 @@ class UniqueIds:
 
 
 def schema_problems(error: ValidationError, schema: type[Sample]) -> list[str]:
-    """What keeps a record from being a sample, each with its field; what says most comes first."""
-    # A misspelt key is two problems, one unknown key and one missing; the unknown one says more.
+    """Format the errors of an invalid record.
+
+    Args:
+        error: Of the validation.
+        schema: The schema that the record violates; a misspelled key is named with the nearest field.
+
+    Returns:
+        One line per error, each with its field; unknown keys come first.
+    """
+    # A misspelled key is two problems, one unknown key and one missing; the unknown one says more.
     found: list[Any] = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     return [_problem(problem, schema) for problem in found]
 

@@ -1,4 +1,4 @@
-"""Looking through all videos of a data set: in parallel, each with a time limit, going on where it was stopped."""
+"""Surveys of all videos of a data set: in parallel, with a time limit for each, resumable."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from timesight.video.pool import Pending, VideoPool
 from timesight.video.survey import VideoFacts, survey
 
 LOGGER = logging.getLogger("timesight")
-IN_FLIGHT = 4  # pieces of work a process, so that none waits for the next
+IN_FLIGHT = 4  # jobs submitted per process, so that no process waits for the next
 
-Facts = Mapping[Video, VideoFacts | str]  # what is known of each whole video, or in words what is wrong with it
+Facts = Mapping[Video, VideoFacts | str]  # of each whole video: what was found, or in words what is wrong with it
 
 
 def whole(video: Video) -> Video:
-    """All of ``video``, without its window: what facts are kept by. One folder at two rates is two videos."""
+    """``video`` without its window, as facts are keyed. One folder at two frame rates is two videos."""
     return Video(path=video.path, fps=video.fps)
 
 
@@ -35,10 +35,21 @@ def survey_all(
     limit_s: float,
     on_video: Callable[[], None] = lambda: None,
 ) -> dict[Video, VideoFacts | str]:
-    """What each of ``videos`` is as a ``whole``, or in words what is wrong with it.
+    """Survey each video as a ``whole``: decode it to its end, in parallel.
 
-    Facts are added to the JSONL file ``kept`` as they come; a file that did not change since is not looked at
-    again, unless something was wrong with it. Where ``kept`` cannot be written, a warning says so.
+    Args:
+        videos: Windows are ignored, and duplicates surveyed once.
+        kept: JSONL file of the facts, appended to as they come. A video in it that has not changed since is not
+            decoded again; broken ones are not in it. If it cannot be written, a warning says so.
+        workers: Number of processes.
+        limit_s: Seconds for one video; one that takes longer is broken.
+        on_video: Called once per video.
+
+    Returns:
+        For each whole video the facts, or the reason why it is broken.
+
+    Raises:
+        InputError: If the processes cannot be started.
     """
     known = _read(kept)
     outcomes: dict[Video, VideoFacts | str] = {}
@@ -66,7 +77,7 @@ def survey_all(
 
 @contextmanager
 def _keeping(kept: Path) -> Iterator[Callable[[str], None]]:
-    """A function that adds a line to ``kept`` at once, or does nothing where that is not possible."""
+    """A function that appends a line to ``kept`` and flushes it, or does nothing if the file cannot be written."""
     try:
         out = kept.open("a", encoding="utf-8")
     except OSError as error:
@@ -81,7 +92,7 @@ def _keeping(kept: Path) -> Iterator[Callable[[str], None]]:
 def _in_order(
     pool: VideoPool, waiting: list[tuple[Video, str]], most: int
 ) -> Iterator[tuple[Video, str, VideoFacts | str]]:
-    """Outcomes in the order of ``waiting``, at most ``most`` pieces of work under way."""
+    """Outcomes in the order of ``waiting``, with at most ``most`` jobs submitted at a time."""
     under_way: deque[tuple[Video, str, Pending[VideoFacts]]] = deque()
     for video, name in waiting:
         if len(under_way) >= most:
@@ -99,7 +110,7 @@ def _outcome(video: Video, name: str, work: Pending[VideoFacts]) -> tuple[Video,
 
 
 def _known_as(video: Video) -> str:
-    """What an outcome is kept under: it holds while sizes and times of change stay."""
+    """The key of an outcome, which changes when sizes or modification times do."""
     try:
         unchanged = fingerprint(video.path) if video.path.is_dir() else state(video.path)
     except (OSError, VideoError):
@@ -108,7 +119,7 @@ def _known_as(video: Video) -> str:
 
 
 def _read(kept: Path) -> dict[str, VideoFacts]:
-    """Facts of an earlier run; a line that was cut off, and a file that is another thing, count as none."""
+    """Facts of an earlier run, without invalid lines."""
     known: dict[str, VideoFacts] = {}
     try:
         lines = kept.read_text(encoding="utf-8").split("\n")

@@ -1,4 +1,4 @@
-"""Finding videos by id, whatever their extension and however deep they lie."""
+"""Finding videos by id, with any extension and at any depth of a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from timesight.errors import InputError
 
-# Only these are taken off a name: an id may hold dots, and what lies next to a video may have its name.
+# Only these extensions are removed: an id may contain dots, and other files may share a video's name.
 VIDEO_SUFFIXES = {
     ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg",
     ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m",
@@ -16,16 +16,21 @@ VIDEO_SUFFIXES = {
 
 
 def video_id(name: str) -> str:
-    """The name of a video file without its extension; any other name is an id as it is."""
+    """Remove the extension of a video file from its name; any other name is an id as it is."""
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in VIDEO_SUFFIXES else name
 
 
 class Videos:
-    """An index of the files and folders under a root, linked ones too; without a root, none is looked for.
+    """An index of the files and folders under a root, by name.
 
-    ``missing`` are the names that were asked for and not found, ``ambiguous`` those that more than one file had.
-    Raises InputError where the root is no folder.
+    ``missing`` lists the names that ``path`` did not find, ``ambiguous`` those that it found in several folders.
+
+    Args:
+        root: Folder to search, links included; None does not look for videos.
+
+    Raises:
+        InputError: If ``root`` is no folder.
     """
 
     def __init__(self, root: Path | None) -> None:
@@ -35,9 +40,9 @@ class Videos:
         self.missing: list[str] = []
         self.ambiguous: list[str] = []
         self._videos: dict[str, list[Path]] = defaultdict(list)
-        self._folders: dict[str, list[Path]] = defaultdict(list)  # frames, perhaps
+        self._folders: dict[str, list[Path]] = defaultdict(list)  # perhaps of frames
         self._others: dict[str, list[Path]] = defaultdict(list)
-        seen: set[str] = set()  # a link may lead back to where it lies
+        seen: set[str] = set()  # links may form a cycle
         for place, folders, files in os.walk(root, followlinks=True) if root is not None else ():
             if (real := os.path.realpath(place)) in seen:
                 folders.clear()
@@ -52,11 +57,17 @@ class Videos:
                     index[key].append(Path(place, name))
 
     def path(self, name: str, within: str = "", extension: str = ".mp4") -> Path:
-        """The file or folder of the video ``name``, with or without its extension and the folders above it.
+        """Find the file or folder of a video.
 
-        A video comes before a folder, and that before any other file, which must have just this name. Of several,
-        one in a folder ``within`` if there is one, or else the first in order. If there is none, a path to nothing,
-        with ``extension`` where ``name`` has none.
+        A video file comes before a folder, and a folder before any other file, whose name must match exactly.
+
+        Args:
+            name: With or without extension, and folders above it, which are preferred but need not match.
+            within: Name of a folder anywhere above the video; it is preferred but need not match.
+            extension: Added to a ``name`` without one, if nothing is found.
+
+        Returns:
+            The first match in order. If there is none, a path that does not exist, under the root if there is one.
         """
         found = self._found(name)
         if self.root is not None and not found:
@@ -75,7 +86,7 @@ class Videos:
         return (self.root or Path()) / (f"{name}{extension}" if video_id(name) == name else name)
 
     def _found(self, name: str) -> list[tuple[int, Path]]:
-        """All that ``name`` may stand for, each with a rank, the best first."""
+        """All matches of ``name`` with their ranks, the best first."""
         name = Path(name).name
         indices = (self._videos, self._folders, self._others)
         return [

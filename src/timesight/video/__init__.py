@@ -1,4 +1,4 @@
-"""Video files to frames: ``probe`` what a file is, ``sample`` which moments to look at, ``read`` those frames."""
+"""From video files to frames: ``probe`` gives size and timing, ``sample`` chooses times, ``read`` decodes."""
 
 from timesight.video.probe import VideoInfo, probe
 from timesight.video.quarantine import Quarantine

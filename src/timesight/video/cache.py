@@ -1,7 +1,7 @@
-"""Decoded, sized frames on disk, one file for each (content of the video, sampling, size).
+"""A cache of decoded, resized frames on disk, with one file per content of a video, sampling and size.
 
-A file is complete or absent, so several processes may share a cache and a kill does no harm. Past the bound the
-files that were not used for the longest time go. A disk that is full ends the caching, not the run.
+A file is complete or absent, so several processes may share a cache, and a killed one does not damage it. Above the
+size limit the least recently used files are removed. A full disk ends the caching, not the run.
 """
 
 from __future__ import annotations
@@ -29,15 +29,23 @@ from timesight.video.read import Frames
 from timesight.video.sample import FrameBudget
 
 LOGGER = logging.getLogger("timesight")
-VERSION = 1  # of how frames are chosen, sized and stored: another one finds none of the files of this one
-KEPT_SHARE = 0.9  # of the bound: what is left after making room
-RECOUNT_SHARE = 0.02  # of the bound: after writing as much, what other processes wrote is counted too
+VERSION = 1  # of how frames are chosen, resized and stored, and part of the key
+KEPT_SHARE = 0.9  # of the size limit: what is left after making room
+RECOUNT_SHARE = 0.02  # of the size limit: after writing as much, what other processes wrote is counted too
 FRAMES = ".frames"
 FINGERPRINT = re.compile(rb"[0-9a-f]{40}")
 
 
 class FrameCache:
-    """Frames of videos in ``folder``, up to about ``max_bytes``. Raises OSError where the folder cannot be made."""
+    """A cache of frames.
+
+    Args:
+        folder: Created if needed; several processes may share it.
+        max_bytes: Approximate size limit.
+
+    Raises:
+        OSError: If the folder cannot be created.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,9 +57,16 @@ class FrameCache:
         self._counted = sum(size for _, size, _ in self._files())
 
     def key(self, video: Video, budget: FrameBudget, request: FrameRequest | None, factor: int) -> str:
-        """What frames are known by: the content of the file, and all that says which of them and how large.
+        """Compute the key of frames: a digest of the file's content and of all that decides their choice and size.
 
-        Raises VideoError for a file that cannot be read.
+        Args:
+            video: The window is part of the key, the path is not.
+            budget: Limits the size of frames, and without ``request`` their number.
+            request: The frames that the task requires; None leaves the choice to ``budget``.
+            factor: As in ``fit_size``.
+
+        Raises:
+            VideoError: If the file cannot be read.
         """
         asked = video.model_copy(update={"path": Path()}).model_dump_json(), budget.model_dump_json()
         wanted = None if request is None else (request.num_frames, request.times_s)
@@ -59,7 +74,7 @@ class FrameCache:
         return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
 
     def read(self, key: str) -> Frames | None:
-        """The frames under ``key``, or None; a file that cannot be read counts as absent."""
+        """Read the frames under ``key``; None if there are none, or their file cannot be read."""
         file = self._folder / f"{key}{FRAMES}"
         try:
             with safe_open(file, framework="numpy") as kept:
@@ -72,12 +87,16 @@ class FrameCache:
                 )
         except (OSError, SafetensorError, ValueError, KeyError):
             return None
-        with suppress(OSError):  # somebody else's file can be used, but not be marked as used
+        with suppress(OSError):  # another user's file can be used, but its time of use not be set
             os.utime(file)
         return frames
 
     def write(self, key: str, frames: Frames) -> None:
-        """Keep ``frames``, making room where there is none."""
+        """Store ``frames`` under ``key`` and remove least recently used ones if the cache is full.
+
+        Frames larger than 90% of the size limit are not stored. If the disk is full, a warning says so once, and
+        nothing more is stored.
+        """
         about = json.dumps({"window_s": frames.window_s, "duration_s": frames.duration_s})
         arrays: dict[str, NDArray[Any]] = {"pixels": np.ascontiguousarray(frames.pixels), "times_s": frames.times_s}
         size = frames.pixels.nbytes
@@ -97,7 +116,7 @@ class FrameCache:
         unfinished = self._folder / f"{name}.{os.getpid()}"
         try:
             unfinished.write_bytes(content())
-            with suppress(FileNotFoundError):  # another process took it for a killed one's, and made room
+            with suppress(FileNotFoundError):  # another process removed it as unfinished, to make room
                 unfinished.replace(self._folder / name)
         except OSError as error:
             self._is_full = True
@@ -111,12 +130,12 @@ class FrameCache:
             for _, file_size, file in files:
                 if total + size <= self._max_bytes * KEPT_SHARE:
                     break
-                file.unlink(missing_ok=True)  # another process may have been faster
+                file.unlink(missing_ok=True)  # another process may have removed it
                 total -= file_size
         self._counted, self._written = total, 0
 
     def _files(self) -> list[tuple[int, int, Path]]:
-        """Time of last use, size and path of each file of frames, and of what a killed process left unfinished."""
+        """Time of last use, size and path of each file of frames, unfinished ones of killed processes included."""
         files = []
         for file in self._folder.iterdir():
             try:
@@ -128,7 +147,7 @@ class FrameCache:
         return files
 
     def _fingerprint(self, path: Path) -> str:
-        """The fingerprint of ``path``, kept too, so that each file is read through once."""
+        """The fingerprint of ``path``, which is cached too, so that each file is read once."""
         if is_folder(path):
             return fingerprint(path)
         require_file(path)
@@ -148,7 +167,7 @@ class FrameCache:
 
 
 def _noted(note: Path) -> str | None:
-    """The fingerprint in ``note``; None if there is none, or if a crash of the machine left half of it."""
+    """The fingerprint in ``note``; None if there is none, or only part of it after a crash."""
     try:
         found = note.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a video holds, as a short name: the same content has the same name wherever it lies."""
+"""Digests of the content of videos: the same content has the same digest, whatever its path."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ CHUNK = 1 << 20
 
 
 def fingerprint(path: Path) -> str:
-    """A digest of the content of a file. Raises VideoError.
+    """Compute a digest of a video for use as a cache key.
 
-    Of a folder of frames it is one of the names, sizes and times of change of its files.
+    Returns:
+        For a file, a digest of its content (40 hex digits); for a folder of frames, one of the names, sizes and
+        modification times of its files.
+
+    Raises:
+        VideoError: If it cannot be read.
     """
     try:
         if not path.is_dir():
@@ -29,7 +34,14 @@ def fingerprint(path: Path) -> str:
 
 
 def content_fingerprint(files: Iterable[Path]) -> str:
-    """A digest of the content of ``files``, one after the other, whatever they are called. Raises VideoError."""
+    """Compute a digest of the content of ``files`` in order, without their names.
+
+    Returns:
+        40 hex digits.
+
+    Raises:
+        VideoError: If a file cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=20)
     for file in files:
         try:
@@ -42,6 +54,10 @@ def content_fingerprint(files: Iterable[Path]) -> str:
 
 
 def state(path: Path) -> str:
-    """Size and time of change: while they stay, a file is taken for unchanged. Raises OSError."""
+    """Size and modification time of a file, which is taken for unchanged while they are.
+
+    Raises:
+        OSError: If there is no such file.
+    """
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"

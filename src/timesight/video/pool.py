@@ -1,7 +1,7 @@
-"""Work on videos in processes of their own, each piece with a time limit.
+"""Processes for jobs on videos, with a time limit for each job.
 
 A decoder can hang or crash on a damaged file, and nothing inside its process can stop it. Here the process is
-ended, another one takes its place, and the video is reported as broken.
+terminated and replaced, and the video is reported as broken.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Pending(Generic[T]):
-    """A piece of work on the video at ``path`` that is under way."""
+    """A job on the video at ``path`` that was submitted to a pool."""
 
     path: Path
     limit_s: float
     future: ProcessFuture[T]
 
     def result(self) -> T:
-        """Wait for the outcome.
+        """Wait for the result of the job.
 
-        Raises what the work raised, VideoError where its process had to be ended, InputError where none starts.
+        Raises:
+            VideoError: If the job took longer than the time limit, crashed its process, or ran out of memory.
+            InputError: If the processes cannot be started.
+            Exception: Any error that the job itself raised.
         """
         try:
             outcome: T = self.future.result()
@@ -54,18 +57,21 @@ class Pending(Generic[T]):
         except RuntimeError as error:
             if "start new thread" not in str(error):
                 raise
-            raise VideoError(self.path, "needs more memory than a video may take") from None  # a thread needs some
+            raise VideoError(self.path, "needs more memory than a video may take") from None  # none for a thread
         return outcome
 
     def done(self) -> bool:
-        """Whether ``result`` would not wait."""
+        """Whether ``result`` returns at once."""
         return bool(self.future.done())
 
 
 class VideoPool:
-    """``num_workers`` processes; work that takes longer than ``limit_s`` seconds is cut off. Close it when done.
+    """Processes that run jobs on videos. Close it when done.
 
-    ``memory_bytes`` bounds the memory of each process, where the system can.
+    Args:
+        num_workers: Number of processes.
+        limit_s: Seconds for one job; after that its process is terminated and replaced.
+        memory_bytes: Limit of each process's address space (``RLIMIT_AS``); None sets none.
     """
 
     def __init__(self, num_workers: int, limit_s: float, memory_bytes: int | None = None) -> None:
@@ -76,17 +82,27 @@ class VideoPool:
         )
 
     def submit(self, path: Path, work: Callable[..., T], *args: Any) -> Pending[T]:
-        """Start ``work(*args)``, a function of a module, on the video at ``path``."""
+        """Submit a job.
+
+        Args:
+            path: Of the video, for errors.
+            work: A function at the top level of a module, so that another process can import it.
+            *args: Of ``work``; they and the result are pickled.
+        """
         return Pending(path, self._limit_s, self._pool.schedule(work, args=args, timeout=self._limit_s))
 
     def close(self) -> None:
-        """End all processes, whatever they are at."""
+        """Terminate all processes, with the jobs that they run."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
 
 def begin_worker(memory_bytes: int | None = None) -> None:
-    """Ctrl-C is for the process that asked; workers end when it tells them to, or when it is gone."""
+    """Initialize a worker process: it ignores Ctrl-C and exits when its parent does.
+
+    Args:
+        memory_bytes: Limit of its address space; None sets none.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if memory_bytes is not None:
@@ -94,7 +110,7 @@ def begin_worker(memory_bytes: int | None = None) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed process cannot tell its workers anything."""
+    """Exit when the parent has: a killed one cannot stop its workers."""
     parent = parent_process()
     assert parent is not None  # workers are started by one
     parent.join()

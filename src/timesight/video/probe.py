@@ -1,4 +1,4 @@
-"""What a video file is, without decoding it: its size, and when each of its frames is shown."""
+"""Size and timing of a video: when each of its frames is shown, from packets, without decoding them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ LARGE_PX = 960 * 540  # below this area a frame, decoding in several threads cos
 class VideoInfo:
     """A video's size and timing.
 
-    ``times_s`` (N,) holds the presentation time of every frame, ascending, the first at 0; frame ``i``
-    is on screen during ``[times_s[i], times_s[i + 1])`` and the last one until ``duration_s``. Width and
-    height are those of the picture as shown, rotation applied. A file has ``stamps`` (N,), the same times in ticks
-    of its stream, as packets and frames carry them; a folder has ``frame_paths``.
+    Args:
+        path: The file or folder.
+        width_px: As shown, with rotation applied.
+        height_px: As shown, with rotation applied.
+        duration_s: Of the whole file.
+        times_s: (N,), presentation time of every frame, ascending, the first at 0. Frame ``i`` is on screen during
+            ``[times_s[i], times_s[i + 1])``, the last one until ``duration_s``.
+        stamps: (N,), of a file: the same times in ticks of its stream, as in packets and frames. None for a folder.
+        frame_paths: Of a folder: its images in order. Empty for a file.
     """
 
     path: Path
@@ -52,7 +57,16 @@ class VideoInfo:
 
 
 def probe(video: Video) -> VideoInfo:
-    """Size and timing of ``video``. Raises VideoError with the file and the reason."""
+    """Read size and timing of a video, of the whole file without regard to the window.
+
+    Times are those of the packets; only the first frame is decoded, for its rotation.
+
+    Args:
+        video: A file, or a folder of images with ``fps``.
+
+    Raises:
+        VideoError: If it cannot be read, has no video frames, or is a folder without ``fps``.
+    """
     path = video.path
     if is_folder(path):
         return _probe_folder(path, video.fps)
@@ -62,18 +76,22 @@ def probe(video: Video) -> VideoInfo:
 
 
 def require_file(path: Path) -> None:
-    """Raise VideoError unless ``path`` is a regular file (a pipe would block for ever) that may be read."""
+    """Raise VideoError unless ``path`` is a regular file (a pipe would block forever) that may be accessed."""
     try:
         if not path.exists():
             raise VideoError(path, "no such file")
         if not path.is_file():
             raise VideoError(path, "is not a regular file")
-    except OSError as error:  # a folder above it is closed to us
+    except OSError as error:  # no permission for a folder above it
         raise VideoError(path, f"cannot be read ({reason_of(error)})") from None
 
 
 def is_folder(path: Path) -> bool:
-    """Whether ``path`` is a folder of frames. Raises VideoError where that cannot be seen."""
+    """Whether ``path`` is a folder, and so one of frames.
+
+    Raises:
+        VideoError: If it may not be accessed.
+    """
     try:
         return path.is_dir()
     except OSError as error:
@@ -81,14 +99,14 @@ def is_folder(path: Path) -> bool:
 
 
 class open_container:  # noqa: N801 - reads as a verb where it is used
-    """``av.open`` for reading whose errors, at opening and inside the block, are VideoErrors."""
+    """``av.open`` for reading, in a ``with`` statement, with VideoError in place of errors of FFmpeg."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def __enter__(self) -> av.container.InputContainer:
         try:
-            # titles and comments may be in any old encoding: nobody asks for them
+            # titles and comments, which are not used, may be in any encoding
             self._container = av.open(str(self._path), metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
             raise VideoError(self._path, f"cannot be opened as a video ({reason_of(error)})") from None
@@ -101,7 +119,15 @@ class open_container:  # noqa: N801 - reads as a verb where it is used
 
 
 def probe_container(container: av.container.InputContainer, path: Path) -> VideoInfo:
-    """Size and timing of an open container, from its packets alone."""
+    """Read size and timing of an open container from its packets.
+
+    Args:
+        container: Its packets are read to the end: seek before decoding.
+        path: Of the file, for the result and for errors.
+
+    Raises:
+        VideoError: If there is no video stream or frame, or the codec is not supported.
+    """
     stream = video_stream(container, path)
     base = stream.time_base or Fraction(1, 1)
     stamps: list[int] = []
@@ -117,14 +143,18 @@ def probe_container(container: av.container.InputContainer, path: Path) -> Video
     ticks = np.array(stamps, dtype=np.int64)[order]
     times_s = (ticks - ticks[0]).astype(np.float64) * float(base)
     last_s = lengths[order[-1]] * float(base)
-    if last_s <= 0.0:  # some containers do not say how long the last frame stays
+    if last_s <= 0.0:  # some containers have no duration of the last frame
         last_s = float(np.diff(times_s).mean()) if len(times_s) > 1 else 1 / float(stream.average_rate or 1)
     width, height = shown_size(container, stream, path)
     return VideoInfo(path, width, height, float(times_s[-1]) + last_s, times_s, ticks)
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not a cover picture."""
+    """Select the first video stream that is not a cover image, and set the number of its decoding threads.
+
+    Raises:
+        VideoError: If there is none, or its codec is not supported.
+    """
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if stream.codec_context is None:
@@ -138,7 +168,11 @@ def video_stream(container: av.container.InputContainer, path: Path) -> VideoStr
 
 
 def shown_size(container: av.container.InputContainer, stream: VideoStream, path: Path) -> tuple[int, int]:
-    """Width and height as shown: rotation is a property of frames, so the first one is decoded."""
+    """Read width and height as shown, in pixels; the first frame is decoded, as rotation is a property of frames.
+
+    Raises:
+        VideoError: If no frame decodes.
+    """
     container.seek(0, stream=stream)
     for frame in container.decode(stream):
         turned = frame.rotation % 180 != 0
@@ -163,7 +197,7 @@ def _probe_folder(path: Path, fps: float | None) -> VideoInfo:
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """``Image.open`` whose errors, at opening and inside the block, are VideoErrors."""
+    """``Image.open``, in a ``with`` statement, with VideoError in place of Pillow's errors."""
     try:
         with Image.open(path) as image:
             yield image
@@ -172,6 +206,6 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:
-    """Sort key by which ``frame_2`` comes before ``frame_10``."""
+    """Sort key that puts ``frame_2`` before ``frame_10``."""
     pieces = re.split(r"(\d+)", path.name)
     return [(not piece.isdigit(), int(piece) if piece.isdigit() else 0, piece) for piece in pieces if piece]

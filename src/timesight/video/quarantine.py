@@ -1,4 +1,4 @@
-"""Broken videos: named, counted, never replaced by others."""
+"""The list of broken videos of a run, which are counted and never replaced by others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from pathlib import Path
 from timesight.artifacts import QuarantineEntry, append_record
 from timesight.errors import TrainingError, VideoError
 
-MIN_SEEN = 20  # below this many videos a share says nothing
+MIN_SEEN = 20  # with fewer videos the share is too noisy to stop a run
 
 
 class Quarantine:
-    """The videos of a run that could not be read, kept in a JSONL file of ``path`` and ``reason``."""
+    """The videos of a run that could not be read. ``reasons`` has the reason for each by path.
+
+    Args:
+        file: JSONL of ``QuarantineEntry``; entries of an earlier run are read, new ones appended.
+        max_share: Allowed share of broken videos among those requested, in [0, 1].
+    """
 
     def __init__(self, file: Path, max_share: float = 1.0) -> None:
         self._file = file
@@ -21,7 +26,7 @@ class Quarantine:
         self.reasons: dict[str, str] = {}
         kept = file.read_text(encoding="utf-8") if file.exists() else ""
         for line in kept.splitlines():
-            with suppress(ValueError):  # a kill cut it off: the video will be met again
+            with suppress(ValueError):  # the last line may be cut off: its video will be found again
                 entry = QuarantineEntry.model_validate_json(line)
                 self.reasons[entry.path] = entry.reason
         self._begin = "" if kept.endswith("\n") or not kept else "\n"
@@ -30,11 +35,15 @@ class Quarantine:
         return len(self.reasons)
 
     def saw(self, path: Path) -> None:
-        """Count a video that was asked for, readable or not."""
+        """Count a video that was requested, whether or not it can be read."""
         self._seen.add(str(path))
 
     def put(self, error: VideoError) -> None:
-        """Set a broken video aside. Raises TrainingError past the share that was allowed."""
+        """Add a broken video, once.
+
+        Raises:
+            TrainingError: If the share of broken videos is above ``max_share``, from 20 videos on.
+        """
         if error.path not in self.reasons:
             self.reasons[error.path] = error.reason
             append_record(self._file, QuarantineEntry(path=error.path, reason=error.reason), self._begin)

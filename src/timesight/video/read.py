@@ -1,4 +1,4 @@
-"""Reading exactly the frames that were asked for, at the size that was asked for.
+"""Decoding of exactly the frames that are needed, at the size that is needed.
 
 A request for time ``t`` gets the frame on screen at ``t``, with its real presentation time. Decoding
 seeks to the keyframe before, skips over gaps by seeking again, and stops at the last frame needed.
@@ -32,16 +32,22 @@ from timesight.video.probe import (
 )
 from timesight.video.sample import FrameBudget, choose_times, fit_size, window
 
-SEEK_GAP_S = 3.0  # decoding on is cheaper than seeking when the next wanted frame is nearer than this
-DECODED_AHEAD = 4  # frames that wait for their sizing, at full size in memory
+SEEK_GAP_S = 3.0  # if the next wanted frame is nearer, decoding up to it is cheaper than seeking
+DECODED_AHEAD = 4  # frames that wait for resizing, at full size in memory
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
     """Frames of one video.
 
-    ``pixels`` (T, H, W, 3) uint8 RGB; ``times_s`` (T,) real presentation times in seconds from the start
-    of the file; ``window_s`` the stretch ``[start, end)`` they stand for; ``duration_s`` of the whole file.
+    Args:
+        pixels: (T, H, W, 3), uint8 RGB.
+        times_s: (T,), real presentation times in seconds from the start of the file.
+        window_s: The part ``[start, end)`` of the file that they were sampled from.
+        duration_s: Of the whole file.
+
+    Raises:
+        ValueError: If shapes or the type of ``pixels`` are not as above.
     """
 
     pixels: NDArray[np.uint8]
@@ -57,14 +63,25 @@ class Frames:
 
     @property
     def sampled_fps(self) -> float:
-        """Frames per second of window."""
+        """Frames per second of the window."""
         return len(self.times_s) / (self.window_s[1] - self.window_s[0])
 
 
 def read(
     video: Video, budget: FrameBudget | None = None, request: FrameRequest | None = None, factor: int = 28
 ) -> Frames:
-    """Read ``video`` within ``budget``; ``factor`` as in ``fit_size``. Raises VideoError with file and reason."""
+    """Read frames of a video.
+
+    Args:
+        video: A file or folder of images; the window is applied.
+        budget: Number and size of frames; None is ``FrameBudget()``.
+        request: Frames that the task requires (``choose_times``); None leaves their number to ``budget``.
+        factor: Sides are multiples of this many pixels (``fit_size``).
+
+    Raises:
+        VideoError: If the video cannot be read or decoded, has no frame at a requested time or in the window, or
+            has frames that are too narrow.
+    """
     budget = budget or FrameBudget()
     if is_folder(video.path):
         info = probe(video)
@@ -84,7 +101,7 @@ def _plan(
 ) -> tuple[NDArray[np.intp], tuple[int, int]]:
     """Indices (T,) of the frames on screen at the chosen times, and the size to read them at."""
     times_s = choose_times(info, video, budget, request)
-    # Half a microsecond forgives rounding: 0.3 s asked of a frame shown at 0.30000000000000004 s.
+    # Half a microsecond allows for rounding: a request for 0.3 s, a frame at 0.30000000000000004 s.
     wanted = np.searchsorted(info.times_s, times_s + 5e-7, side="right") - 1
     try:
         return wanted.clip(0), fit_size(info.width_px, info.height_px, len(wanted), budget, factor)
@@ -100,7 +117,7 @@ def _decode(
     decoding = _Decoding(container, info, indices)
     pictures: dict[int, NDArray[np.uint8]] = {}
     under_way: deque[tuple[int, Future[NDArray[np.uint8]]]] = deque()
-    # Sizing a frame takes almost as long as decoding one, so a second thread does it meanwhile.
+    # Resizing a frame takes almost as long as decoding one, so a second thread does it at the same time.
     with ThreadPoolExecutor(max_workers=1) as sizer:
         for index in indices:
             if (frame := decoding.frame(index)) is None:
@@ -115,7 +132,7 @@ def _decode(
 
 
 class _Decoding:
-    """The frames of a file in ascending order, each found by its stamp; gaps are skipped by seeking."""
+    """Decodes frames of a file in ascending order, each found by its stamp; gaps are skipped by seeking."""
 
     def __init__(self, container: av.container.InputContainer, info: VideoInfo, wanted: Sequence[int]) -> None:
         assert info.stamps is not None  # a file has them
@@ -128,7 +145,14 @@ class _Decoding:
         self._go_to(0)
 
     def frame(self, index: int) -> av.VideoFrame | None:
-        """The frame ``index``, one of those wanted and later than the one before; None if it does not decode."""
+        """Decode one frame.
+
+        Args:
+            index: One of ``wanted``, larger than in the call before.
+
+        Returns:
+            The frame; None if it does not decode.
+        """
         stamp = self._stamps[index]
         if self._may_seek and stamp - self._reached > self._gap:
             self._go_to(stamp)
@@ -157,9 +181,9 @@ class _Decoding:
 def _frames_with(
     container: av.container.InputContainer, stream: VideoStream, stamps: set[int]
 ) -> Iterator[av.VideoFrame]:
-    """Frames from here on: all with one of ``stamps``, and whatever others had to be decoded for them.
+    """Decode from here on: all frames with one of ``stamps``, and those that others refer to.
 
-    A frame that no other refers to, and nobody wants, is skipped by the decoder; the rest comes out the same.
+    The decoder skips a frame that is neither; the others are not affected.
     """
     for packet in container.demux(stream):
         stamp = packet.pts if packet.pts is not None else packet.dts
@@ -168,8 +192,8 @@ def _frames_with(
 
 
 def _picture(frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """``frame`` as RGB, turned upright and sized to (width, height)."""
-    # Not sized by the decoder's own scaler: it darkens by 1%, and models were trained on this resampling.
+    """``frame`` as RGB, rotated upright and resized to (width, height)."""
+    # Not resized by FFmpeg's scaler: it darkens by 1%, and the models were trained with this resampling.
     upright = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90) % 4)
     return _sized(Image.fromarray(upright), size)
 

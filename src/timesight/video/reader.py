@@ -1,4 +1,4 @@
-"""Frames of many videos: in memory if they were read lately, from the cache, or read ahead in other processes."""
+"""Frames of many videos: recent ones in memory, others from the cache or read ahead by other processes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ MEMORY_BYTES = 2 << 30
 
 
 class Wanted(NamedTuple):
-    """Frames to read: those of ``request`` where a task demands some, else as many as the budget says.
+    """Frames to read.
 
-    Of what is looked at second_look, ``share`` says how much of all that this is; None for anything else.
+    Args:
+        video: With the window.
+        request: Frames that the task requires; None leaves their number to the budget.
+        share: For a segment of a second look, its share of the total length of the prompt's segments, in (0, 1].
+            None for anything else.
     """
 
     video: Video
@@ -33,21 +37,35 @@ class Wanted(NamedTuple):
 
 
 class ReadingSettings(BaseModel):
-    """How videos are read: by how many processes, how far ahead, and what is kept of them."""
+    """How videos are read.
+
+    Args:
+        workers: Processes that read ahead. 0 reads in the calling process, without a time limit.
+        ahead: Number of prompts whose videos are read ahead.
+        limit_s: Seconds for one video; one that takes longer is broken.
+        cache: Folder of decoded frames for later epochs and runs; None does not cache.
+        cache_gb: Approximate size limit of the cache, in units of 10^9 bytes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    workers: int = Field(default=2, ge=0)  # processes that read ahead; with 0 there is no time limit either
-    ahead: int = Field(default=16, ge=1)  # prompts
-    limit_s: float = Field(default=300.0, gt=0)  # a video that takes longer is broken
-    cache: Path | None = None  # folder of decoded frames, for later epochs and runs
+    workers: int = Field(default=2, ge=0)
+    ahead: int = Field(default=16, ge=1)
+    limit_s: float = Field(default=300.0, gt=0)
+    cache: Path | None = None
     cache_gb: float = Field(default=50.0, gt=0)
 
 
 class FrameReader:
-    """``read`` for many videos. Close it when done, or use it in a ``with`` statement.
+    """Reads frames of many videos. Close it when done, or use it in a ``with`` statement.
 
-    A ``pool`` of processes that is given reads whatever the settings say, and stays open.
+    Args:
+        budget: Number and size of frames.
+        factor: Sides are multiples of this many pixels (``fit_size``).
+        settings: None reads in the calling process, without a cache.
+        second_look: The budget of segments in relation to ``budget``; None has the defaults.
+        memory_bytes: Limit for frames held in memory; the latest are held in any case.
+        pool: Processes to read in, instead of ``settings.workers`` new ones; ``close`` leaves them running.
     """
 
     def __init__(
@@ -79,7 +97,7 @@ class FrameReader:
         self.close()
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
-        """Begin to read what will be asked for soon."""
+        """Start to read ahead what ``read`` will be called with; without processes this does nothing."""
         if not self._in_processes:
             return
         for key in wanted:
@@ -87,7 +105,13 @@ class FrameReader:
                 self._pending[key] = self._submit(key)
 
     def read(self, wanted: Wanted) -> Frames:
-        """The frames of ``wanted``, as ``timesight.video.read`` returns them. Raises VideoError."""
+        """Read frames, as ``timesight.video.read`` does; wait for those that are being read ahead.
+
+        Raises:
+            VideoError: As ``timesight.video.read``; and if another process reads, for a video that exceeds the time
+                or memory limit or crashes the decoder.
+            InputError: If the processes cannot be started, or the folder of the cache cannot be created.
+        """
         if wanted in self._held:
             self._held.move_to_end(wanted)
             return self._held[wanted]
@@ -100,7 +124,7 @@ class FrameReader:
         return frames
 
     def close(self) -> None:
-        """End the processes; what was read stays in memory."""
+        """Terminate the processes; frames in memory stay."""
         self._pending.clear()
         if self._pool is not None:
             self._pool.close()
@@ -129,7 +153,7 @@ class FrameReader:
 
 
 class _Job(NamedTuple):
-    """What ``_load`` needs, in any process."""
+    """The arguments of ``_load``, in any process."""
 
     wanted: Wanted
     budget: FrameBudget
@@ -139,7 +163,7 @@ class _Job(NamedTuple):
 
 
 def _load(job: _Job) -> Frames:
-    """Read what is wanted, through the cache."""
+    """Read frames from the cache, or from the video and add them to the cache."""
     asked = (job.wanted.video, job.budget, job.wanted.request, job.factor)
     if job.cache_folder is None:
         return read(*asked)

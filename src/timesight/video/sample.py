@@ -1,8 +1,8 @@
-"""Which frames of a video a model gets to see, and how large: the Qwen-VL rules.
+"""Which frames of a video a model gets, and how large: the Qwen-VL rules.
 
-The counts and sizes are those of ``qwen-vl-utils``, which tests compare with; the times are the left
-ends of equal steps, ``start + k · (end − start) / n``, so that neighboring frames are exactly one step
-apart and the time positions a model computes from the sampled rate are true.
+Counts and sizes are those of ``qwen-vl-utils``, which tests compare with. Times are the left ends of
+equal steps, ``start + k · (end − start) / n``, so that neighboring frames are exactly one step apart
+and the time positions that a model computes from the sampled frame rate are correct.
 """
 
 from __future__ import annotations
@@ -18,15 +18,22 @@ from timesight.types import FrameRequest, Video
 from timesight.video.probe import VideoInfo
 
 MAX_ASPECT_RATIO = 200
-FORGIVEN_FPS = 8  # a requested time may pass the end by one frame of this rate: annotations are rounded
+FORGIVEN_FPS = 8  # a requested time may be past the end by one frame of this rate: annotations are rounded
 
 
 class FrameBudget(BaseModel):
     """How many frames of a video are read, and of what size.
 
-    Pixel counts are areas (width × height) of one frame; ``total_pixels`` bounds a whole video, two
-    frames counted as one because the model merges them in pairs. The defaults are the paper's: 2 fps,
-    4 to 768 frames, at most 3584 · 28 · 28 pixels over the video and at least 16 · 28 · 28.
+    Pixel counts are areas (width × height). The defaults of ``fps``, ``min_frames``, ``max_frames``, ``min_pixels``
+    and ``total_pixels`` are those of the runs of VideoChat-R1's authors.
+
+    Args:
+        fps: Sampled frames per second.
+        min_frames: Of short videos, which are sampled at a higher rate; fewer if the video has fewer.
+        max_frames: Of long videos, which are sampled at a lower rate.
+        min_pixels: Of one frame.
+        max_pixels: Of one frame.
+        total_pixels: Of all frames of the video, two frames counted as one, since the model merges them in pairs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,11 +55,13 @@ class FrameBudget(BaseModel):
 
 
 class SecondLook(BaseModel):
-    """How segments are read that are looked at again: at a higher resolution and frame rate than a whole video.
+    """How the segments of a second look are read: at a higher resolution and frame rate (paper, algorithm 1).
 
-    ``resolution_boost`` multiplies the sides of a frame, ``fps_boost`` the frame rate of the whole video's budget;
-    all segments of a prompt together keep to ``total_pixels`` (two frames counted as one; the whole video's own
-    limit if None) and to its number of frames.
+    Args:
+        resolution_boost: Factor on the sides of the largest frame that ``max_pixels`` allows.
+        fps_boost: Factor on the frame rate of the whole video's budget.
+        total_pixels: Of all segments of a prompt together, two frames counted as one; None is the limit of the
+            whole video. Their number of frames has the limit of the whole video too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +71,12 @@ class SecondLook(BaseModel):
     total_pixels: int | None = Field(default=None, ge=1)
 
     def budget(self, whole: FrameBudget, share: float) -> FrameBudget:
-        """The budget of a segment that is ``share`` of all that is looked at again."""
+        """Compute the budget of one segment.
+
+        Args:
+            whole: Budget of the whole video.
+            share: Of the segment in the total length of the prompt's segments, in (0, 1].
+        """
         total_pixels = self.total_pixels or whole.total_pixels
         return whole.model_copy(
             update={
@@ -75,7 +89,11 @@ class SecondLook(BaseModel):
 
 
 def window(info: VideoInfo, video: Video) -> tuple[float, float]:
-    """The window ``[start_s, end_s)`` of ``video`` inside its file. Raises VideoError where it is empty."""
+    """Compute the window ``[start_s, end_s)`` of ``video`` in seconds, cut to the end of its file.
+
+    Raises:
+        VideoError: If it begins after the end.
+    """
     start_s = video.start_s or 0.0
     end_s = min(video.end_s if video.end_s is not None else math.inf, info.duration_s)
     if start_s >= end_s:
@@ -86,10 +104,19 @@ def window(info: VideoInfo, video: Video) -> tuple[float, float]:
 def choose_times(
     info: VideoInfo, video: Video, budget: FrameBudget, request: FrameRequest | None = None
 ) -> NDArray[np.float64]:
-    """Times (T,) in seconds at which ``video`` is looked at.
+    """Choose the times at which a video is sampled.
 
-    Those of ``request``, or even steps from the window's start, as many as ``budget`` says. Raises VideoError
-    where a requested time lies past the end.
+    Args:
+        info: Of the file.
+        video: With the window.
+        budget: Decides the number of frames without ``request`` (``count_frames``).
+        request: Times, or a number of frames, that the task requires.
+
+    Returns:
+        (T,), seconds from the start of the file: the requested times, or equal steps from the start of the window.
+
+    Raises:
+        VideoError: If the window begins after the end, or a requested time is more than 1/8 s past it.
     """
     start_s, end_s = window(info, video)
     if request is not None and request.times_s is not None:
@@ -104,9 +131,15 @@ def choose_times(
 
 
 def count_frames(duration_s: float, num_available: int, budget: FrameBudget) -> int:
-    """Number of frames for ``duration_s`` seconds of video: an even number within the budget.
+    """Compute how many frames to sample, as ``qwen-vl-utils`` does.
 
-    A window of a single frame gives 2: the same picture twice, since the model merges frames in pairs.
+    Args:
+        duration_s: Of the window.
+        num_available: Number of frames in the window.
+        budget: Frame rate, and least and largest number.
+
+    Returns:
+        An even number, since the model merges frames in pairs. A single frame gives 2: the same image twice.
     """
     least = math.ceil(budget.min_frames / 2) * 2
     most = math.floor(min(budget.max_frames, max(num_available, 2)) / 2) * 2
@@ -117,10 +150,20 @@ def count_frames(duration_s: float, num_available: int, budget: FrameBudget) -> 
 def fit_size(
     width_px: int, height_px: int, num_frames: int, budget: FrameBudget, factor: int = 28
 ) -> tuple[int, int]:
-    """Width and height near ``width_px`` × ``height_px``, multiples of ``factor``, within the budget.
+    """Compute the size at which frames are read: within the budget, with about the same aspect ratio.
 
-    ``factor`` is the model's patch size times its merge size (28 for Qwen2.5-VL, 32 for Qwen3-VL).
-    Raises ValueError for frames more than 200 times longer than wide.
+    Args:
+        width_px: Of the video as shown.
+        height_px: Of the video as shown.
+        num_frames: Number of frames that are read, which share ``total_pixels``.
+        budget: Limits of the area.
+        factor: The model's patch size times its merge size: 28 for Qwen2.5-VL, 32 for Qwen3-VL.
+
+    Returns:
+        Width and height in pixels, multiples of ``factor``.
+
+    Raises:
+        ValueError: If one side is more than 200 times as long as the other.
     """
     if max(width_px, height_px) > MAX_ASPECT_RATIO * min(width_px, height_px):
         raise ValueError(f"a frame of {width_px} × {height_px} px is too narrow for the model")

@@ -1,4 +1,4 @@
-"""Looking through a whole video: does it decode to its end, how long is it, what does it hold."""
+"""A survey of a whole video: whether it decodes to its end, its duration, and a digest of its content."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from timesight.video.probe import (
     video_stream,
 )
 
-MISSING_END_S = 0.5  # frames nearer to the end than this may be missing: some containers count one too many
+MISSING_END_S = 0.5  # frames in the last half second may be missing: some containers count one too many
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What was found: ``duration_s`` in seconds, frames that decode, and the fingerprint of the content.
+    """The result of a survey.
 
-    A folder of frames has that of its pictures, in their order.
+    Args:
+        duration_s: Of the whole file.
+        num_frames: Number of frames that decode.
+        fingerprint: Digest of the content (``content_fingerprint``), of a folder that of its images in order.
     """
 
     duration_s: float
@@ -34,7 +37,11 @@ class VideoFacts:
 
 
 def survey(video: Video) -> VideoFacts:
-    """Decode all of the file or folder of ``video``. Raises VideoError with the first thing that is wrong."""
+    """Decode all frames of a file or folder, without regard to the window.
+
+    Raises:
+        VideoError: If it cannot be read, has damaged frames, or does not decode to its end.
+    """
     if is_folder(video.path):
         info = probe(video)
         for path in info.frame_paths:

@@ -1,4 +1,4 @@
-"""Answers that are wrong on purpose, as answers scraped from the web are wrong; the videos stay as they are."""
+"""Label noise: answers that are wrong on purpose, as in data from the web; the videos are not changed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,27 @@ from timesight.types import Box, Span
 from timesight.world.settings import WorldSettings
 
 T = TypeVar("T")
-SHIFT_SHARE = 0.05  # of the frame: how far the edges of a corrupted box move at most
+SHIFT_SHARE = 0.05  # of the frame: the largest shift of a corrupted box
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """Wrong answers as ``settings`` ask for them (``label_noise``, ``boundary_jitter_s``)."""
+    """Adds the label noise of ``settings`` to answers (``label_noise``, ``boundary_jitter_s``)."""
 
     settings: WorldSettings
 
     def span(self, span: Span, duration_s: float, rng: np.random.Generator) -> Span:
-        """``span``, its ends moved, each on its own; or another one of the same video."""
+        """Jitter the ends of a span, or replace it by a random one.
+
+        Args:
+            span: The true one.
+            duration_s: Of the video.
+            rng: Of the noise.
+
+        Returns:
+            With probability ``label_noise`` a random span of the video. Otherwise ``span``, each end moved by up to
+            ``boundary_jitter_s``, cut to the video. Ends are rounded to 0.1 s.
+        """
         if rng.random() < self.settings.label_noise:
             ends_s = rng.uniform(0.0, duration_s, size=2)
         else:
@@ -34,12 +44,12 @@ class Corruption:
         return Span(start_s, end_s)
 
     def choice(self, right: T, choices: Sequence[T], rng: np.random.Generator) -> T:
-        """``right``, or any of ``choices``."""
-        other = choices[int(rng.integers(len(choices)))]  # drawn always, so that what follows draws the same
+        """Return ``right``, or with probability ``label_noise`` a random one of ``choices``, which may equal it."""
+        other = choices[int(rng.integers(len(choices)))]  # always drawn, so that later draws do not change
         return other if rng.random() < self.settings.label_noise else right
 
     def boxes(self, boxes: Sequence[Box], rng: np.random.Generator) -> list[Box]:
-        """``boxes``, now and then moved."""
+        """Shift each box with probability ``label_noise``, by up to 0.05 of the frame, and clip it to the frame."""
         moved = []
         for box in boxes:
             share = SHIFT_SHARE if rng.random() < self.settings.label_noise else 0.0

@@ -1,4 +1,4 @@
-"""The synthetic world's exact judge: its captions are lists of sentences, and a sentence is said or it is not."""
+"""The exact judge of the synthetic world, whose captions are lists of sentences that are compared word by word."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 
 class WorldJudge:
-    """A ``Judge`` that reads the synthetic world's own sentences, word by word; it cannot be down or fooled."""
+    """A ``Judge`` of captions in the sentences of the synthetic world; it judges every caption, and exactly."""
 
     def events(self, captions: Sequence[str]) -> list[tuple[str, ...] | None]:
-        """The sentences of each caption, once each."""
+        """The sentences of each caption, without repetitions."""
         return [tuple(dict.fromkeys(_sentences(caption))) for caption in captions]
 
     def entailed(self, captions: Sequence[str], events: Sequence[Sequence[str]]) -> list[tuple[bool, ...] | None]:

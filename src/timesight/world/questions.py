@@ -1,4 +1,4 @@
-"""What can be asked about a scene: samples of every task, with exact truth and with thoughts for think mode."""
+"""Questions about a scene: samples of every task, with exact ground truth and thoughts for think mode."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies
 BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
 NUM_OPTIONS = 3
 WHOLE_SHARE = 0.15  # of the segments
-STILL_SHARE = 0.3  # of the shapes that stay where they are: repeating the first box is no tracking
+STILL_SHARE = 0.3  # of the shapes that do not move: for these, repeating the first box is enough
 Fields = dict[str, Any]
 
 
 def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[Sample]:
-    """The samples that ask about ``scene``, whose file is ``video``.
+    """Make the samples that ask about a scene.
 
-    ``meta.needs_video`` tells questions that name their answer from others. A scene shown badly is only asked about
-    its quality. Each task draws on its own, so that the samples of one do not depend on which others are asked for;
-    which of them show segments does.
+    ``meta.needs_video`` is false for questions that name their answer. A scene with a defect only has questions
+    about its quality. Each task has its own random numbers, so that its samples do not depend on
+    ``settings.tasks``; which of them show segments does.
+
+    Args:
+        scene: From ``make_scene``.
+        video: Path of its file, for the samples.
+        settings: Tasks and label noise.
     """
     corruption = Corruption(settings)
     naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
@@ -67,7 +72,12 @@ def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[S
 
 
 def unseen_samples(num_scenes: int, seed: int = 0) -> list[Sample]:
-    """Samples of every task whose videos are never written: for looking at prompts, replies and rewards."""
+    """Make samples of every task without writing their videos, for prompts, replies and rewards.
+
+    Args:
+        num_scenes: Number of scenes, each with several samples.
+        seed: Of the scenes.
+    """
     scenes = [make_scene(f"unseen-{n}", (seed, n), defects=True) for n in range(num_scenes)]
     return [s for scene in scenes for s in samples_of(scene, Path("unseen.mp4"), WorldSettings())]
 
@@ -79,7 +89,7 @@ def _grounding(scene: Scene, corruption: Corruption, rng: np.random.Generator) -
 
 
 def _tracking(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """One shape while it is visible, a moving one if there is one; dark moments of a blinking one are absences."""
+    """One shape while it is visible, a moving one if there is one; a blinking one is absent while it is dark."""
     moving = [shape for shape in scene.shapes if shape.moves]
     if not moving and rng.random() > STILL_SHARE:
         return
@@ -103,7 +113,7 @@ def _tracking(scene: Scene, corruption: Corruption, rng: np.random.Generator) ->
 
 
 def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """Two questions about what is there, how many, and what a shape does."""
+    """Two questions about which shapes there are, how many, in which order, and what one does."""
     shape = scene.shapes[int(rng.integers(len(scene.shapes)))]
     asked = [
         ("Which shape is in the video?", shape.name, _absent_names(scene, rng)),
@@ -124,7 +134,7 @@ def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> I
 
 
 def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """Which shape does something, and when; of scenes with details, those."""
+    """Which shape does something, and when; in scenes with details, only questions about these."""
     for question, right, others, fields in _details(scene, corruption, rng):
         yield _options(question, right, others, corruption, rng) | fields
     if (asked := _asked(scene, rng)) is None or scene.has_details:
@@ -136,7 +146,7 @@ def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) ->
 
 
 def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """Which, what and when, to be answered in words; of scenes with details, these too."""
+    """Which, what and when, to be answered in words; in scenes with details, also questions about these."""
     for question, right, others, fields in _details(scene, corruption, rng):
         yield {"question": question, "answer": corruption.choice(right, [right, *others], rng)} | fields
     shape = scene.shapes[int(rng.integers(len(scene.shapes)))]
@@ -157,7 +167,7 @@ def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Ite
 def _details(
     scene: Scene, corruption: Corruption, rng: np.random.Generator
 ) -> Iterator[tuple[str, str, list[str], Fields]]:
-    """What only a closer look shows: question, answer, wrong answers, and the evidence."""
+    """Questions about details that need a second look: question, answer, wrong answers, and the evidence."""
     for shape in scene.shapes:
         if shape.detail is None or shape.blinks:
             continue
@@ -172,7 +182,7 @@ def _details(
 
 
 def _around(span: Span, duration_s: float, rng: np.random.Generator) -> Span:
-    """What a first look at ``span`` would have looked at again: a bit more, more or less exactly; at times all."""
+    """The segment of a second look at ``span``: a bit longer, by a random padding; sometimes the whole video."""
     if rng.random() < WHOLE_SHARE:
         return Span(0.0, duration_s)
     before_s, after_s = rng.uniform(0.2, 1.0, size=2)
@@ -180,7 +190,7 @@ def _around(span: Span, duration_s: float, rng: np.random.Generator) -> Span:
 
 
 def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | None:
-    """Which shape does something, and when: one of what can be asked about ``scene``, if there is anything."""
+    """A random question which shape does something, with the shape and when; None if none is unambiguous."""
     asked: list[tuple[str, Shape, Span]] = []
     for action in ("moves", "blinks"):
         doing = [shape for shape in scene.shapes if shape.action == action]
@@ -192,7 +202,7 @@ def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | 
 
 
 def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """What each shape does, in order of appearance, and nothing about when; of scenes with details, those."""
+    """What each shape does, in order of appearance, without times; in scenes with details, only these."""
     for question, right, others, fields in _details(scene, corruption, rng):
         del fields["spans"]
         yield {"question": question, "caption": corruption.choice(right, [right, *others], rng)} | fields
@@ -209,7 +219,7 @@ def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
 
 
 def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """One question on each badly shown scene, and on as many others."""
+    """One question about each scene with a defect, and about as many others."""
     if scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE):
         return
     label = "low quality" if scene.defect else "high quality"
@@ -239,7 +249,7 @@ def _options(
 ) -> Fields:
     """A question with shuffled options, ``right`` among them; the rest are the first of ``others``.
 
-    The thought ends with what the option says: from there it is one step to the letter.
+    The thought ends with the text of the answer, so that only its letter is left to find.
     """
     wrong = [other for other in dict.fromkeys(others) if other != right][: NUM_OPTIONS - 1]
     options = [[right, *wrong][n] for n in rng.permutation(len(wrong) + 1)]

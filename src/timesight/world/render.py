@@ -1,4 +1,4 @@
-"""Drawing a scene: textured, noisy background and anti-aliased shapes, as uint8 RGB frames."""
+"""Rendering of a scene: textured, noisy background and anti-aliased shapes, as uint8 RGB frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ DARKNESS = 0.2
 
 
 def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
-    """The frames of ``scene`` in order, each (height, width, 3)."""
+    """Render a scene.
+
+    Yields:
+        Its frames in order, (H, W, 3), uint8 RGB.
+    """
     rng = np.random.default_rng((*scene.seed, 1))
     background = _background(scene, rng)
     for index in range(scene.num_frames):
@@ -30,7 +34,7 @@ def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
 
 
 def _grain(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise (H, W, 3) whose grains grow with the frame, as the rest of the picture does."""
+    """Noise (H, W, 3) whose grain is scaled with the frame, like the shapes."""
     height, width = scene.height_px // scene.scale, scene.width_px // scene.scale
     noise = rng.normal(0.0, NOISE, (height, width, 3)).astype(np.float32)
     return noise.repeat(scene.scale, 0).repeat(scene.scale, 1)
@@ -39,7 +43,7 @@ def _grain(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
 def _spoil(
     frame: NDArray[np.float32], defect: Defect | None, rng: np.random.Generator
 ) -> NDArray[np.floating[Any]]:
-    """``frame`` (H, W, 3) as a bad camera or a bad encoder shows it."""
+    """``frame`` (H, W, 3) with the defects of a bad camera or encoder."""
     if defect == "noise":
         return frame + rng.normal(0.0, DEFECT_NOISE, frame.shape)
     if defect == "blocks":

@@ -1,6 +1,6 @@
-"""What happens in a made video: shapes that appear, move, blink and vanish, with exact truth.
+"""Scenes of the synthetic world: shapes that appear, move, blink and vanish, with exact ground truth.
 
-A scene is a pure function of its seed. All times are multiples of one video frame (1 / FPS), so that
+A scene is a pure function of its seed. All times are multiples of the frame interval (1 / FPS), so that
 the truth is exactly what the decoded frames show.
 """
 
@@ -26,13 +26,13 @@ COLORS: dict[str, tuple[int, int, int]] = {
 }
 KINDS = ("circle", "square", "triangle")
 SIZES_PX = ((64, 64), (96, 96), (96, 64), (64, 96), (128, 96))  # width, height
-CELLS = ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73))  # middles, as fractions of the frame
+CELLS = ((0.27, 0.27), (0.73, 0.27), (0.27, 0.73), (0.73, 0.73))  # centers, as fractions of the frame
 BLINK_FRAMES = 10  # half of them dark
 MIN_ACTING_S = 1.5  # a shape shown for less neither moves nor blinks
 
-DEFECT_SHARE = 0.25  # of the scenes, where defects are wanted at all
-PLAIN, DETAILED = (0.12, 0.5), (0.1, 0.25)  # the least and the most of a video that a shape is visible
-DETAIL_SCALE = 2  # how much larger the frames are where shapes have details
+DEFECT_SHARE = 0.25  # of the scenes, with ``defects``
+PLAIN, DETAILED = (0.12, 0.5), (0.1, 0.25)  # least and largest share of a video in which a shape is visible
+DETAIL_SCALE = 2  # factor on the size of frames with details
 FLASH_FRAMES = 2
 
 Action = Literal["is visible", "moves", "blinks"]
@@ -44,7 +44,7 @@ REACH = {"circle": (1.0, 1.0, 1.0), "square": (0.88, 0.88, 0.88), "triangle": (1
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happens: ``shape`` ("red circle", "first shape") does ``action`` during ``span``."""
+    """An event: ``shape`` ("red circle", "first shape") does ``action`` during ``span``."""
 
     shape: str
     action: Action
@@ -52,23 +52,42 @@ class Event:
 
     @property
     def sentence(self) -> str:
-        """The event in words, as a query asks for it."""
+        """The event in words, as in queries and captions."""
         return f"the {self.shape} {self.action}"
 
 
 @dataclass(frozen=True)
 class Detail:
-    """What only a closer look at a shape shows: a small mark inside, and a flash of another color."""
+    """Details of a shape that need a high resolution and frame rate: a small mark inside, and a flash.
+
+    Args:
+        mark_color: One of ``COLORS``.
+        mark_share: Radius of the mark as a share of the shape's.
+        flash_color: One of ``COLORS``.
+        flash: When the shape has that color.
+    """
 
     mark_color: str
-    mark_share: float  # the mark's radius, of the shape's
+    mark_share: float
     flash_color: str
     flash: Span
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One colored shape; positions and radius are fractions of the frame's width and height."""
+    """One colored shape.
+
+    Args:
+        color: One of ``COLORS``.
+        kind: One of ``KINDS``.
+        radius: As a share of the frame's shorter side.
+        begin: First center (x, y), as fractions of the frame's width and height.
+        end: Last center.
+        visible: When it is shown.
+        moves: When it moves from ``begin`` to ``end``; None if it does not.
+        blinks: When it blinks; None if it does not.
+        detail: Its mark and flash; None without details.
+    """
 
     color: str
     kind: str
@@ -82,11 +101,11 @@ class Shape:
 
     @property
     def name(self) -> str:
-        """Such as "red circle"; unique within a scene."""
+        """Color and kind, such as "red circle"; unique within a scene."""
         return f"{self.color} {self.kind}"
 
     def shown_at(self, time_s: float) -> bool:
-        """Whether the shape is drawn in the frame presented at ``time_s``."""
+        """Whether the shape is drawn in the frame at ``time_s``: visible and not in a dark phase of blinking."""
         if not self.visible.start_s <= time_s < self.visible.end_s:
             return False
         if self.blinks and self.blinks.start_s <= time_s < self.blinks.end_s:
@@ -95,7 +114,7 @@ class Shape:
         return True
 
     def center_at(self, time_s: float) -> tuple[float, float]:
-        """Centre (x, y) at ``time_s``."""
+        """Center (x, y) at ``time_s``, as fractions of the frame."""
         if self.moves is None:
             return self.begin
         share = float(np.clip((time_s - self.moves.start_s) / self.moves.length_s, 0.0, 1.0))
@@ -105,7 +124,12 @@ class Shape:
         )
 
     def box_at(self, time_s: float, size_px: tuple[int, int]) -> Box:
-        """The box around the shape at ``time_s`` in frames of ``size_px`` (width, height), seen or not."""
+        """Compute the box around the shape, whether or not it is visible, clipped to the frame.
+
+        Args:
+            time_s: Seconds from the start of the video.
+            size_px: Width and height of the frame, for its aspect ratio.
+        """
         x, y = self.center_at(time_s)
         sideways, up, down = (reach * self.radius * min(size_px) for reach in REACH[self.kind])
         width_px, height_px = size_px
@@ -114,11 +138,11 @@ class Shape:
 
     @property
     def action(self) -> str:
-        """What it does while it is visible: it stays, moves or blinks."""
+        """What it does while it is visible: ``stays``, ``moves`` or ``blinks``."""
         return "moves" if self.moves else "blinks" if self.blinks else "stays"
 
     def events(self) -> Iterator[Event]:
-        """What this shape does. A blinking shape is asked about by its blinking only: it is visible on and off."""
+        """The events of this shape. A blinking one is visible on and off, so its only event is the blinking."""
         if self.blinks:
             yield Event(self.name, "blinks", self.blinks)
             return
@@ -129,7 +153,17 @@ class Shape:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything needed to draw one video and to ask about it."""
+    """One video: all that is needed to render it and to ask about it.
+
+    Args:
+        name: For ids and files.
+        seed: Of the random numbers of rendering and questions.
+        width_px: Of the frames.
+        height_px: Of the frames.
+        num_frames: At ``FPS`` frames per second.
+        shapes: In no particular order.
+        defect: What lowers the visual quality; None if it is high.
+    """
 
     name: str
     seed: tuple[int, ...]
@@ -141,7 +175,7 @@ class Scene:
 
     @property
     def scale(self) -> int:
-        """How much larger than usual the frames are."""
+        """Factor on the usual size of the frames."""
         return DETAIL_SCALE if self.has_details else 1
 
     @property
@@ -151,15 +185,15 @@ class Scene:
 
     @property
     def has_details(self) -> bool:
-        """Whether there is more to shapes than a cheap look shows."""
+        """Whether shapes have details (``Detail``)."""
         return any(shape.detail for shape in self.shapes)
 
     def events(self) -> list[Event]:
-        """All events of all shapes, and those that name a shape only by its turn."""
+        """All events of all shapes, and those that name a shape only by its turn ("first shape")."""
         return [event for shape in self.shapes for event in shape.events()] + list(self._turn_events())
 
     def turns(self) -> dict[str, Shape]:
-        """The shape that appears first and the one that appears last, where these are not two shapes at once."""
+        """The shapes that appear ``first`` and ``last``; one is left out if two shapes appear at the same time."""
         order = sorted(self.shapes, key=lambda shape: shape.visible.start_s)
         turns = {}
         for turn, shape, rival in (("first", order[0], order[1:2]), ("last", order[-1], order[-2:-1])):
@@ -168,15 +202,18 @@ class Scene:
         return turns
 
     def _turn_events(self) -> Iterator[Event]:
-        """When the first and the last shape is visible: questions that do not give a shape away."""
+        """When the first and the last shape are visible: events that do not name color and kind."""
         for turn, shape in self.turns().items():
             if not shape.blinks:
                 yield Event(f"{turn} shape", "is visible", shape.visible)
 
     def listing(self, shown: Span) -> str:
-        """What is visible when in ``shown``, second by second: the thought of think mode.
+        """List which shapes are visible, second by second, as the thought of think mode.
 
-        A second lists what is shown for at least a quarter of it, so every shape is listed somewhere.
+        A second lists the shapes that are visible for at least a quarter of it, so every shape is listed somewhere.
+
+        Args:
+            shown: The part of the video that is listed.
         """
         seconds = range(int(shown.start_s), int(np.ceil(shown.end_s)))
         return "; ".join(f"{second} {self._seen_during(second)}" for second in seconds)
@@ -194,10 +231,15 @@ class Scene:
 def make_scene(
     name: str, seed: tuple[int, ...], settings: WorldSettings | None = None, *, defects: bool = False
 ) -> Scene:
-    """The scene of ``seed`` in a world of ``settings``.
+    """Make a random scene.
 
-    With ``defects`` a share of the scenes is shown badly; what happens in them is the same. With ``details`` shapes
-    are shown for a shorter while, in larger frames, and have flashes and marks.
+    With ``settings.details`` shapes are visible for a shorter time, in larger frames, and have marks and flashes.
+
+    Args:
+        name: Of the scene.
+        seed: The same seed and settings give the same scene.
+        settings: None has the defaults.
+        defects: Give a quarter of the scenes a visual defect; their events stay the same.
     """
     settings = settings or WorldSettings()
     rng = np.random.default_rng(seed)
@@ -205,7 +247,7 @@ def make_scene(
     num_frames = int(rng.integers(round(settings.duration_s[0] * FPS), round(settings.duration_s[1] * FPS) + 1))
     num_shapes = int(rng.integers(1, settings.max_shapes + 1))
     looks = rng.permutation(len(COLORS) * len(KINDS))[:num_shapes]
-    # Shapes rest in cells of their own and move into free ones: only passing hides a shape.
+    # Each shape starts in its own cell and moves into a free one: one hides another only in passing.
     cells, free = np.split(rng.permutation(len(CELLS)), [num_shapes])
     goals = [*free.tolist(), *[None] * num_shapes][:num_shapes]
     shapes = tuple(
@@ -229,7 +271,7 @@ def make_scene(
 
 
 def _make_detail(shape: Shape, mark_share: tuple[float, float], rng: np.random.Generator) -> Detail:
-    """A mark, and a flash somewhere while ``shape`` is visible, neither at its very beginning nor at its end."""
+    """A mark, and a flash at a random time while ``shape`` is visible, but not in its first or last frame."""
     others = [color for color in COLORS if color != shape.color]
     first, last = round(shape.visible.start_s * FPS) + 1, round(shape.visible.end_s * FPS) - 1
     start = int(rng.integers(first, last - FLASH_FRAMES + 1))

@@ -1,4 +1,4 @@
-"""What a synthetic world is like: the one copy of its settings."""
+"""The settings of a synthetic world."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class WorldSettings(BaseModel):
     """Settings of a synthetic world; the same ones and the same seed give the same samples and frames.
 
     Args:
-        tasks: What is asked about the videos; only where quality is among them are some shown badly. None: all.
-        duration_s: Least and most of a video.
-        max_shapes: In a video, 1 to so many.
+        tasks: Tasks of the samples; None: all. Only with quality assessment do some videos have defects.
+        duration_s: Least and largest duration of a video.
+        max_shapes: Largest number of shapes in a video; the least is 1.
         label_noise: Share of the answers that are random, for pretraining.
-        boundary_jitter_s: Ends of other spans move by up to so many seconds, for pretraining.
-        named_share: Of the multiple-choice questions, those that name their answer and need no video: a model
-            without any training learns from them what a letter stands for.
+        boundary_jitter_s: The ends of all other spans move by up to so many seconds, for pretraining.
+        named_share: Share of the multiple-choice questions that name their answer and need no video: from them an
+            untrained model learns what a letter stands for.
         details: Larger frames, marks and flashes, and questions about them.
-        mark_share: Size of marks as a share of the shape's radius, least and most.
-        second_look_share: Of the questions that rest on a part of the video, those that show a segment around it.
+        mark_share: Least and largest radius of a mark, as a share of the shape's radius.
+        second_look_share: Share of the questions about a part of the video that show only a segment around it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -33,17 +33,17 @@ def write_world(
     """Write videos and the samples that ask about them.
 
     Args:
-        out: Folder of the world.
-        splits: Name and number of videos of each split.
-        settings: Of the world.
+        out: Folder of the world; videos and JSONL files that are there are overwritten.
+        splits: Number of videos of each split, by name.
+        settings: Of the world; None has the defaults.
         seed: The same arguments give the same bytes of JSONL and the same frames.
         on_video: Called once for each video written.
 
     Returns:
-        The JSONL file of each split.
+        The JSONL file of each split, by name.
 
     Raises:
-        InputError: If no processes can be started.
+        InputError: If the processes cannot be started or end early, or a video cannot be written.
     """
     settings = settings or WorldSettings()
     defects = QualityAssessment.name in (settings.tasks or QUESTIONS)
@@ -58,7 +58,7 @@ def write_world(
             ]
             paths = [out / split / f"{index:05d}.mp4" for index in range(num_videos)]
             _write_videos(pool, scenes, paths, on_video)
-            # The list comes last: where it stands, all its videos do.
+            # The list comes last: if it exists, so do all its videos.
             files[split] = out / f"{split}.jsonl"
             lines = [
                 sample.model_dump_json(exclude_defaults=True)
@@ -86,7 +86,11 @@ def _write_videos(
 
 
 def write_video(scene: Scene, path: Path) -> None:
-    """Encode ``scene`` as H.264 at ``path``; the file appears only once it is whole."""
+    """Render a scene and encode it as H.264 in an .mp4 file, which is written atomically.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
     with whole_file(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"

@@ -1,4 +1,4 @@
-"""Published sources, one small file each: from their official files to samples."""
+"""Published sources, one file each: from their official annotation files to samples."""
 
 from __future__ import annotations
 
@@ -51,12 +51,23 @@ def read(
     split: str = "train",
     **options: Any,
 ) -> list[Sample]:
-    """The samples of a published source, from its official files.
+    """Read the samples of a published source from its official files.
 
-    ``annotations`` is the folder with the files under their official names, ``videos`` the folder to look for
-    media in (None: look for none). Odd records are kept, with what is wrong in ``problems``; videos that are not
-    found are counted and named in a warning. ``options`` are the source's own. Raises InputError for an unknown
-    source, split or option, SampleError for a file that is not what it should be.
+    Videos that are not found, or found in several folders, are counted and named in a warning.
+
+    Args:
+        name: One of ``SOURCES``.
+        annotations: Folder with the annotation files under their official names.
+        videos: Folder to search for videos, at any depth; None does not look for them.
+        split: One of the source's ``splits``.
+        **options: Of the source, such as ``subtitles=True`` of ``videomme``.
+
+    Returns:
+        Samples. Odd records are kept; what is wrong with them is in ``problems``.
+
+    Raises:
+        InputError: If there is no such source, split, option or folder of videos, or a dependency is missing.
+        SampleError: If an official file is missing or not in the official format.
     """
     index = Videos(Path(videos) if videos else None)
     samples = read_indexed(name, Path(annotations), index, split, **options)
@@ -68,7 +79,14 @@ def read(
 
 
 def read_indexed(name: str, annotations: Path, videos: Videos, split: str, **options: Any) -> list[Sample]:
-    """``read`` with an index of videos of the user, which tells afterwards what was missing."""
+    """Read the samples of a published source, as ``read`` does, with a given index of videos.
+
+    There is no warning: the index lists afterwards which videos are ``missing`` or ``ambiguous``.
+
+    Raises:
+        InputError: As ``read``.
+        SampleError: As ``read``.
+    """
     if name not in SOURCES:
         raise InputError(f"no source {name}: choose one of {', '.join(SOURCES)}")
     source = SOURCES[name]

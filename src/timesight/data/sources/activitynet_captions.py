@@ -1,4 +1,4 @@
-"""ActivityNet Captions: ``train.json``, ``val_1.json`` and ``val_2.json``, which is what grounding is tested on."""
+"""ActivityNet Captions: ``train.json``, ``val_1.json`` and ``val_2.json``, the test set of temporal grounding."""
 
 from __future__ import annotations
 
@@ -13,13 +13,27 @@ from timesight.types import Sample
 
 
 def read(annotations: Path, videos: Videos, split: str, *, file: str | None = None) -> list[Sample]:
-    """A temporal grounding sample a sentence; ``file`` such as ``val_1`` names another list."""
+    """Read one temporal grounding sample per sentence.
+
+    Args:
+        annotations, videos, split: As in ``Source``.
+        file: Official file without extension, such as ``val_1``, to read instead of that of the split.
+    """
     path = official_file(annotations, f"{file or split}.json")
     return grounding_samples("activitynet_captions", path, videos)
 
 
 def grounding_samples(source: str, file: Path, videos: Videos) -> list[Sample]:
-    """Samples of ``{video: {duration, timestamps, sentences}}``."""
+    """Read temporal grounding samples of ``{video: {duration, timestamps, sentences}}``, times in seconds.
+
+    Args:
+        source: Name of the source, with which ids begin.
+        file: JSON.
+        videos: Index of videos.
+
+    Raises:
+        SampleError: If the file cannot be read or is not of this form.
+    """
     samples = []
     for video, record in read_json(file, dict).items():
         where = f"{file}, {video}"
@@ -43,7 +57,7 @@ def grounding_samples(source: str, file: Path, videos: Videos) -> list[Sample]:
 
 SOURCE = Source(
     task=TemporalGrounding.name,
-    # Its test videos' annotations are not public; val_2 is what everybody tests on.
+    # The annotations of the official test videos are not public; the usual test set is val_2.
     splits={"train": "train", "val": "val_2", "test": "val_2"},
     files="{split}.json",
     read=read,

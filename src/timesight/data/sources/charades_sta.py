@@ -17,7 +17,7 @@ LINE = re.compile(r"(?P<video>\S+) (?P<start>-?[\d.]+) (?P<end>-?[\d.]+)\s*##(?P
 
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
-    """A temporal grounding sample a line; reversed spans and ends past the duration are kept as they are."""
+    """Read one temporal grounding sample per line; reversed spans and ends past the duration are kept unchanged."""
     lengths, queries = official_files(annotations, f"Charades_v1_{split}.csv", f"charades_sta_{split}.txt")
     durations_s = {row["id"]: number(where, row["length"]) for where, row in read_csv(lengths, ("id", "length"))}
     seen: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What multiple-choice benchmarks share: lettered options, and subtitles from their files."""
+"""Shared by the multiple-choice benchmarks: lettered options, and subtitles from their files."""
 
 from __future__ import annotations
 
@@ -15,27 +15,45 @@ LETTERED = re.compile(r"\(?[A-Z][.)]\s*")
 
 
 def plain_options(options: Iterable[object]) -> list[str]:
-    """``options`` without the letters some files write before them: ``A. text``, ``(A) text``."""
+    """Remove the letters that some files write before options (``A. text``, ``(A) text``), if all have theirs."""
     texts = [str(option) for option in options]
     lettered = all(re.match(rf"\(?{chr(ord('A') + n)}[.)]", text) for n, text in enumerate(texts))
     return [LETTERED.sub("", text, count=1) for text in texts] if lettered else texts
 
 
 def lettered_answer(answer: object, options: list[str]) -> int:
-    """The option that ``answer`` is, by its letter; one past the end where it is none of them."""
+    """Index of the option that ``answer`` names by a letter.
+
+    Returns:
+        Index from 0; ``len(options)`` or more if it is none of them, which becomes a problem of the sample.
+    """
     text = str(answer).strip(" ().").upper()
     return ord(text) - ord("A") if len(text) == 1 and "A" <= text <= "Z" else len(options)
 
 
 def worded_answer(answer: object, options: list[str]) -> int:
-    """The option that ``answer`` is, by its text; one past the end where it is none of them."""
+    """Index of the option that ``answer`` names by its text.
+
+    Returns:
+        Index from 0; ``len(options)`` if it is none of them, which becomes a problem of the sample.
+    """
     return options.index(str(answer)) if str(answer) in options else len(options)
 
 
 def subtitle_files(annotations: Path, folder: str, names: Iterable[str]) -> dict[str, Path]:
-    """The files ``names`` of the folder of subtitles next to the annotations, by name.
+    """Find files of subtitles in a folder next to the annotations, and name missing ones in a warning.
 
-    A warning names missing ones. Raises InputError for a missing folder, SampleError where none of them is there.
+    Args:
+        annotations: Folder of the official files.
+        folder: Name of the folder of subtitles in it.
+        names: Of the files.
+
+    Returns:
+        The files that exist, by name.
+
+    Raises:
+        InputError: If there is no such folder.
+        SampleError: If it holds none of the files.
     """
     place = annotations / folder
     if not place.is_dir():
@@ -44,7 +62,18 @@ def subtitle_files(annotations: Path, folder: str, names: Iterable[str]) -> dict
 
 
 def srt_subtitles(file: Path | None) -> list[dict[str, Any]]:
-    """Subtitles of an .srt file; a video without a file has none. Raises SampleError."""
+    """Read the subtitles of an .srt file.
+
+    Args:
+        file: None for a video that has none.
+
+    Returns:
+        ``text``, ``start_s`` and ``end_s`` of each, in seconds from the start of the video.
+
+    Raises:
+        SampleError: If it is not an .srt file.
+        InputError: If ``pysubs2`` is not installed.
+    """
     if file is None:
         return []
     try:
@@ -63,11 +92,22 @@ def srt_subtitles(file: Path | None) -> list[dict[str, Any]]:
 
 
 def json_subtitles(file: Path | None, offset_s: float, duration_s: float) -> list[dict[str, Any]]:
-    """Subtitles as LongVideoBench writes them, ``offset_s`` subtracted; a video without a file has none.
+    """Read subtitles as LongVideoBench writes them.
 
-    Items are ``{timestamp: [start, end], text}`` or ``{start, end, line}`` with clock times; one whose end is null
-    stays to the end of the clip of ``duration_s``. Files hold those of the longer video that the clip was cut from:
-    what ends before the clip begins, or starts after it ends, is left out. Raises SampleError.
+    Items are ``{timestamp: [start, end], text}`` or ``{start, end, line}`` with clock times; a null ``end`` is the
+    end of the clip. A file holds those of the longer video that the clip was cut from: subtitles outside of the
+    clip are left out.
+
+    Args:
+        file: None for a video that has none.
+        offset_s: Start of the clip in the longer video, in seconds, which is subtracted.
+        duration_s: Of the clip.
+
+    Returns:
+        ``text``, ``start_s`` and ``end_s`` of each, in seconds from the start of the clip.
+
+    Raises:
+        SampleError: If the file is not of this form.
     """
     if file is None:
         return []
@@ -93,7 +133,15 @@ def _subtitle(where: str, item: object) -> tuple[object, object, str]:
 
 
 def seconds(where: str, value: object) -> float:
-    """``12.5``, ``"12.5"`` or ``"00:01:02.500"`` as seconds. Raises SampleError."""
+    """Convert ``12.5``, ``"12.5"`` or ``"00:01:02.500"`` to seconds.
+
+    Args:
+        where: Names the record in error messages.
+        value: Seconds, minutes and seconds, or hours, minutes and seconds.
+
+    Raises:
+        SampleError: If it is no time.
+    """
     try:
         pieces = [float(piece) for piece in str(value).split(":")]
     except ValueError:

@@ -13,7 +13,7 @@ from timesight.types import Sample
 
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
-    """A captioning sample a line; ``meta.subset`` names its subset."""
+    """Read one captioning sample per line; ``meta.subset`` names its subset."""
     samples = []
     for where, line in read_lines(official_file(annotations, "DREAM-1k.jsonl")):
         try:

@@ -14,7 +14,7 @@ NAMES = ("fiber_1k.json", "fiber1k.json", "FIBER-1k.json", "fiber.json", "train.
 
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
-    """A captioning sample a record; the clip is named by ``video`` or ``path``."""
+    """Read one captioning sample per record; the clip is named by ``video`` or ``path``."""
     ids = UniqueIds()
     samples = []
     for where, record in read_records(official_file(annotations, *NAMES)):

@@ -1,4 +1,4 @@
-"""What the readers share: official files by name, their records with a place."""
+"""Shared by the readers of sources: finding official files, and reading their records with their place."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ from timesight.types import Sample
 J = TypeVar("J")
 
 LOGGER = logging.getLogger("timesight")
-NAMED_FILES = 20  # all of MVBench's; of thousands of subtitle files the first ones are enough
+NAMED_FILES = 20  # in a warning: all of MVBench's, and the first of thousands of subtitle files
 
 
 @dataclass(frozen=True)
 class Source:
     """A published source.
 
-    ``splits`` maps our names of splits to its authors' own. ``files`` are the official files it is read from.
-    ``read`` takes the folder of annotations, the index of videos, the authors' name of a split, and options.
+    Args:
+        task: Name of the task of its samples, or several names.
+        splits: The authors' name of each split, by ours.
+        files: The official files, for the docs.
+        read: ``read(annotations, videos, split, **options)`` reads the samples from the folder of ``annotations``,
+            with an index of ``videos`` and the authors' name of a split. It raises SampleError if a file is missing
+            or not in the official format, and InputError for an option that is wrong.
     """
 
     task: str
@@ -34,31 +39,55 @@ class Source:
     read: Callable[..., list[Sample]]
 
     def split(self, name: str, split: str) -> str:
-        """What the authors of the source ``name`` call ``split``. Raises InputError for one it does not have."""
+        """The authors' name of ``split``.
+
+        Args:
+            name: Of the source, for the error message.
+            split: Our name.
+
+        Raises:
+            InputError: If the source has no such split.
+        """
         if split not in self.splits:
             raise InputError(f"{name} has no split {split}: choose one of {', '.join(self.splits)}")
         return self.splits[split]
 
 
 def official_file(folder: Path, *names: str) -> Path:
-    """The first of ``names`` that is in ``folder``. Raises SampleError where none is."""
+    """Find the first of ``names`` that is in ``folder``.
+
+    Raises:
+        SampleError: If none is.
+    """
     found, missing = _look_up(folder, {"": names})
     _require(folder, missing)
     return found[""]
 
 
 def official_files(folder: Path, *names: str) -> list[Path]:
-    """The files ``names`` of ``folder``, all of which are needed. Raises SampleError that names those not there."""
+    """Find the files ``names`` in ``folder``, all of which are needed.
+
+    Raises:
+        SampleError: If some are missing; the message names them all.
+    """
     found, missing = _look_up(folder, {name: (name,) for name in names})
     _require(folder, missing)
     return list(found.values())
 
 
 def files_present(folder: Path, wanted: Mapping[str, Sequence[str]], what: str = "files") -> dict[str, Path]:
-    """Those of ``wanted`` that are in ``folder``, each under the first of its names that is there; in order.
+    """Find those of several files that are in ``folder``, and name the others in a warning.
 
-    A warning names those that are missing, for each holds samples of its own. ``what`` they are goes into the
-    warning. Raises SampleError where none is there.
+    Args:
+        folder: Of annotations.
+        wanted: By key, the names that a file may have, the preferred one first.
+        what: What the files are, for the warning.
+
+    Returns:
+        The files by key, in the order of ``wanted``.
+
+    Raises:
+        SampleError: If none of them is in the folder.
     """
     found, missing = _look_up(folder, wanted)
     if missing:
@@ -72,7 +101,7 @@ def files_present(folder: Path, wanted: Mapping[str, Sequence[str]], what: str =
 
 
 def _look_up(folder: Path, wanted: Mapping[str, Sequence[str]]) -> tuple[dict[str, Path], list[str]]:
-    """Each of ``wanted`` that is in ``folder``, under the first of its names that is there; and what is missing."""
+    """The files of ``wanted`` by key, each under the first of its names that exists; and those that are missing."""
     if not folder.is_dir():
         raise SampleError(f"{folder}: no such folder of annotations")
     found, missing = {}, []
@@ -91,7 +120,15 @@ def _require(folder: Path, missing: Sequence[str]) -> None:
 
 
 def read_json(file: Path, kind: type[J]) -> J:
-    """The content of a JSON file, which must be of ``kind``. Raises SampleError."""
+    """Read a JSON file.
+
+    Args:
+        file: JSON.
+        kind: Required type of its content, such as ``list``.
+
+    Raises:
+        SampleError: If the file cannot be read, is not JSON, or its content is of another type.
+    """
     try:
         content = parse_json(read_text(file))
     except ValueError as error:
@@ -102,7 +139,15 @@ def read_json(file: Path, kind: type[J]) -> J:
 
 
 def read_records(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where and what: each record of a JSON list or a parquet table. Raises SampleError."""
+    """Read the records of a JSON list or a parquet table.
+
+    Yields:
+        The place of each record, for error messages, and the record.
+
+    Raises:
+        SampleError: If the file cannot be read or is not in its format.
+        InputError: If a parquet file is read without ``pyarrow``.
+    """
     rows = _parquet_rows(file) if file.suffix == ".parquet" else read_json(file, list)
     for number, record in enumerate(rows):
         yield f"{file} record {number}", record
@@ -121,13 +166,31 @@ def _parquet_rows(file: Path) -> list[Mapping[str, Any]]:
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
-    """Where and what: each line of ``file`` that is not blank. Raises SampleError."""
+    """Read the lines of a text file that are not blank.
+
+    Yields:
+        The place of each line, for error messages, and its text.
+
+    Raises:
+        SampleError: If the file cannot be read as UTF-8.
+    """
     for number, line in text_lines(file):
         yield f"{file} line {number}", line
 
 
 def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where and what: each row of ``file``. Raises SampleError where one of ``columns`` is missing."""
+    """Read the rows of a CSV file with a header.
+
+    Args:
+        file: CSV.
+        columns: Required columns; others are read too.
+
+    Yields:
+        The place of each row, for error messages, and its values by column.
+
+    Raises:
+        SampleError: If the file is not CSV, or it or a row lacks one of ``columns``.
+    """
     try:
         with open_text(file, newline="") as text:
             rows = csv.DictReader(text)
@@ -143,7 +206,17 @@ def read_csv(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
 
 
 def field(where: str, record: Any, name: str, kind: type[J] | None = None) -> Any:
-    """``record[name]``, of ``kind`` if given. Raises SampleError where it is not there, or something else."""
+    """Get ``record[name]``.
+
+    Args:
+        where: Names the record in error messages.
+        record: A mapping, if the file is valid.
+        name: The key.
+        kind: Required type; None takes any.
+
+    Raises:
+        SampleError: If the key is missing or its value is of another type.
+    """
     try:
         value = record[name]
     except (KeyError, TypeError):
@@ -154,14 +227,32 @@ def field(where: str, record: Any, name: str, kind: type[J] | None = None) -> An
 
 
 def optional(where: str, record: Any, name: str, default: J) -> J:
-    """``field`` of the kind of ``default``, which stands for what is not there, or null. Raises SampleError."""
+    """Get ``record[name]``, or ``default`` if the key is missing or null.
+
+    Args:
+        where: Names the record in error messages.
+        record: A mapping, if the file is valid.
+        name: The key.
+        default: The value must be of its type.
+
+    Raises:
+        SampleError: If the value is of another type, or ``record`` is no mapping.
+    """
     is_there = not isinstance(record, Mapping) or record.get(name) is not None
     value: J = field(where, record, name, type(default)) if is_there else default
     return value
 
 
 def number(where: str, value: object) -> float:
-    """``value`` as a number. Raises SampleError."""
+    """Convert ``value`` to a number.
+
+    Args:
+        where: Names the record in error messages.
+        value: A number, or a text of one.
+
+    Raises:
+        SampleError: If it is none.
+    """
     try:
         return float(str(value))
     except ValueError:

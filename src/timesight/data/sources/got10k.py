@@ -1,6 +1,6 @@
-"""GOT-10k: ``{split}/list.txt`` and a folder a sequence, with pictures, ``groundtruth.txt`` and labels.
+"""GOT-10k: ``{split}/list.txt`` and one folder per sequence, with frames, ``groundtruth.txt`` and labels.
 
-Boxes are ``x, y, w, h`` in pixels, one a frame at 10 frames per second; here they are fractions of the frame.
+The files have one box ``x, y, w, h`` in pixels per frame, at 10 frames per second; boxes of samples are fractions.
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ from timesight.tasks.object_tracking import ObjectTracking
 from timesight.types import Box, Sample
 
 FPS = 10.0
-NUM_FRAMES = 8  # as the paper asks about
+NUM_FRAMES = 8  # as in the paper (table 4)
 
 
 def read(annotations: Path, videos: Videos, split: str, *, num_frames: int | None = NUM_FRAMES) -> list[Sample]:
-    """A tracking sample a sequence, over ``num_frames`` evenly spaced frames; None takes every frame.
+    """Read one tracking sample per sequence.
 
-    Frames where the object is out of sight (``cover.label`` 0 or ``absence.label`` 1) are marked absent; with
-    every frame, as the toolkit has it, those of ``cover.label`` 0 only.
+    The object is absent from frames with ``cover.label`` 0 or ``absence.label`` 1. With every frame only
+    ``cover.label`` counts, as in the GOT-10k toolkit.
+
+    Args:
+        annotations, split: As in ``Source``.
+        videos: Not used; the frames are next to the annotations.
+        num_frames: Of each sample, evenly spaced in the sequence; None takes every frame.
     """
     root = annotations / split
     return [
@@ -45,7 +50,7 @@ def _sequence(folder: Path, where: str, num_frames: int | None) -> Sample:
     if not len(boxes_px) == len(cover) == len(absence):
         raise SampleError(f"{folder}: {len(boxes_px)} boxes, {len(cover)} cover and {len(absence)} absence labels")
     count = min(num_frames or len(boxes_px), len(boxes_px))
-    # The toolkit, which scores every frame, looks at the cover alone.
+    # The toolkit, which scores every frame, uses cover.label alone.
     hidden = [c == 0 or (num_frames is not None and a == 1) for (c,), (a,) in zip(cover, absence, strict=True)]
     chosen = [k * len(boxes_px) // count for k in range(count)]
     return make_sample(
@@ -78,7 +83,7 @@ def _numbers(file: Path, columns: int) -> list[list[float]]:
 
 
 def _meta(file: Path) -> tuple[float, float, str]:
-    """Width, height, and what the object is."""
+    """Width and height in pixels, and the object's class."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(read_text(file))
@@ -89,10 +94,17 @@ def _meta(file: Path) -> tuple[float, float, str]:
 
 
 def read_predictions(folder: Path, samples: Sequence[Sample]) -> dict[str, list[tuple[Box, ...]]]:
-    """Tracks by sample id from a folder as the toolkit writes it: ``SEQUENCE/SEQUENCE_001.txt``, a box a frame.
+    """Read a tracker's results in the format of the GOT-10k toolkit.
 
-    A sequence that was tracked several times has a track for each of its files (``_002.txt``, …). For samples of
-    every frame. Raises SampleError for a sequence without a track, and for one of another length.
+    Args:
+        folder: With ``SEQUENCE/SEQUENCE_001.txt``, one box per frame, and ``_002.txt`` and so on for repetitions.
+        samples: Of ``read`` with ``num_frames=None``.
+
+    Returns:
+        By sample id, one track per repetition: boxes in fractions of the frame, bounded as the toolkit does.
+
+    Raises:
+        SampleError: If a sequence has no track, or a track has not one box per frame.
     """
     tracks: dict[str, list[tuple[Box, ...]]] = {}
     for sample in samples:
@@ -111,7 +123,7 @@ def read_predictions(folder: Path, samples: Sequence[Sample]) -> dict[str, list[
 
 
 def _box(row: list[float], width_px: float, height_px: float) -> Box:
-    """A box bounded by the frame as the toolkit bounds it."""
+    """``row`` (x, y, w, h in pixels) as a box, bounded to the frame as the toolkit does."""
     x, y, w, h = row
     return shift_into_frame(x / width_px, y / height_px, (x + w) / width_px, (y + h) / height_px)
 

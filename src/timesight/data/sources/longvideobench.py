@@ -15,10 +15,11 @@ ABOUT = ("duration_group", "question_category", "topic_category", "level")
 
 
 def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = False) -> list[Sample]:
-    """A multiple-choice sample a record; ``meta`` has what the authors break results down by.
+    """Read one multiple-choice sample per record; ``meta`` has the keys by which the authors break results down.
 
-    ``subtitles`` puts those of each video into its prompts, with their times in the video; a warning names files
-    of subtitles that are missing.
+    Args:
+        annotations, videos, split: As in ``Source``.
+        subtitles: Add the subtitles of each video, with their times in it; missing files are named in a warning.
     """
     records = list(read_records(official_file(annotations, f"lvb_{split}.json")))
     files = (

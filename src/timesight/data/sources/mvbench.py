@@ -1,4 +1,4 @@
-"""MVBench: twenty JSON files of questions, one for each task, whose videos come from a dozen data sets."""
+"""MVBench: twenty JSON files of questions, one per task, on videos from a dozen data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timesight.errors import InputError
 from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.types import Sample, Video
 
-# Where the videos of each task lie in the official tree: some file names occur in more than one data set.
+# The folder of each task's videos in the official tree: some file names occur in several data sets.
 FOLDERS = {
     "action_sequence": "star",
     "action_prediction": "star",
@@ -38,14 +38,17 @@ FOLDERS = {
     "episodic_reasoning": "tvqa",
     "counterfactual_inference": "clevrer",
 }
-FRAMES_FPS = 3.0  # of the folders of pictures that episodic_reasoning asks about
+FRAMES_FPS = 3.0  # of the folders of frames in episodic_reasoning
 
 
 def read(annotations: Path, videos: Videos, split: str, *, task: str | None = None) -> list[Sample]:
-    """A multiple-choice sample a record, of every task whose file is there, or of ``task`` alone.
+    """Read one multiple-choice sample per record; ``meta.task`` names its task.
 
-    Tasks whose files are missing are named in a warning.
-    ``meta.task`` names the task. Records with a start and an end ask about that window only.
+    Records with a start and an end ask about that window only. A warning names tasks whose files are missing.
+
+    Args:
+        annotations, videos, split: As in ``Source``.
+        task: Of MVBench, such as ``action_count``; None reads all.
     """
     if task is not None and task not in FOLDERS:
         raise InputError(f"mvbench has no task {task}: choose one of {', '.join(FOLDERS)}")
@@ -78,7 +81,7 @@ def _task(name: str, file: Path, videos: Videos) -> list[Sample]:
 
 
 def _window(record: Any) -> tuple[dict[str, Any], list[str]]:
-    """The window that a record asks about, or what is wrong with it."""
+    """The window that a record asks about, and what is wrong with it."""
     window = {"start_s": record.get("start"), "end_s": record.get("end")}
     if all(edge is None for edge in window.values()):
         return {}, []

@@ -18,7 +18,7 @@ OPTIONS = ("a0", "a1", "a2", "a3", "a4")
 
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
-    """A grounded question a row; questions without evidence are kept, with a problem noted."""
+    """Read one grounded QA sample per row; questions without evidence are kept, with a problem added."""
     evidence_file, questions = official_files(annotations, f"gsub_{split}.json", f"{split}.csv")
     grounds = read_json(evidence_file, dict)
     samples = []
@@ -45,7 +45,7 @@ def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
 
 
 def _index(answer: str, options: list[str]) -> int:
-    """The option that the answer is, by its text or its number; one past the end where it is none of them."""
+    """Index of the option that the answer names, by text or number; ``len(options)`` or more if it is none."""
     if answer in options:
         return options.index(answer)
     return int(answer) if answer.isdigit() else len(options)

@@ -26,7 +26,7 @@ NAMES = {
 
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
-    """A multiple-choice sample a question; ``meta`` has its area, its kind of reasoning and its tags."""
+    """Read one multiple-choice sample per question; ``meta`` has its area, its kind of reasoning and its tags."""
     file = official_file(annotations, *NAMES[split])
     rows = _hub_rows(file) if file.suffix == ".parquet" else _json_rows(file)
     samples = []

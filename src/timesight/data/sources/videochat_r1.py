@@ -1,8 +1,8 @@
-"""The JSON files of VideoChat-R1's authors, in the forms they are published in.
+"""The JSON annotation files of VideoChat-R1's authors, in their published formats.
 
-They may lie in one folder, or in the authors' tree of folders (``Annotations``); whichever are there are read, and
-a warning names the others. Those of GOT-10k do not say at which times their boxes are, so their samples can be
-scored but not trained on: read ``got10k`` for that.
+They may be in one folder, or in the authors' tree of folders (``Annotations``); those that are there are read, and
+a warning names the others. Those of GOT-10k do not give the times of their boxes, so their samples can be scored
+but not trained on: read ``got10k`` for that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ UNTIMED = "the file does not say at which times its boxes are"
 
 
 def read(annotations: Path, videos: Videos, split: str, *, part: str | None = None) -> list[Sample]:
-    """Samples of every file that is there, or of the one named ``part``, such as ``nextgqa_val``."""
+    """Read the samples of all files that are there, or of one.
+
+    Args:
+        annotations, videos, split: As in ``Source``.
+        part: One of ``PARTS``, such as ``nextgqa_val``; None reads all.
+    """
     if part is not None and part not in PARTS:
         raise InputError(f"{NAME} has no part {part}: choose one of {', '.join(PARTS)}")
     wanted = (part,) if part else PARTS
@@ -84,19 +89,24 @@ def _tracking(file: Path, videos: Videos) -> Iterator[Sample]:
             meta={"times_s": UNTIMED},
             problems=[UNTIMED]
             if videos.root
-            else [],  # without videos nobody can train on it, and scores need none
+            else [],  # without videos no training is possible, and scores need no times
         )
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the authors' files: the names it may have in the folder of annotations, and what reads it."""
+    """One of the authors' files.
+
+    Args:
+        names: The names that it may have in the folder of annotations, the preferred one first.
+        read: Reads its samples.
+    """
 
     names: tuple[str, ...]
     read: Callable[[Path, Videos], Iterator[Sample]]
 
 
-# The most telling name comes first, then the published one, then where it lies in the authors' tree.
+# First the most specific name, then the published one, then the path in the authors' tree.
 PARTS = {
     "charades_train": Part(
         ("charades_train.json", "train.json", "Charades/charades_annotation/train.json"), _charades

@@ -1,4 +1,4 @@
-"""Video-MME: a question a row, in parquet as on the hub or a JSON list; subtitles in ``subtitle/{videoID}.srt``."""
+"""Video-MME: one question per row of the hub's parquet or a JSON list; subtitles in ``subtitle/{videoID}.srt``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ NAMES = ("videomme/test-00000-of-00001.parquet", "test-00000-of-00001.parquet", 
 
 
 def read(annotations: Path, videos: Videos, split: str, *, subtitles: bool = False) -> list[Sample]:
-    """A multiple-choice sample a row; ``meta`` has what the authors break results down by.
+    """Read one multiple-choice sample per row; ``meta`` has the keys by which the authors break results down.
 
-    ``subtitles`` puts those of each video into its prompts; some videos have none, and a warning names them.
+    Args:
+        annotations, videos, split: As in ``Source``.
+        subtitles: Add the subtitles of each video; those without any are named in a warning.
     """
     records = list(read_records(official_file(annotations, *NAMES)))
     names = [field(where, row, "videoID", str) for where, row in records]

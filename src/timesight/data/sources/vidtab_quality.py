@@ -1,4 +1,4 @@
-"""VidTAB quality: ``train_100.txt`` and ``test.txt``, a file and a label a line; 0 is low, 1 is high."""
+"""VidTAB quality: ``train_100.txt`` and ``test.txt``, with a file and a label per line; 0 is low, 1 is high."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = {"0": "low quality", "1": "high quality"}
 
 
 def read(annotations: Path, videos: Videos, split: str) -> list[Sample]:
-    """A quality sample a line."""
+    """Read one quality assessment sample per line."""
     ids = UniqueIds()
     samples = []
     for where, line in read_lines(official_file(annotations, f"{split}.txt")):
