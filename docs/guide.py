@@ -76,11 +76,11 @@ HEAD = """\
 
 <!-- Written by docs/guide.py from the code. -->
 
-The paper's six, and open questions, which a chat asks. For each task: a sample as a line of JSONL, the prompt as it
-is sent, and what replies earn, a gold one first (captions as the synthetic world's judge reads them). Rewards
-are sums of named parts; a reply in any other form than the one asked for earns nothing on any of them. `think`
-mode puts `<think>…</think>` first, in every task. Prompts can be replaced in a recipe or with `--prompts` (see
-[A custom task](custom-task.md)); why replies earn what they earn is in [Rewards](rewards.md).
+The paper's six tasks, and open questions, which the [chat](chat.md) asks. For each task this page shows a
+sample as a line of JSONL, the prompt, and the reward of some replies, the gold one first (captions are judged
+by the synthetic world's judge). A reward is a sum of named components. A reply that does not have the form the
+prompt asks for earns 0 on all of them ([Rewards](rewards.md)). In think mode, replies of every task begin with
+`<think>…</think>`. A recipe or `--prompts` can replace the prompts ([A custom task](custom-task.md)).
 """
 
 
@@ -98,7 +98,7 @@ def _section(task: Task[Any, Any]) -> str:
         f"- {protocol}: " + ", ".join(f"`{name}`" for name in metrics_of(task, perfect, protocol, WorldJudge()))
         for protocol in task.metric_protocols
     ]
-    baselines = "; ".join(task.baselines([sample], [10.0])) or "nothing"
+    baselines = "; ".join(task.baselines([sample], [10.0])) or "none"
     optional = [name for name, info in task.Sample.model_fields.items() if not info.is_required()]
     also = ", ".join(f"`{name}`" for name in optional if name not in Sample.model_fields)
     return f"""\
