@@ -44,7 +44,7 @@ def eval_settings(
         subtitles: Whether the prompts contain subtitles.
 
     Returns:
-        Settings by name. A folder holds replies of one value of each (``folder.init_eval_dir``).
+        Settings by name; all replies in a folder are made with the same ones (``folder.init_eval_dir``).
     """
     is_local = model is not None and url is None
     return {
