@@ -145,7 +145,7 @@ def run(request: Request) -> None:
     judge = open_judge(judge_settings(request.judge, request.judge_url), WorldJudge(), request.out)
     tasks = [registry[name] for name in dict.fromkeys(item.task for item in items)]
     for task in tasks:
-        protocols_of(task, request.protocols or None)  # said now, not when all has been asked
+        protocols_of(task, request.protocols or None)  # reports a wrong protocol before anything is asked
     if not request.dry_run:
         require_judge(tasks, judge)
     generator, config = opened(request, tasks, registry)
@@ -195,7 +195,7 @@ def opened(
     from timesight.infer.clue import ClueGenerator
 
     quiet_libraries()
-    processes()  # before the model: each process has a GPU of its own
+    processes()  # before the model: it selects the GPU of this process
     generator: Generator = open_generator(request.model, request.model_url)
     budget = budget_of(generator, request)
     config = InferenceConfig(
