@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
 
 from timesight.errors import InputError
-from timesight.files import json_text, read_text, text_lines, write_text
+from timesight.files import json_content, json_text, read_text, text_lines, write_text
 
 METRICS_FILE = "metrics.jsonl"
 COMPLETIONS_DIR = "completions"
@@ -291,11 +291,9 @@ def read_result(folder: Path) -> Result:
     if not file.is_file():
         raise _unfinished(folder)
     try:
-        return Result.model_validate(json.loads(read_text(file), parse_constant=lambda name: None))
+        return Result.model_validate(json_content(read_text(file), file))
     except ValidationError:
         raise InputError(f"{file}: holds no results of timesight eval") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{file}: is cut off, or not JSON; run the command that wrote it again") from None
 
 
 def write_result(folder: Path, content: Mapping[str, Any]) -> None:

@@ -75,6 +75,18 @@ def json_text(content: Any, indent: int | None = None) -> str:
     return json.dumps(_finite(content), indent=indent, allow_nan=False)
 
 
+def json_content(text: str, file: Path) -> Any:
+    """Parse the JSON ``text`` of ``file``; NaN and Infinity, which JSON does not have, become None.
+
+    Raises:
+        InputError: If ``text`` is not whole JSON; the message names ``file``.
+    """
+    try:
+        return json.loads(text, parse_constant=lambda name: None)
+    except (ValueError, RecursionError):
+        raise InputError(f"{file}: is cut off, or not JSON; run the command that wrote it again") from None
+
+
 def _finite(content: Any) -> Any:
     if isinstance(content, Mapping):
         return {str(key): _finite(value) for key, value in content.items()}

@@ -78,7 +78,7 @@ def test_what_nobody_foresaw_is_logged_and_told_in_one_line(where: str, caplog: 
 
     async def main() -> None:
         scheduler = RequestScheduler(max_active=1, max_waiting=0)
-        with pytest.raises(RefusedError, match="the reply failed") as failed:
+        with pytest.raises(RefusedError, match="the administrator finds the reason in the server's log") as failed:
             async for _ in scheduler.run(work(), lambda: 1 / (where != "before")):  # type: ignore[arg-type,return-value]
                 pass
         assert failed.value.status == 500

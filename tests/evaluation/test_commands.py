@@ -18,7 +18,9 @@ from timesight.cli.eval import command
 from timesight.cli.eval_show import result_tables
 from timesight.data import read_jsonl
 from timesight.data.jsonl import write_jsonl
+from timesight.errors import InputError
 from timesight.evaluation import Replies, Scoring, find_suite, score_replies
+from timesight.evaluation.evaluate import evaluate
 from timesight.files import json_text
 from timesight.tasks import TASKS
 
@@ -98,6 +100,22 @@ def test_another_file_of_the_same_name_is_not_answered_by_the_firsts_replies(wor
     assert invoke(files[0], *run).exit_code == 0
     assert "holds a reply to another question, prompt or video under id" in refused(files[1], *run)
     assert invoke(files[0], *run).exit_code == 0
+
+
+def test_the_command_goes_on_where_the_function_stopped_and_refuses_the_same(world: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "s.jsonl", tmp_path / "out"
+    write_jsonl(file, read_jsonl(world / "test.jsonl")[:2])
+    results = evaluate(file, "tiny", out, max_new_tokens=8)
+    settings = (out / "eval.json").read_bytes()
+    done = invoke(file, *FLAGS, "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    printed = json.loads(done.stdout.splitlines()[-1])
+    (result,) = results.values()
+    assert printed["results"]["official"]["metrics"] == result.results["official"].metrics
+    assert (out / "eval.json").read_bytes() == settings
+    assert "temperature 0.0, not 0.5: choose" in refused(file, *FLAGS, "--out", out, "--temperature", 0.5)
+    with pytest.raises(InputError, match=r"temperature 0\.0, not 0\.5: choose"):
+        evaluate(file, "tiny", out, max_new_tokens=8, temperature=0.5)
 
 
 def test_a_run_without_a_single_reply_fails_and_says_why(world: Path, tmp_path: Path) -> None:

@@ -15,16 +15,18 @@ from timesight.artifacts import read_items
 from timesight.data import read_jsonl
 from timesight.errors import InputError, ModelError, SampleError
 from timesight.evaluation import kept_replies, read_replies
+from timesight.evaluation.evaluate import evaluate
 from timesight.evaluation.folder import init_eval_dir, require_folder, require_unused
 from timesight.evaluation.questions import weight_files
 from timesight.evaluation.runner import collect_replies
 from timesight.generate.base import Completion, Generator
 from timesight.infer.answer import InferenceConfig
+from timesight.infer.clue import ClueGenerator, ClueSettings
 from timesight.model.prompt import Prompt
 from timesight.model.tiny import embedded_path
 from timesight.tasks.custom import TaskSettings, custom_tasks
 from timesight.types import Sample
-from timesight.video import FrameBudget
+from timesight.video import FrameBudget, SecondLook
 
 BUDGET = FrameBudget(min_pixels=784, max_pixels=784, max_frames=4)
 
@@ -86,6 +88,33 @@ def test_replies_to_other_questions_are_not_taken_for_these(samples: list[Sample
     with pytest.raises(InputError, match="another question, prompt or video"):
         collect(samples, tmp_path, tasks=tasks)
     assert len(collect(samples, tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"temperature": 0.5}, "temperature 0.0, not 0.5"),
+        ({"seed": 2}, "seed 1, not 2"),
+        ({"max_new_tokens": 9}, "max_new_tokens 256, not 9"),
+        ({"think": True}, "think False, not True"),
+        ({"budget": BUDGET.model_copy(update={"max_frames": 8})}, r"video\.max_frames 4, not 8"),
+        ({"second_look": SecondLook(fps_boost=2.0)}, r"second_look\.resolution_boost none, not 2\.0"),
+    ],
+)
+def test_evaluate_refuses_replies_made_with_other_settings(
+    change: dict[str, Any], told: str, samples: list[Sample], tmp_path: Path
+) -> None:
+    whole = evaluate(samples, Same(), tmp_path, seed=1)
+    with pytest.raises(InputError, match=f"^{tmp_path} holds replies with {told}: choose another folder$"):
+        evaluate(samples, Same(), tmp_path, **{"seed": 1} | change)
+    assert evaluate(samples, Same(), tmp_path, seed=1) == whole
+
+
+def test_evaluate_records_the_settings_of_a_second_look(samples: list[Sample], tmp_path: Path) -> None:
+    evaluate(samples, ClueGenerator(Same(), BUDGET), tmp_path)
+    clue = ClueGenerator(Same(), BUDGET, ClueSettings(max_passes=3))
+    with pytest.raises(InputError, match=r"holds replies with clue\.max_passes 2, not 3: choose another folder"):
+        evaluate(samples, clue, tmp_path)
 
 
 def test_a_model_that_was_written_anew_is_another(tmp_path: Path) -> None:

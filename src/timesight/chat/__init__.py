@@ -1,1 +1,1 @@
-"""Conversations about videos: one session, in the terminal, on a web page, or through an OpenAI-compatible door."""
+"""Conversations about videos: in the terminal, on a web page, or through an OpenAI-compatible API."""

@@ -1,4 +1,4 @@
-"""A conversation about one video with one model: questions in, replies with their evidence out, piece by piece."""
+"""A conversation with one model about one video: questions, and streamed replies with their evidence."""
 
 from __future__ import annotations
 
@@ -19,32 +19,49 @@ from timesight.video import FrameBudget, FrameReader
 from timesight.video.pool import Pending, VideoPool
 
 T = TypeVar("T")
-HELD_BYTES = 64 << 20  # of frames: about one video's, so that the next question does not decode it again
+HELD_BYTES = 64 << 20  # of frames kept: about one video's, so that the next question does not decode it again
 
 
 @dataclass(frozen=True)
 class ChatSettings:
-    """How questions are answered. Of what was said before, the model sees the last ``remembered`` exchanges."""
+    """How questions are answered.
 
-    budget: FrameBudget | None = None  # the model's own if None
-    clue: ClueSettings = field(default_factory=ClueSettings)  # for questions that look again
+    Args:
+        budget: How many frames of which size; None: the model's own.
+        clue: For questions that are asked with a second look.
+        think: Ask in think mode.
+        temperature: 0 is greedy.
+        max_new_tokens: Limit of one reply.
+        remembered: Number of earlier exchanges that the model sees.
+        num_boxes: Number of boxes in a track.
+    """
+
+    budget: FrameBudget | None = None
+    clue: ClueSettings = field(default_factory=ClueSettings)
     think: bool = False
     temperature: float = 0.0
     max_new_tokens: int = MAX_NEW_TOKENS
     remembered: int = 4
-    num_boxes: int = 8  # of a track
+    num_boxes: int = 8
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A question that was answered."""
+    """A question and the reply to it."""
 
     question: Question
     reply: Reply
 
 
 class Session:
-    """The conversation so far, and the next question. A ``pool`` of processes reads the video, if one is given."""
+    """A conversation: the exchanges so far (``turns``), and the next question.
+
+    Args:
+        generator: The model.
+        video: What all questions are about.
+        settings: None: the defaults.
+        pool: Processes that read the video; they may be shared. None: it is read in this process.
+    """
 
     def __init__(
         self,
@@ -63,25 +80,44 @@ class Session:
         self._said: list[Exchange] = []
 
     def recall(self, said: Sequence[Exchange]) -> None:
-        """Take ``said`` for what was said so far: a conversation that was held elsewhere."""
+        """Replace the exchanges so far, such as by those of a conversation that a client sends along."""
         self._said = list(said)
 
     def read(self, question: Question) -> None:
-        """Read the frames that ``question`` is put with; asking it then begins at once. Raises as ``ask`` does."""
+        """Read the frames for a question in advance.
+
+        Raises:
+            InputError: If the question cannot be asked.
+            VideoError: If the video cannot be read.
+        """
         build_question(question, self.video, self._settings.think, self._reader)
 
     def stop_reading(self) -> None:
-        """Call off what a pool of processes is reading: whoever waits for it gets CancelledError."""
+        """Cancel this conversation's reads in the pool; a thread that waits for one gets CancelledError."""
         if self._reads is not None:
             self._reads.close()
 
     def ask(
         self, question: Question, *, clue: bool = False
     ) -> collections.abc.Generator[str | PassEvent, None, Reply]:
-        """The reply in pieces, after each look what was seen in it, and at the end the whole.
+        """Ask a question and stream the reply.
 
-        Closing the generator ends the writing, and the question counts as not asked. Raises InputError for a
-        question that cannot be asked, VideoError for a video that cannot be read, ModelError where no reply comes.
+        Closing the generator ends the reply; the question then is not part of the conversation.
+
+        Args:
+            question: The question.
+            clue: Take a second look, if the question's task names spans.
+
+        Yields:
+            Pieces of the reply's text, and a ``PassEvent`` after each pass over the video.
+
+        Returns:
+            The whole reply with its evidence.
+
+        Raises:
+            InputError: If the question cannot be asked.
+            VideoError: If the video cannot be read.
+            ModelError: If the model gives no reply.
         """
         settings = self._settings
         earlier = self._said[-settings.remembered :] if settings.remembered else []
@@ -98,7 +134,7 @@ class Session:
 
 
 class _Reads(VideoPool):
-    """A pool that others use too, as one conversation sees it: closing it ends this conversation's reads only."""
+    """One conversation's view of a shared pool: closing it cancels the reads of this conversation only."""
 
     def __init__(self, pool: VideoPool) -> None:
         self._shared = pool
@@ -115,7 +151,13 @@ class _Reads(VideoPool):
 
 
 def as_record(reply: Reply) -> dict[str, Any]:
-    """``reply`` as plain values: what scripts and other programs get."""
+    """Return a reply as plain values for JSON.
+
+    Returns:
+        ``text``, ``answer`` (a text or ``[start_s, end_s]``; None if the reply does not parse or its answer is of
+        another kind, such as boxes), ``spans`` and ``times_s`` in seconds, ``boxes`` as ``[x0, y0, x1, y1]``
+        fractions of the frame, ``passes``, and ``note``.
+    """
     answer = reply.answer
     return {
         "text": reply.text,

@@ -1,4 +1,4 @@
-"""The conversation in a terminal: replies as they are written, their spans on a line of text."""
+"""The conversation in a terminal: streamed replies, with their spans on a line of text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,15 @@ A plain line is a question in words. Others:
 
 @dataclass
 class Conversation:
-    """Reads questions and shows replies. ``duration_s`` is the video's; ``num_boxes`` that of tracking."""
+    """Reads questions and shows replies.
+
+    Args:
+        session: The conversation.
+        console: Where it is shown, and where questions are read from.
+        duration_s: Length of the video.
+        clue: Whether questions are asked with a second look; ``/clue`` changes it.
+        num_boxes: Number of boxes in a track.
+    """
 
     session: Session
     console: Console
@@ -37,7 +45,7 @@ class Conversation:
     num_boxes: int = 8
 
     def run(self) -> None:
-        """Until /quit or the end of the input. Ctrl-C ends a reply, and between two of them the conversation."""
+        """Converse until /quit or the end of the input. Ctrl-C ends a reply or, between two, the conversation."""
         self.console.print(
             Text(f"{self.session.video.path}, {self.duration_s:.1f} s. /help says what can be asked.")
         )
@@ -52,7 +60,11 @@ class Conversation:
                 self.console.print(Text(str(error), "red"))
 
     def show(self, question: Question) -> Reply:
-        """Ask, and show the reply while it is written."""
+        """Ask a question and show the reply while it is streamed.
+
+        Raises:
+            TimesightError: As ``Session.ask``.
+        """
         pieces = self.session.ask(question, clue=self.clue)
         while True:
             try:
@@ -98,7 +110,7 @@ class Conversation:
     def _show_look(self, seen: Pass, question: Question) -> None:
         looked = f"saw {seen.num_frames} frames of {seen.size_px[0]} × {seen.size_px[1]} px, {seen.seconds:.1f} s"
         self.console.print()
-        if question.box is not None:  # its evidence are boxes, which come with the reply
+        if question.box is not None:  # its evidence is boxes, which come with the reply
             self.console.print(Text(f"{'':>10} {looked}", "dim"))
             return
         width = max(10, min(60, self.console.width - MARGIN))
@@ -111,7 +123,15 @@ class Conversation:
 
 
 def parse_question(line: str, num_boxes: int = 8) -> Question:
-    """What ``line`` asks. Raises InputError for a command that there is not, or that lacks something."""
+    """Parse a line of input; one without a command is an open question.
+
+    Args:
+        line: As typed; see ``HELP``.
+        num_boxes: Number of boxes in a track.
+
+    Raises:
+        InputError: If there is no such command, or ``/track`` lacks a number or a name.
+    """
     command, _, rest = line.partition(" ")
     if not command.startswith("/"):
         return Question(line)

@@ -1,4 +1,4 @@
-"""Spans as a line of text: what a terminal can show of evidence."""
+"""Spans as a line of text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ SHOWN, EMPTY = "█", "·"
 
 
 def draw_timeline(spans: Sequence[Span], duration_s: float, width: int = 60) -> str:
-    """A video of ``duration_s`` as ``width`` characters, those within any of ``spans`` filled.
+    """Draw a video as a line of characters, those within a span filled.
 
-    What lies in the video fills one character at least; what lies past its end is not shown.
+    A span in the video fills at least one character; what lies past the end of the video is not shown.
+
+    Args:
+        spans: In seconds, in any order.
+        duration_s: Length of the video.
+        width: Number of characters.
     """
     filled = [False] * width
     for span in spans:
@@ -25,5 +30,5 @@ def draw_timeline(spans: Sequence[Span], duration_s: float, width: int = 60) -> 
 
 
 def write_spans(spans: Sequence[Span]) -> str:
-    """``spans`` in words, such as ``1.2 to 3.4 s, 5.0 to 6.1 s``."""
+    """Write spans as text, such as ``1.2 to 3.4 s, 5.0 to 6.1 s``."""
     return ", ".join(f"{span.start_s:.1f} to {span.end_s:.1f} s" for span in spans)

@@ -54,9 +54,9 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 done and something was found, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 done and problems were found, 2 bad input, 130 interrupted."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on CPUs it misses a kernel that nobody asked for
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on CPUs it warns of a kernel that is not used
     try:
         code = group(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

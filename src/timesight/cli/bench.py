@@ -10,7 +10,7 @@ import click
 
 from timesight.cli.options import json_option
 
-NUM_SCENES = 200  # whose samples are replied to
+NUM_SCENES = 200  # scenes whose samples are used
 
 
 @click.group(epilog="Example: timesight bench grpo", short_help="Measure speed and memory on this machine.")

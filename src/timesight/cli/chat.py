@@ -46,7 +46,7 @@ def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
     from timesight.video import probe
 
     source = Video(path=video)
-    info = probe(source)  # said now, not when the model is loaded
+    info = probe(source)  # reports a broken video before the model is loaded
     num_boxes = TINY_BOXES if flags["model"] == TINY else 8
     asked = None if once is None else parse_question(once, num_boxes)
     quiet_libraries()

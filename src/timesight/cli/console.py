@@ -1,4 +1,4 @@
-"""What all commands share: progress bars, tables, machine-readable output. Light: a list answers at once."""
+"""Shared by all commands: progress bars, tables, JSON output. Nothing heavy is imported, so lists print at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OUT = Console(highlight=False)
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' own progress bars and notices off the terminal; loads them."""
+    """Turn off progress bars and notices of ``transformers``, which this imports."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()
@@ -39,13 +39,21 @@ def quiet_libraries() -> None:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """One JSON object on one line of standard output."""
+    """Print one JSON object on one line of standard output; NaN and infinities become null."""
     click.echo(json_text(content))
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
-    """A progress bar; yields ``advance(count=1, note="")``."""
+    """Show a progress bar on standard error.
+
+    Args:
+        label: Text before the bar.
+        total: Count at which it is full.
+
+    Yields:
+        ``advance(count=1, note=None)``: moves the bar, and shows ``note`` next to it until the next one.
+    """
     columns = (
         TextColumn("{task.description:<16}"),
         BarColumn(bar_width=20),
@@ -66,9 +74,12 @@ def progress(label: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def figure_table(title: str, columns: str, *, slim: bool = False) -> Table:
-    """A table of figures: a name, then the right-aligned ``columns`` (names with spaces between).
+    """Return an empty table of figures.
 
-    A ``slim`` one has no frame, so that more columns fit.
+    Args:
+        title: Above the table.
+        columns: Names of the right-aligned columns, separated by spaces; they follow a column of row names.
+        slim: Without a frame, so that more columns fit.
     """
     frame: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False} if slim else {}
     whole = Text(title, "bold", no_wrap=True, overflow="ignore")  # not broken where the table is narrower
@@ -80,7 +91,7 @@ def figure_table(title: str, columns: str, *, slim: bool = False) -> Table:
 
 
 def text_table(title: str, num_columns: int) -> Table:
-    """A plain table of ``num_columns`` columns of text, without a head."""
+    """Return an empty table of ``num_columns`` columns of text, without a head."""
     table = Table(
         title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2, 0, 0)
     )
@@ -90,7 +101,12 @@ def text_table(title: str, num_columns: int) -> Table:
 
 
 def metric_table(title: str, columns: dict[str, dict[str, str]]) -> Table:
-    """Rows by metric, one column for each system; cells are ready to print."""
+    """Return a table with a row for each metric and a column for each system.
+
+    Args:
+        title: Above the table.
+        columns: Cells by system and metric, as printed. Rows are those of the first system.
+    """
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for name in columns:
@@ -101,5 +117,10 @@ def metric_table(title: str, columns: dict[str, dict[str, str]]) -> Table:
 
 
 def percent(value: float, sign: str = "") -> str:
-    """A fraction as a percentage with one decimal, with ``sign`` ``+`` for a difference; a dash for NaN."""
+    """Format a fraction as a percentage with one decimal; NaN as a dash.
+
+    Args:
+        value: A fraction, usually in [0, 1].
+        sign: ``+`` for a difference, which then always has a sign.
+    """
     return f"{100 * value:{sign}.1f}" if math.isfinite(value) else "–"

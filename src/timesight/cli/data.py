@@ -1,4 +1,4 @@
-"""``timesight data``: list, build, check and convert data; one file a command next to this one."""
+"""``timesight data``: list, build, check and convert data; each command has a file next to this one."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class _Demo:
         return round(sum(self.stages().values()), 1)
 
     def write_test_world(self) -> list[Sample]:
-        """The held-out videos and their questions."""
+        """Write the held-out videos, unless they exist, and return their questions."""
         from timesight.cli.console import progress
         from timesight.data import read_jsonl
         from timesight.world import WorldSettings, write_world
@@ -128,7 +128,7 @@ class _Demo:
         return read_jsonl(file)
 
     def measure(self, samples: list[Sample], when: str, model: str, mode: str) -> EvalResult:
-        """Evaluate ``model``, taking up replies that an interrupted run left."""
+        """Evaluate ``model``; replies of an interrupted run are used."""
         from timesight.artifacts import ITEMS_FILE, write_records
         from timesight.cli.console import progress
         from timesight.evaluation import score_replies
@@ -174,7 +174,7 @@ class _Demo:
     def compare(
         self, samples: list[Sample], before: dict[str, EvalResult], after: dict[str, EvalResult]
     ) -> dict[str, Any]:
-        """Figures before and after, side by side, kept for the report."""
+        """Compare the figures before and after training, and write them for the report."""
         greedy = (before["greedy"], after["greedy"])
         difference = paired_difference(samples, *greedy)
         columns = [
@@ -214,7 +214,7 @@ class _Demo:
         answer: dict[str, Any],
         report: Path,
     ) -> None:
-        """The terminal's summary."""
+        """Print the summary."""
         from timesight.cli.console import OUT, metric_table, percent
         from timesight.statistics import FEW_NOTE, are_few
 
@@ -243,7 +243,16 @@ class _Demo:
 
 
 def paired_difference(samples: list[Sample], before: EvalResult, after: EvalResult) -> dict[str, float]:
-    """Mean difference of an item's metric with its 95% interval, resampling videos."""
+    """Return the mean paired difference (after − before) of the items' ``METRIC``, with its 95% interval.
+
+    Args:
+        samples: Items; those that are scored in both results count.
+        before: Result on ``samples``.
+        after: Result on ``samples``.
+
+    Returns:
+        ``mean``, ``low`` and ``high``, from a bootstrap over videos (``statistics.cluster_bootstrap``).
+    """
     from timesight.statistics import cluster_bootstrap
 
     shared = [s for s in samples if s.id in before.item_metrics and s.id in after.item_metrics]

@@ -1,4 +1,4 @@
-"""``timesight eval``: measure models; one file a command next to this one. Without a command it runs a suite."""
+"""``timesight eval``: measure models; each command has a file next to this one. The default command is ``run``."""
 
 from __future__ import annotations
 

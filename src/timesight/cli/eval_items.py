@@ -1,4 +1,4 @@
-"""What ``timesight eval`` and its relatives are about: items of a suite or a file, and replies made elsewhere."""
+"""Shared by the commands of ``timesight eval``: items of a suite or a file, and replies made elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,23 @@ def items_of(
     subtitles: bool = False,
     tasks: TaskRegistry | None = None,
 ) -> tuple[Suite | None, list[Sample]]:
-    """What is asked: the items of the suite called ``name``, or the samples of the file of that name."""
+    """Read the items of a suite, or the samples of a JSONL file.
+
+    Args:
+        name: Name of a suite, or path of a file.
+        annotations: Folder of the suite's official files; a suite needs it, a file must not have it.
+        videos: Folder of the suite's videos.
+        split: Split of the suite; None for its default.
+        subtitles: Put subtitles into the prompts of the suite.
+        tasks: Tasks of a file's samples; None: those of the package.
+
+    Returns:
+        The suite, None for a file, and its items.
+
+    Raises:
+        InputError: If there is no such suite or file, or an option does not go with it.
+        SampleError: If an official file or a sample is wrong.
+    """
     from timesight.data import read_jsonl
     from timesight.evaluation import SUITES, find_suite
     from timesight.tasks import TASKS
@@ -42,7 +58,7 @@ def items_of(
 
 
 def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Sample]:
-    """The items on ``num_videos`` videos, drawn by ``seed``."""
+    """Return the items on ``num_videos`` videos drawn at random, in their order; all items if it is None."""
     from random import Random
 
     videos = list(dict.fromkeys(item.video.path for item in items))
@@ -53,14 +69,31 @@ def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Samp
 
 
 def scoring_of(suite: Suite | None, protocols: tuple[str, ...]) -> Scoring:
-    """What is reported of ``suite``, or of a file of samples."""
+    """Return what is reported.
+
+    Args:
+        suite: Its breakdowns are used; None for a file of samples.
+        protocols: Score by these only; empty for all.
+    """
     from timesight.evaluation import Scoring
 
     return Scoring(protocols or None, *((suite.by, suite.average_over) if suite else ()))
 
 
 def given_replies(file: Path, items: list[Sample], without: str) -> dict[str, str]:
-    """The replies in ``file``; warns of those to no item, and of items that have none, which are ``without``."""
+    """Read replies made elsewhere, and warn of those to no item and of items without a reply.
+
+    Args:
+        file: JSONL of ``id`` and ``reply``.
+        items: What was asked.
+        without: What happens to items without a reply, as the end of the warning's sentence.
+
+    Returns:
+        Replies by sample id, those to no item included.
+
+    Raises:
+        InputError: As ``evaluation.read_replies``.
+    """
     from timesight.evaluation import read_replies
 
     replies = read_replies(file, warn=_warn)

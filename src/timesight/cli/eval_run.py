@@ -1,4 +1,4 @@
-"""``timesight eval SUITE``: ask a model everything, score its replies, keep both."""
+"""``timesight eval SUITE``: ask a model every question of a suite, score its replies, keep both."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def command(list_suites: bool, suite: str | None, as_json: bool, **flags: Any) -
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; the names are those of the options."""
+    """The options of the command, by their names."""
 
     suite: str
     annotations: Path | None
@@ -119,22 +119,17 @@ class Request:
 
     @property
     def looking(self) -> ClueSettings | None:
-        """How to look again, if at all."""
+        """Settings of Clue-Perception; None without ``--clue``."""
         return clue_settings(vars(self)) if self.clue else None
-
-    def identity(self, budget: FrameBudget) -> dict[str, Any]:
-        """What replies depend on next to the questions: a folder holds those of one identity."""
-        from timesight.evaluation.questions import weight_files
-
-        names = ("model", "model_url", "think", "temperature", "seed", "max_new_tokens", "split", "subtitles")
-        settings = {name: getattr(self, name) for name in names}
-        settings["clue"] = self.looking.model_dump() if self.looking else None
-        settings["weights"] = {} if self.model_url else weight_files(self.model)
-        return {"suite": Path(self.suite).stem, **settings, "video": budget.model_dump()}
 
 
 def run(request: Request) -> None:
-    """Ask, score, keep, show."""
+    """Run the command: ask the model, score its replies, keep and print the figures.
+
+    Raises:
+        InputError: If an option cannot be used, or ``--out`` holds replies made with other settings.
+        ModelError: If no item got a reply.
+    """
     from timesight.evaluation import protocols_of, require_folder, require_judge, score_tasks
     from timesight.judge import open_judge
     from timesight.tasks.custom import custom_tasks
@@ -150,26 +145,49 @@ def run(request: Request) -> None:
     judge = open_judge(judge_settings(request.judge, request.judge_url), WorldJudge(), request.out)
     tasks = [registry[name] for name in dict.fromkeys(item.task for item in items)]
     for task in tasks:
-        protocols_of(task, request.protocols or None)  # said now, not when all has been asked
+        protocols_of(task, request.protocols or None)  # reports a wrong protocol before anything is asked
     if not request.dry_run:
         require_judge(tasks, judge)
     generator, config = opened(request, tasks, registry)
     if request.dry_run:
         show_plan(generator, items, config, request.workers, request.as_json)
         return
-    identity = request.identity(config.budget)
-    replies = ask(generator, items, config, request, identity)
+    from timesight.evaluation.questions import eval_settings  # loads torch, as opened does
+
+    settings = eval_settings(
+        Path(request.suite).stem,
+        request.model,
+        generator,
+        config,
+        url=request.model_url,
+        split=request.split,
+        subtitles=request.subtitles,
+    )
+    replies = ask(generator, items, config, request, settings)
     if replies is not None:
         require_replies(replies, len(items))
         scoring = scoring_of(suite, request.protocols)
-        results = score_tasks(identity["suite"], items, replies, request.think, judge, scoring, registry)
-        show_results(results, suite, identity, request.out, request.as_json)
+        results = score_tasks(settings["suite"], items, replies, request.think, judge, scoring, registry)
+        show_results(results, suite, settings, request.out, request.as_json)
 
 
 def opened(
     request: Request, tasks: Sequence[Task[Any, Any]], registry: TaskRegistry
 ) -> tuple[Generator, InferenceConfig]:
-    """Who is asked, and how. Torch is loaded only here, so that a wrong name or path is reported at once."""
+    """Open the model. Only this loads torch, so that a wrong name or path is reported at once.
+
+    Args:
+        request: The options of the command.
+        tasks: Tasks of the items.
+        registry: All tasks, custom ones included.
+
+    Returns:
+        The generator, wrapped in a ``ClueGenerator`` with ``--clue``, and how it is asked.
+
+    Raises:
+        InputError: If there is no such model, the frame options contradict each other, or ``--clue`` is given for
+            a task whose replies name no spans.
+    """
     from timesight.cli.console import quiet_libraries
     from timesight.evaluation.runner import processes
     from timesight.generate.local import open_generator
@@ -177,7 +195,7 @@ def opened(
     from timesight.infer.clue import ClueGenerator
 
     quiet_libraries()
-    processes()  # before the model: each process has a GPU of its own
+    processes()  # before the model: it selects the GPU of this process
     generator: Generator = open_generator(request.model, request.model_url)
     budget = budget_of(generator, request)
     config = InferenceConfig(
@@ -197,9 +215,23 @@ def opened(
 
 
 def ask(
-    generator: Generator, items: list[Sample], config: InferenceConfig, request: Request, identity: dict[str, Any]
+    generator: Generator, items: list[Sample], config: InferenceConfig, request: Request, settings: dict[str, Any]
 ) -> Replies | None:
-    """All replies; None on a process that only helps the first one."""
+    """Ask every question, with a progress bar.
+
+    Args:
+        generator: The model.
+        items: What to ask; processes share them.
+        config: How to ask.
+        request: The options of the command.
+        settings: Recorded in ``--out`` (``folder.init_eval_dir``).
+
+    Returns:
+        The replies to all items; None on every process but the first.
+
+    Raises:
+        InputError: If ``--out`` holds replies made with other settings or to other questions.
+    """
     from tempfile import TemporaryDirectory
 
     from timesight.cli.console import progress
@@ -211,14 +243,14 @@ def ask(
     with TemporaryDirectory() as nowhere, progress("eval", len(items)) as advance:
         folder = request.out or Path(nowhere)
         if is_main:
-            init_eval_dir(folder, identity)
+            init_eval_dir(folder, settings)
         reading = ReadingSettings(workers=request.workers)
         replies = collect_replies(generator, items, config, folder, advance, reading)
     return replies if is_main else None
 
 
 def require_replies(replies: Replies, num_items: int) -> None:
-    """Raise ModelError where no item got a reply: there is nothing to score."""
+    """Raise ModelError if no item got a reply: there is nothing to score."""
     if not replies.replies:
         reasons = list(dict.fromkeys(replies.quarantined.values()))
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
@@ -226,14 +258,20 @@ def require_replies(replies: Replies, num_items: int) -> None:
 
 
 def require_evidence(tasks: Sequence[Task[Any, Any]], registry: TaskRegistry) -> None:
-    """Raise InputError where a task's replies name no spans: there is nothing to look at again."""
+    """Raise InputError if the replies of one of ``tasks`` name no spans: there is nothing to look at again."""
     if without := [task.name for task in tasks if not task.names_spans]:
         named = ", ".join(name for name, task in registry.items() if task.names_spans)
         raise InputError(f"--clue: replies of {without[0]} name no evidence; it is for {named}")
 
 
 def budget_of(generator: Generator, request: Request) -> FrameBudget:
-    """The model's own budget, with what was asked for in its place. Raises InputError for one that cannot be."""
+    """Return the model's default frame budget, changed by ``--fps``, ``--max-frames`` and ``--max-pixels``.
+
+    Minima are lowered to the new maxima.
+
+    Raises:
+        InputError: If the result is not a valid budget.
+    """
     from pydantic import ValidationError
 
     from timesight.video import FrameBudget

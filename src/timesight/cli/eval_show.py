@@ -1,4 +1,4 @@
-"""What ``timesight eval`` prints, and what it leaves in its folder."""
+"""What ``timesight eval`` prints, and the files that it writes into its folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ def show_results(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Print figures, or all of them as one JSON object; keep them in ``out``."""
+    """Print the figures of an evaluation and write them to its folder.
+
+    Args:
+        results: The result of each task, by its name.
+        suite: Its figures of the paper are shown; None for samples that are not of a suite.
+        about: Settings of the evaluation, with ``model``, and if they are known ``video`` (the frame budget) and
+            ``seed``.
+        out: Folder of the evaluation; None: nothing is written.
+        as_json: Print one JSON object instead of tables.
+    """
     from timesight.cli.console import OUT, print_json
     from timesight.cli.gallery import write_gallery
     from timesight.evaluation.evaluate import result_content, write_results
@@ -51,7 +60,14 @@ def show_results(
 
 
 def result_tables(result: EvalResult, task: str, model: str, suite: Suite | None) -> Iterator[Table]:
-    """For each protocol a row a system: the model and its interval, baselines, the paper's; then breakdowns."""
+    """Make the tables of one task: one for each protocol, then one for each of its breakdowns.
+
+    Args:
+        result: The figures.
+        task: Name for the title.
+        model: Name of the model's row; its interval, the baselines and the paper's rows follow.
+        suite: As in ``show_results``.
+    """
     from timesight.cli.console import figure_table
 
     for protocol, figures in result.results.items():
@@ -78,7 +94,13 @@ def result_tables(result: EvalResult, task: str, model: str, suite: Suite | None
 
 
 def baseline_table(result: EvalResult, task: str, protocol: str) -> Table:
-    """A row a baseline."""
+    """Make a table with a row for each baseline.
+
+    Args:
+        result: The figures.
+        task: Name for the title.
+        protocol: One of the protocols of ``result``.
+    """
     from timesight.cli.console import figure_table
 
     figures = result.results[protocol]
@@ -96,7 +118,7 @@ def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
 
 
 def footnotes(result: EvalResult) -> list[str]:
-    """What a reader of the table must know: how many items, how many unparsable, what was left out."""
+    """Return the lines below a table: number of items, unparsable replies, and items that were left out."""
     from timesight.statistics import FEW_NOTE
 
     lines = [f"percent [95% interval]; {result.num_items} items on {result.num_videos} videos"]
@@ -119,7 +141,7 @@ def footnotes(result: EvalResult) -> list[str]:
 
 
 def show_suites(as_json: bool) -> None:
-    """The suites: task, split, protocols, official files."""
+    """Print the suites: task, split, protocols, breakdowns, official files."""
     from timesight.cli.console import OUT, print_json, text_table
     from timesight.data import SOURCES
     from timesight.evaluation import SUITES
@@ -152,7 +174,15 @@ def show_suites(as_json: bool) -> None:
 def show_plan(
     generator: Generator, items: list[Sample], config: InferenceConfig, workers: int, as_json: bool
 ) -> None:
-    """What the run would take."""
+    """Estimate and print what a run would take.
+
+    Args:
+        generator: The model.
+        items: What would be asked.
+        config: How it would be asked.
+        workers: Processes that read videos.
+        as_json: Print one JSON object instead of text.
+    """
     from dataclasses import asdict
 
     from timesight.cli.console import OUT, print_json, progress

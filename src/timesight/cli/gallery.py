@@ -1,4 +1,4 @@
-"""Single items of an evaluation for its report: which ones, with small pictures of their frames."""
+"""Single items of an evaluation for its report, with thumbnails of their frames."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ BUDGET = FrameBudget(max_frames=20, max_pixels=180 * 320)
 
 
 def write_gallery(out: Path, items: Sequence[ItemEntry], seed: int) -> None:
-    """Write ``gallery.json`` and ``thumbnails/``: the worst, some that could not be parsed, some at random.
+    """Write ``gallery.json`` and ``thumbnails/``: the worst items, random ones, and some with unparsable replies.
 
-    One item a video. What cannot be read by now is left out.
+    Of scored items there is one for each video. Items whose video can no longer be read are left out.
+
+    Args:
+        out: Folder of the evaluation.
+        items: All its items.
+        seed: Of the random choice.
     """
     unparsable = [item for item in items if not item.parsed][:NUM_UNPARSABLE]
     scored = worst_items(items)
@@ -43,7 +48,12 @@ def write_gallery(out: Path, items: Sequence[ItemEntry], seed: int) -> None:
 
 
 def worst_items(items: Sequence[ItemEntry], most: int | None = None) -> list[ItemEntry]:
-    """Scored items with a reply that parses, one a video, those with the lowest first metric first."""
+    """Return the scored items with a reply that parses, lowest first metric first.
+
+    Args:
+        items: Of one or several tasks; only the first item on each video is used.
+        most: Number of items; None: all.
+    """
     by_video = {json.dumps(item.video): item for item in reversed(items)}
     scored = [(found, item) for item in by_video.values() if item.parsed and (found := item.first_metric)]
     return [item for _, item in sorted(scored, key=lambda pair: (pair[0][1], pair[1].id))[:most]]

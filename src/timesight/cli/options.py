@@ -1,4 +1,4 @@
-"""Options that several commands share; light, so that --help loads nothing heavy."""
+"""Options that several commands share. Nothing heavy is imported, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ prompts_option = click.option(
 
 
 def clue_options(command: Any) -> Any:
-    """How ``--clue`` looks again; the defaults are those of ``ClueSettings``."""
+    """Add the options of ``--clue`` to a command; their defaults are those of ``ClueSettings``."""
     for option in reversed(
         (
             click.option(
@@ -68,7 +68,7 @@ def clue_options(command: Any) -> Any:
 
 
 def clue_settings(flags: Mapping[str, Any]) -> ClueSettings:
-    """What ``clue_options`` say."""
+    """Return the settings that ``clue_options`` state; ``flags`` has them by parameter name."""
     from timesight.infer.clue import ClueSettings
 
     return ClueSettings(
@@ -80,7 +80,15 @@ def clue_settings(flags: Mapping[str, Any]) -> ClueSettings:
 
 
 def judge_settings(judge: str | None, url: str | None) -> JudgeSettings | None:
-    """What ``--judge`` and ``--judge-url`` say."""
+    """Return the settings that ``--judge`` and ``--judge-url`` state.
+
+    Args:
+        judge: ``world``, ``local:MODEL``, or the name of a served model; None: no judge.
+        url: Address of a served model; None: that of OpenAI.
+
+    Raises:
+        InputError: If the address has no name of a served model, or ``local:`` no model.
+    """
     from timesight.judge import JudgeSettings
 
     if url is not None and (judge is None or judge == "world" or judge.startswith(LOCAL)):
@@ -97,7 +105,15 @@ def judge_settings(judge: str | None, url: str | None) -> JudgeSettings | None:
 
 
 def task_settings(files: tuple[Path, ...], prompts: Path | None) -> TaskSettings:
-    """What ``--task-file`` and ``--prompts`` say. Raises InputError for a file that is not a mapping of texts."""
+    """Return the settings that ``--task-file`` and ``--prompts`` state.
+
+    Args:
+        files: Python files of custom tasks; they are not loaded here.
+        prompts: YAML file with a text for each task; None: no prompt is replaced.
+
+    Raises:
+        InputError: If ``prompts`` does not exist, is not YAML, or is not a mapping of texts.
+    """
     import yaml
     from pydantic import ValidationError
 

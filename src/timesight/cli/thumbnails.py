@@ -1,4 +1,4 @@
-"""Small pictures of a video's frames, for pages."""
+"""Thumbnails of a video's frames for reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ HEIGHT_PX = 96
 
 
 def write_thumbnails(out: Path, name: str, frames: Frames) -> list[str]:
-    """Write about NUM_FRAMES frames to ``out``/thumbnails; their names, as seen from ``out``."""
+    """Write about ``NUM_FRAMES`` evenly spaced frames as JPEG files of ``HEIGHT_PX`` pixels in height.
+
+    Args:
+        out: Folder of the report; the files go to its subfolder ``thumbnails``.
+        name: Start of the file names.
+        frames: Of one video.
+
+    Returns:
+        Paths of the files relative to ``out``.
+    """
     (out / "thumbnails").mkdir(exist_ok=True)
     step = max(1, len(frames.pixels) // NUM_FRAMES)
     names = []

@@ -1,4 +1,4 @@
-"""Single items for the report: which ones, their frames as small pictures, and what was answered when."""
+"""Single items for the demo's report, with thumbnails and the answers before and after training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,17 @@ NUM_GAINS, NUM_LOSSES, NUM_RANDOM = 3, 2, 3
 def write_timelines(
     out: Path, samples: list[Sample], before: EvalResult, after: EvalResult, budget: FrameBudget, seed: int
 ) -> None:
-    """Write ``timelines.json`` and ``thumbnails/``: largest gains, largest losses, and some at random.
+    """Write ``timelines.json`` and ``thumbnails/``: the items with the largest gains and losses, and random ones.
 
-    One question a video, its first, so that the same pictures are not shown twice.
+    Only the first question on each video is used, so that no video is shown twice.
+
+    Args:
+        out: Run directory of the demo.
+        samples: Temporal-grounding samples that were evaluated.
+        before: Their result before training.
+        after: Their result after training.
+        budget: How frames are read.
+        seed: Of the random choice.
     """
     samples = list({sample.video.path: sample for sample in reversed(samples)}.values())
     by_id = {sample.id: sample for sample in samples if sample.id in after.item_metrics}

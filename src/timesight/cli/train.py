@@ -1,4 +1,4 @@
-"""``timesight train``: GRPO or SFT by recipe, and a look at what GRPO would start from."""
+"""``timesight train``: GRPO or SFT by recipe, and a preview of the rewards that GRPO would start from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,13 @@ def command(
 
 
 def show_preview(recipe: Any, out: Path, as_json: bool) -> None:
-    """Replies of the untrained model, by task, and what they mean."""
+    """Sample from the untrained model and print its rewards by task, with advice.
+
+    Args:
+        recipe: Of kind ``grpo``.
+        out: Run directory, for synthetic worlds.
+        as_json: Print one JSON object instead of tables.
+    """
     from timesight.cli.console import OUT, metric_table, percent, print_json, progress
     from timesight.training.preview import NUM_PROMPTS, preview
 

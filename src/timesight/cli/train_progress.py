@@ -14,7 +14,12 @@ REPLY_EVERY = 50  # steps between two replies shown while training
 
 
 class TrainProgress(Listener):
-    """Shows a training run as a progress bar, with the figure that matters next to it."""
+    """Shows a training run as a progress bar, with one of its metrics.
+
+    Args:
+        label: Text before the bar.
+        figure: Name of the metric.
+    """
 
     def __init__(self, label: str, figure: str) -> None:
         self._label = label
@@ -22,14 +27,14 @@ class TrainProgress(Listener):
         self._figure = figure
 
     def on_start(self, step: int, num_steps: int) -> None:
-        """Open the bar, at the step a resumed run starts from."""
+        """Open the bar at the first step, which is not 0 in a resumed run."""
         self._bar = progress(self._label, num_steps)
         self._advance = self._bar.__enter__()
         self._advance(step)
 
     def on_log(self, step: int, entry: dict[str, float], out: Path) -> None:
-        """Move the bar."""
-        if self._figure in entry:  # a step that learns from earlier replies has no reward of its own
+        """Move the bar, and show a reply every ``REPLY_EVERY`` steps."""
+        if self._figure in entry:  # a step that reuses earlier replies has no reward
             self._note = f"{self._figure} {entry[self._figure]:.3f}"
         self._advance(1, self._note)
         if step % REPLY_EVERY == 0:
@@ -50,6 +55,6 @@ class TrainProgress(Listener):
         self._bar.__exit__(None, None, None)
 
     def close(self) -> None:
-        """Close the bar of a run that was cut short."""
+        """Close the bar of a run that was interrupted or failed."""
         if hasattr(self, "_bar"):
             self._bar.__exit__(None, None, None)

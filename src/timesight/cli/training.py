@@ -1,4 +1,4 @@
-"""Reading a recipe, running it with progress bars, saying what came of it."""
+"""Reads a recipe, runs it with progress bars, and prints the outcome."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def recipe_options(function: F) -> F:
-    """The arguments of a command that runs a recipe."""
+    """Add the arguments of a command that runs a recipe."""
     for option in (
         json_option,
         click.option("--data", type=click.Path(path_type=Path), help="JSONL of samples; wins over the recipe's."),
@@ -30,7 +30,17 @@ def recipe_options(function: F) -> F:
 
 
 def read_recipe(recipe: str, overrides: tuple[str, ...], model: str | None, data: Path | None) -> Any:
-    """The recipe with what the command line says in its place."""
+    """Read a recipe and apply the options of the command line.
+
+    Args:
+        recipe: YAML file, or name of a shipped recipe.
+        overrides: ``KEY=VALUE`` for keys of the recipe.
+        model: Replaces the recipe's model; None: unchanged.
+        data: JSONL file that replaces the recipe's data except for its curriculum; None: unchanged.
+
+    Raises:
+        RecipeError: If there is no such recipe, a key is unknown, or a value cannot be used.
+    """
     from timesight.training.recipe import load_recipe
     from timesight.training.settings import DataSettings
 
@@ -42,7 +52,13 @@ def read_recipe(recipe: str, overrides: tuple[str, ...], model: str | None, data
 
 
 def train(recipe: Any, out: Path, as_json: bool) -> None:
-    """Run ``recipe`` and say what came of it."""
+    """Run a recipe and print the outcome.
+
+    Args:
+        recipe: From ``read_recipe``.
+        out: Run directory.
+        as_json: Print one JSON object instead of text.
+    """
     from timesight.cli.console import print_json
 
     result = run_with_progress(recipe, out)
@@ -69,7 +85,15 @@ def train(recipe: Any, out: Path, as_json: bool) -> None:
 
 
 def run_with_progress(recipe: Any, out: Path) -> Any:
-    """``run_recipe`` with progress bars on the terminal."""
+    """Run ``training.run.run_recipe`` with progress bars on the terminal.
+
+    Args:
+        recipe: From ``read_recipe``.
+        out: Run directory.
+
+    Returns:
+        What ``run_recipe`` returns.
+    """
     from timesight.cli.train_progress import TrainProgress
     from timesight.training.run import run_recipe
 
@@ -82,7 +106,12 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
 
 
 def write_world_with_progress(recipe: Any, out: Path) -> None:
-    """The recipe's synthetic worlds, as far as they are not there yet."""
+    """Write the synthetic worlds of a recipe that do not exist yet; one process of several does it.
+
+    Args:
+        recipe: From ``read_recipe``.
+        out: Run directory, which holds the worlds.
+    """
     from timesight.cli.console import progress
     from timesight.training.loop import this_process
     from timesight.training.run import init_run_dir

@@ -1,10 +1,10 @@
 """Evaluation: from a benchmark's files to figures one can trust.
 
-``suites`` declares the benchmarks, ``runner`` asks and ``replies`` keeps what comes back, ``score`` turns it into
-results (``figures`` of each protocol) and ``items`` keeps them item by item. ``questions`` and ``folder`` see to it
-that what a folder holds is of one model and the same questions. ``compare`` sets two runs next to each
-other, ``export`` writes tables and what leaderboards take, ``plan`` says beforehand what a run will cost. Only
-``runner``, ``questions`` and ``plan`` need torch.
+``suites`` declares the benchmarks, ``runner`` asks the questions and ``replies`` stores the replies. ``score``
+turns them into results (``figures`` of each protocol) and ``items`` into a record for each item. ``questions`` and
+``folder`` make sure that a folder holds replies of one model, made with one set of settings, to the same questions.
+``compare`` compares two runs, ``export`` writes tables and the files that leaderboards accept, ``plan`` estimates
+what a run will take. Only ``runner``, ``questions`` and ``plan`` need torch.
 """
 
 from timesight.evaluation.figures import Scoring

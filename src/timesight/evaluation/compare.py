@@ -1,4 +1,4 @@
-"""Two evaluations of the same items: what changed, where, and whether by more than chance."""
+"""Comparison of two evaluations of the same items: what changed, where, and whether by more than chance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,17 @@ EVERYTHING = "all"
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of A and of B over the same items; the paired difference B − A, its 95% interval and p-value."""
+    """A metric of A and of B over the same items, and their paired difference.
+
+    Args:
+        a: The metric of A.
+        b: The metric of B.
+        difference: B − A.
+        low: Lower end of the 95% interval of ``difference``, from a bootstrap over videos
+            (``statistics.interval_95``). NaN with fewer than two videos.
+        high: Its upper end.
+        p_value: Two-sided, from random exchanges of whole videos between A and B (``statistics.exchange_p_value``).
+    """
 
     a: float
     b: float
@@ -39,7 +49,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Part:
-    """Some items, ``key`` being ``value``; and the difference in each metric, means as the benchmark takes them."""
+    """The differences over the items for which a breakdown's ``key`` has the value ``value``.
+
+    Args:
+        key: Key of the breakdown; ``all`` for all items.
+        value: Empty for all items.
+        num_items: Number of items compared.
+        num_videos: Number of videos that they are about.
+        metrics: By name. Means are weighted as the benchmark weights them.
+    """
 
     key: str
     value: str
@@ -50,7 +68,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Change:
-    """One item that changed, in the metric that was looked at."""
+    """One item whose metric changed.
+
+    Args:
+        id: Of the item.
+        a: Its metric in A.
+        b: Its metric in B.
+        reply_a: The reply of A.
+        reply_b: The reply of B.
+    """
 
     id: str
     a: float
@@ -61,7 +87,19 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed from A to B. ``only_a`` and ``only_b`` count items that the other has not: not compared."""
+    """What changed from A to B.
+
+    Args:
+        protocol: The protocol of the metrics.
+        metric: The metric by which single items are compared.
+        only_a: Number of items that only A has; they are not compared.
+        only_b: Number of items that only B has.
+        num_better: Number of items whose ``metric`` is larger in B.
+        num_worse: Number of items whose ``metric`` is smaller in B.
+        parts: All items, then those of each value of each breakdown that has more than one value.
+        improved: The items with the largest gains, largest first.
+        hurt: The items with the largest losses, largest first.
+    """
 
     protocol: str
     metric: str
@@ -77,11 +115,18 @@ class Comparison:
 def compare(
     a: Items, b: Items, *, protocol: str | None = None, metric: str | None = None, num_shown: int = 5
 ) -> Comparison:
-    """Compare two evaluations' items (``read_items``) on one task, by ``metric`` where single ones are concerned.
+    """Compare two evaluations on one task.
 
-    Without ``protocol`` and ``metric``, by the first of each. An item counts as much as it did in A's figures.
-    Raises InputError where the two have no item, no protocol or no metric in common, and where an id that both
-    have stands for different data.
+    Args:
+        a: Items of the first evaluation by id (``artifacts.read_items``). Their weights are used for both.
+        b: Items of the second one.
+        protocol: Protocol of the metrics; None: the first that both have.
+        metric: Metric by which single items are ranked; None: the first that both have.
+        num_shown: Most items in ``improved`` and in ``hurt``.
+
+    Raises:
+        InputError: If the two have no scored item, no protocol or no metric in common, or if an id stands for
+            different questions or truths.
     """
     shared = _shared(a, b)
     protocol = _choose("protocol", protocol, a[shared[0]].metrics, b[shared[0]].metrics)
@@ -112,7 +157,19 @@ def compare(
 
 
 def compare_tasks(a: Items, b: Items, **how: Any) -> dict[str, Comparison]:
-    """``compare`` for each task that both evaluations have items of. Raises InputError where there is none."""
+    """Compare two evaluations on each task that both have items of.
+
+    Args:
+        a: As in ``compare``, of any tasks.
+        b: As in ``compare``, of any tasks.
+        **how: Further arguments of ``compare``.
+
+    Returns:
+        A comparison for each task, by its name.
+
+    Raises:
+        InputError: If the two have no item in common, or as in ``compare``.
+    """
     tasks = dict.fromkeys(a[id_].task for id_ in a if id_ in b)
     if not tasks:
         raise InputError("the two evaluations have no item in common")
@@ -124,7 +181,7 @@ def compare_tasks(a: Items, b: Items, **how: Any) -> dict[str, Comparison]:
 
 
 def _shared(a: Items, b: Items) -> list[str]:
-    """The ids that both have. Raises InputError where there is none, and where one stands for different data."""
+    """The ids that both have. Raises InputError if there is none, or if one stands for different data."""
     shared = [id_ for id_ in a if id_ in b]
     if not shared:
         raise InputError("the two evaluations have no item in common")
@@ -145,7 +202,7 @@ def _choose(what: str, wanted: str | None, *known: Any) -> str:
 
 
 def _groups(items: Items, ids: Sequence[str]) -> list[tuple[str, str, list[str]]]:
-    """All items, then those of each value of each key; a key with one value says nothing."""
+    """All items, then those of each value of each key; keys with a single value are left out."""
     groups: dict[str, dict[str, list[str]]] = {}
     for id_ in ids:
         for key, values in items[id_].groups.items():
@@ -161,7 +218,7 @@ def _groups(items: Items, ids: Sequence[str]) -> list[tuple[str, str, list[str]]
 
 
 def _part(key: str, text: str, ids: Sequence[str], a: Items, b: Items, protocol: str, names: Sequence[str]) -> Part:
-    """The paired differences over ``ids``, in ``names`` and in what the task's figures make of their means."""
+    """The paired differences over ``ids``: of the metrics ``names``, and of those derived from their means."""
     videos = [a[id_].video_path for id_ in ids]
     weights = [a[id_].weights[protocol] for id_ in ids]
     task = TASKS.get(a[ids[0]].task)

@@ -1,4 +1,4 @@
-"""An evaluation from samples to figures in one call."""
+"""``timesight.evaluate``: from samples to figures in one call."""
 
 from __future__ import annotations
 
@@ -33,49 +33,67 @@ def evaluate(
 
     Args:
         suite_or_samples: Name of a suite, a JSONL file of samples, or samples.
-        model: A model folder, run directory or hub id, a ``Policy``, or a ``Generator``.
-        out: Folder for replies and figures; an interrupted call goes on there. None keeps nothing.
+        model: A model folder, run directory or hub id, a ``Policy``, or a ``Generator``; the embedded tiny model by
+            default.
+        out: Folder for replies and figures, in which an interrupted call can be resumed. It holds replies of one
+            model and one set of settings, as that of ``timesight eval`` does. The weights of a ``Policy`` or
+            ``Generator`` are not compared: use a new folder after they change. None: nothing is kept.
         annotations: Folder of a suite's official files.
         videos: Folder of its videos.
-        split: Another split than the suite's own.
+        split: Split of the suite; None for its default.
         judge: For tasks that need one.
-        protocols: Score by these only.
+        protocols: Score by these only; None for all of a task.
         **config: Fields of ``infer.answer.InferenceConfig``, such as ``think``, ``temperature`` or ``budget``; the
             budget is the model's own if not given.
 
     Returns:
-        The result of each task.
+        The result of each task, by its name.
 
     Raises:
-        InputError: If something passed cannot be used.
+        InputError: If an argument cannot be used: an unknown suite, a missing folder or judge, or an ``out`` with
+            replies of another model, made with other settings, or to other questions.
+        ModelError: If the model cannot reply to any prompt, such as a server that is down, or one question alone
+            does not fit into memory.
     """
+    from timesight.evaluation.questions import eval_settings
     from timesight.evaluation.runner import collect_replies
     from timesight.infer.answer import InferenceConfig
 
     suite, samples = _samples(suite_or_samples, annotations, videos, split)
     generator = _generator(model)
-    settings = InferenceConfig(**{"budget": generator.default_budget} | config)
-    require_judge([settings.tasks[name] for name in {sample.task for sample in samples}], judge)
+    inference = InferenceConfig(**{"budget": generator.default_budget} | config)
+    require_judge([inference.tasks[name] for name in {sample.task for sample in samples}], judge)
     name = Path(suite_or_samples).stem if isinstance(suite_or_samples, (str, Path)) else "samples"
     scoring = Scoring(
         None if protocols is None else tuple(protocols), *((suite.by, suite.average_over) if suite else ())
     )
+    named = str(model) if isinstance(model, (str, Path)) else None
+    settings = eval_settings(name, named, generator, inference, split=split)
     with TemporaryDirectory() as temporary:
         folder = Path(out or temporary)
-        about = {"suite": name, "model": generator.name, "think": settings.think}
         if out is not None:
-            init_eval_dir(folder, about)
-        replies = collect_replies(generator, samples, settings, folder)
-        results = score_tasks(name, samples, replies, settings.think, judge, scoring, settings.tasks)
+            init_eval_dir(folder, settings)
+        replies = collect_replies(generator, samples, inference, folder)
+        results = score_tasks(name, samples, replies, inference.think, judge, scoring, inference.tasks)
         if out is not None:
-            write_results(folder, results, about, suite)
+            write_results(folder, results, settings, suite)
     return results
 
 
 def write_results(
     folder: Path, results: Mapping[str, EvalResult], about: Mapping[str, Any], suite: Suite | None
 ) -> dict[str, Any]:
-    """Write ``items.jsonl`` and ``result.json``; returns what the latter holds."""
+    """Write ``items.jsonl`` and ``result.json`` of an evaluation.
+
+    Args:
+        folder: Folder of the evaluation.
+        results: The result of each task, by its name.
+        about: Settings of the evaluation (``questions.eval_settings``); they become fields of ``result.json``.
+        suite: Its figures of the paper are added; None for samples that are not of a suite.
+
+    Returns:
+        The content of ``result.json``.
+    """
     content = result_content(results, about, suite)
     write_records(folder / ITEMS_FILE, [item for result in results.values() for item in result.items])
     write_result(folder, content)
@@ -85,7 +103,13 @@ def write_results(
 def result_content(
     results: Mapping[str, EvalResult], about: Mapping[str, Any], suite: Suite | None
 ) -> dict[str, Any]:
-    """The fields of ``result.json``: figures, how the model was asked, and the paper's figures."""
+    """Return the content of ``result.json``: figures, settings, and the paper's figures.
+
+    Args:
+        results: As in ``write_results``.
+        about: As in ``write_results``.
+        suite: As in ``write_results``.
+    """
     content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
     return content | ({} if suite is None else {"paper": suite.paper_json()})
 

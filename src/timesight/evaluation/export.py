@@ -1,7 +1,7 @@
-"""Results for other people's eyes and scripts: tables of one or several systems, and what leaderboards take.
+"""Export of results: tables of one or several systems, and the files that leaderboards accept.
 
-A table has a row a metric and a column a system, in per cent; it is made of the ``result.json`` that
-``timesight eval`` keeps.
+A table has a row for each metric and a column for each system, in percent. It is made from the ``result.json`` that
+``timesight eval`` writes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ NO_PAPER: Mapping[str, Any] = {"protocol": None, "rows": {}, "parts": {}}
 
 
 def table(systems: Mapping[str, Content], kind: str) -> str:
-    """The results by system as ``markdown``, ``latex``, ``csv`` or ``json``.
+    """Write the results of one or several systems as one table.
 
-    Baselines and the paper's columns come last; below the figures stands what they were computed from. Raises
-    InputError for results of different suites.
+    Baselines and the paper's figures are the last columns; the last rows say how many items, replies and frames
+    the figures were computed from.
+
+    Args:
+        systems: Content of ``result.json``, by the name of its column. Protocols, metrics and baselines are those
+            of the first one.
+        kind: ``markdown``, ``latex`` (needs the package booktabs), ``csv``, or ``json``: the contents unchanged.
+
+    Raises:
+        InputError: If the results are of different suites.
     """
     suites = sorted({content["suite"] for content in systems.values()})
     if len(suites) > 1:
@@ -37,7 +45,7 @@ def table(systems: Mapping[str, Content], kind: str) -> str:
 
 
 def _rows(systems: Mapping[str, Content]) -> list[list[str]]:
-    """Protocol, metric, and a cell a system, a baseline and a model of the paper: the head first."""
+    """The head, then rows of protocol, metric, and a cell for each system, baseline and model of the paper."""
     head, *_ = systems.values()
     paper = {**NO_PAPER, **head.get("paper", {})}
     models = list(dict.fromkeys([*paper["rows"], *(name for *_, said in _parts(paper) for name in said)]))
@@ -62,7 +70,7 @@ def _rows(systems: Mapping[str, Content]) -> list[list[str]]:
 
 
 def _parts(paper: Content) -> Iterator[tuple[str, str, Mapping[str, Mapping[str, float]]]]:
-    """Key, value and the paper's rows of each part that it gives figures on."""
+    """Key, value and the paper's rows of each part of the items that the paper has figures for."""
     for key, values in paper["parts"].items():
         for value, rows in values.items():
             yield key, value, rows
@@ -84,7 +92,7 @@ def _basis(systems: Mapping[str, Content]) -> list[list[str]]:
 
 
 def _cells(own: Sequence[Content], plain: Sequence[Mapping[str, float]], metric: str) -> list[str]:
-    """``metric`` of the systems, with its interval, and of those that have none."""
+    """``metric`` of the systems (``own``), with its interval, then of columns without intervals (``plain``)."""
     return [*(_cell(figures, metric) for figures in own), *(_percent(row.get(metric)) for row in plain)]
 
 
@@ -141,7 +149,14 @@ KINDS = (*_FORMATS, "json")
 
 
 def videomme_submission(samples: Sequence[Sample], replies: Mapping[str, str], think: bool = False) -> str:
-    """Video-MME's results file: a list, an object a video with its questions and the responses to them."""
+    """Write replies as the results file of Video-MME: JSON, a list with an object for each video.
+
+    Args:
+        samples: Items of the suite, as its source reads them: ids and ``meta`` are used.
+        replies: By sample id. The response is the letter that a reply names, or the reply itself if it names no
+            option; empty without a reply.
+        think: Whether the replies were asked for in think mode.
+    """
     videos: dict[str, dict[str, Any]] = {}
     for sample in samples:
         item: Any = sample
@@ -162,14 +177,20 @@ def videomme_submission(samples: Sequence[Sample], replies: Mapping[str, str], t
 
 
 def longvideobench_submission(samples: Sequence[Sample], replies: Mapping[str, str], think: bool = False) -> str:
-    """The file that is sent in for LongVideoBench: the response by the question's id."""
+    """Write replies as the submission file of LongVideoBench: JSON, a response for each question id.
+
+    Args:
+        samples: Items of the suite, as its source reads them.
+        replies: As in ``videomme_submission``.
+        think: As in ``videomme_submission``.
+    """
     return json.dumps({s.id.partition("/")[2]: _response(s, replies, think) for s in samples}, indent=1)
 
 
 def _response(sample: Sample, replies: Mapping[str, str], think: bool) -> str:
-    """The letter that a reply answers: authors' scripts take the first capital, be it of a thought.
+    """The letter that a reply names, or the reply itself if it names no option.
 
-    The reply itself where it names none, so that it is seen to.
+    The benchmarks' own scripts take the first capital letter, which may be part of the reasoning.
     """
     reply = replies.get(sample.id, "")
     answer = TASKS[sample.task].grade(sample, reply, think).answer

@@ -1,4 +1,4 @@
-"""All figures of one protocol: metrics with their intervals, baselines next to them, and by parts of the items."""
+"""All figures of one protocol: metrics with their intervals, baselines, and breakdowns by parts of the items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from timesight.types import Sample
 
 @dataclass(frozen=True)
 class Figures:
-    """Metrics over some items on some videos, each with its 95% interval."""
+    """Metrics over some items, each with its 95% interval.
+
+    Args:
+        num_items: Number of scored items.
+        num_videos: Number of videos that they are about.
+        metrics: By name; empty if no item was scored.
+        intervals: Lower and upper end for each metric, from a bootstrap over videos (``statistics.interval_95``);
+            NaN with fewer than two videos.
+    """
 
     num_items: int
     num_videos: int
@@ -27,9 +35,13 @@ class Figures:
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """The figures of one protocol: over all items, of each baseline, and by key and value of a breakdown.
+    """The figures of one protocol.
 
-    ``weights`` are what each item counts in a mean, 0 for one that is not scored.
+    Args:
+        overall: Over all items.
+        weights: The weight of each item in the means, 0 for an item that is not scored.
+        baselines: Metrics of each video-blind baseline, by its name.
+        breakdowns: Figures by key and value of a breakdown.
     """
 
     overall: Figures
@@ -39,22 +51,22 @@ class ProtocolResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Over all items."""
+        """The metrics over all items."""
         return self.overall.metrics
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Of ``metrics``."""
+        """The intervals of ``metrics``."""
         return self.overall.intervals
 
     @property
     def few_videos(self) -> dict[str, int]:
-        """On how many videos each interval rests that rests on few."""
+        """Number of videos behind each interval, by metric, if it is between 2 and 29; else empty."""
         few = are_few(self.overall.num_videos)
         return dict.fromkeys(self.overall.intervals, self.overall.num_videos) if few else {}
 
     def to_json(self) -> dict[str, Any]:
-        """As ``--json`` prints it."""
+        """Return the figures as ``--json`` prints them; ``breakdowns`` is left out if empty."""
         breakdowns = {
             key: {value: asdict(figures) for value, figures in parts.items()}
             for key, parts in self.breakdowns.items()
@@ -69,9 +81,13 @@ class ProtocolResult:
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is reported: which ``protocols`` (None: all of the task's), and broken down by which keys of ``meta``.
+    """What is reported.
 
-    Under ``average_over``, one of these keys, all its values count alike, however many items they have.
+    Args:
+        protocols: None: all protocols of the task.
+        by: Keys of ``meta``, or fields of the samples, by which figures are broken down.
+        average_over: A key of ``meta`` whose values all have the same weight in the means, whatever their number
+            of items; None: the task's own.
     """
 
     protocols: tuple[str, ...] | None = None
@@ -90,9 +106,17 @@ def protocol_result(
     scoring: Scoring,
     baselines: Mapping[str, Sequence[Row]],
 ) -> ProtocolResult:
-    """All figures of one protocol; an interval is of the same weighted mean as its metric.
+    """Compute all figures of one protocol.
 
-    An item counts as much in a part as in the whole.
+    Metric and interval are of the same weighted mean. An item has the same weight in a breakdown as overall.
+
+    Args:
+        task: The task of all samples.
+        samples: Items.
+        rows: Metrics of each item; None for an item that is not scored.
+        protocol: The protocol of ``rows``.
+        scoring: Breakdowns and weights.
+        baselines: The items' metrics for each baseline, by its name (``tasks.aggregate.baseline_rows``).
     """
     parts: dict[str, dict[str, list[int]]] = {key: {} for key in scoring.by}
     for index, sample in enumerate(samples):
@@ -122,9 +146,18 @@ def protocol_result(
 
 
 def derived(task: Task[Any, Any] | None, names: Sequence[str], means: Floats) -> dict[str, Floats]:
-    """The benchmark's figures of each row of ``means`` (K, M): the means themselves, and what is made of them.
+    """Return the benchmark's figures for each row of means: the means, and the metrics derived from them.
 
-    F1 is made of means, so its interval is too: of the F1 of each draw.
+    A derived metric, such as F1 of mean precision and mean recall, is computed for each bootstrap draw, so that its
+    interval is one of F1.
+
+    Args:
+        task: The task that derives metrics; None: none is derived.
+        names: Names of the M metrics.
+        means: (K, M), with K at least 1.
+
+    Returns:
+        Values (K,) of each metric, by name.
     """
 
     def figures(row: Sequence[float]) -> dict[str, float]:

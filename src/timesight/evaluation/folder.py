@@ -1,4 +1,4 @@
-"""An evaluation's folder: whether it can be used, what its replies are of, files that are whole or not there."""
+"""The folder of an evaluation: whether it can be used, and with which settings its replies were made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from timesight.files import read_text, write_text
 
 
 def require_folder(folder: Path) -> None:
-    """Make ``folder`` if it is not there. Raises InputError where nothing can be written to it."""
+    """Create ``folder`` if it does not exist.
+
+    Raises:
+        InputError: If it cannot be created or written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -26,15 +30,21 @@ def require_folder(folder: Path) -> None:
 
 
 def require_unused(folder: Path) -> None:
-    """Raise InputError where ``folder`` holds the replies of a model: figures of others are not put over theirs."""
+    """Raise InputError if ``folder`` holds a run of ``timesight eval``, whose figures would be overwritten."""
     if (folder / SETTINGS_FILE).is_file():
         raise InputError(f"--out {folder}: holds a run of timesight eval, which is kept: choose another folder")
 
 
 def init_eval_dir(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Note in ``folder`` what its replies are of; None stands for what was not asked for.
+    """Record the settings of an evaluation in its folder, or check them against the recorded ones.
 
-    Raises InputError where it holds those of something else, and where it cannot be used.
+    Args:
+        folder: Created if it does not exist.
+        settings: As ``questions.eval_settings`` returns them. A setting of None equals a missing one.
+
+    Raises:
+        InputError: If ``folder`` cannot be written to, holds replies made with other settings (the message names
+            the first difference), holds figures of replies made elsewhere, or has an ``eval.json`` that is cut off.
     """
     require_folder(folder)
     file = folder / SETTINGS_FILE
@@ -54,7 +64,7 @@ def init_eval_dir(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def json_object(text: str | bytes) -> dict[str, Any] | None:
-    """The JSON object that ``text`` is; None for anything else, such as what a kill left half-written."""
+    """Parse a JSON object; None for anything else, such as a line that a kill left half-written."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -63,7 +73,7 @@ def json_object(text: str | bytes) -> dict[str, Any] | None:
 
 
 def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Settings within settings by names such as ``video.fps``, those that are None left out."""
+    """Nested settings by dotted names such as ``video.fps``, without those that are None."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""An item as it is kept: what was asked, what is true, what came back, and what it scored."""
+"""The record of an item: question, truth, reply, and metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ def item_record(
     weights: Mapping[str, float],
     by: Sequence[str],
 ) -> ItemEntry:
-    """One item as it is kept; ``metrics`` and ``weights``, what it counts in their means, by protocol."""
+    """Return the record of one item for ``items.jsonl``.
+
+    Args:
+        task: The task of the item.
+        item: Sample, reply and parsed answer.
+        duration_s: Length of the video in seconds; None if it is not known.
+        metrics: By protocol; None if the item is not scored.
+        weights: The item's weight in the means, by protocol.
+        by: Keys of the breakdowns.
+    """
     sample = item.sample
     answered = () if item.answer is None else task.evidence(item.answer).spans
     return ItemEntry(
@@ -45,12 +54,16 @@ def item_record(
 
 
 def group_values(sample: Sample, key: str) -> list[str]:
-    """The values of a breakdown's ``key`` for this item, from ``meta`` or the sample's own fields; mostly one."""
+    """Return the values of a breakdown's ``key`` for a sample, from ``meta`` or else from its field of that name.
+
+    Returns:
+        One value, several where the field is a list, none where it is missing or empty.
+    """
     value = sample.meta.get(key, getattr(sample, key, None))
     return [str(one) for one in (value if isinstance(value, (list, tuple)) else [value]) if one not in (None, "")]
 
 
 def _digest(sample: Sample) -> str:
-    """What tells question and truth from any other's, wherever the video lies and however it was asked."""
+    """A digest of question and truth, whatever the path of the video and the form of the prompt."""
     told = json.dumps(sample.model_dump(exclude={"video", "segments", "meta", "subtitles"}), default=str)
     return sha256(told.encode()).hexdigest()[:16]

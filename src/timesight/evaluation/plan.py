@@ -1,4 +1,4 @@
-"""What an evaluation will take, before it is run: items, videos that are missing, tokens, and time."""
+"""Estimate of an evaluation before it is run: items, missing videos, tokens, and time."""
 
 from __future__ import annotations
 
@@ -12,24 +12,35 @@ from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.types import Sample
 from timesight.video import ReadingSettings, probe
 
-TRIED_BATCHES = 2  # whose time the estimate is made from; the first one also warms up
+TRIED_BATCHES = 2  # the first one warms up: it is not timed if there is another
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What is known before a run. Tokens and seconds are scaled up from the questions that were tried."""
+    """What is known before a run.
+
+    Args:
+        num_items: Number of questions.
+        num_videos: Number of video files.
+        video_seconds: Length of all readable files together, in seconds.
+        missing: Why a file cannot be read, by its path.
+        num_tried: Number of questions that got a reply for the estimate.
+        prompt_tokens: Estimate for all questions on readable videos; None if the generator does not report tokens.
+        new_tokens: Estimate for their replies.
+        seconds: Estimate of the run time; None if no question got a reply.
+    """
 
     num_items: int
     num_videos: int
     video_seconds: float
-    missing: dict[str, str]  # why, by file
+    missing: dict[str, str]
     num_tried: int
     prompt_tokens: int | None
     new_tokens: int | None
     seconds: float | None
 
     def lines(self) -> list[str]:
-        """For the terminal."""
+        """Return the plan as lines of text for the terminal."""
         lines = [
             f"{self.num_items} items on {self.num_videos} videos of {self.video_seconds / 60:.1f} minutes in all"
         ]
@@ -51,7 +62,15 @@ def plan_run(
     reading: ReadingSettings,
     on_video: Callable[[], None] = lambda: None,
 ) -> RunPlan:
-    """Look at every video's head, and answer a few questions to see how long that takes."""
+    """Probe every video, ask a few questions, and extrapolate tokens and time from them.
+
+    Args:
+        generator: The model.
+        samples: The questions.
+        config: How they are asked; ``batch_size`` also sets how many are tried.
+        reading: How videos are read.
+        on_video: Called after each video was probed.
+    """
     durations_s: dict[str, float] = {}
     missing: dict[str, str] = {}
     for path, video in {str(sample.video.path): sample.video for sample in samples}.items():
@@ -89,7 +108,7 @@ def plan_run(
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """About ``count`` samples: all those of videos that stand evenly apart in the list."""
+    """About ``count`` samples: all questions on videos that are evenly spaced in the list."""
     paths = list(dict.fromkeys(sample.video.path for sample in samples))
     step = max(1, len(samples) // max(1, count))
     chosen = set(paths[::step])

@@ -1,7 +1,7 @@
-"""Replies on disk: a line each as it comes, in parts while a run goes on, in one file when it is done.
+"""Replies on disk: one line each, written as it comes.
 
-``replies.jsonl`` holds a reply to every item, in the items' order; until then each process adds to a file of its
-own, ``replies.K.part.jsonl``. What a kill leaves half-written counts as not there.
+While a run goes on, process K appends to ``replies.K.part.jsonl``. At the end all parts are joined in
+``replies.jsonl``, in the order of the items. A line that a kill left half-written is ignored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ PARTS = "replies.*.part.jsonl"
 
 @dataclass(frozen=True)
 class Replies:
-    """What came back: a reply by sample id; why others have none; and which replies ran into the limit."""
+    """The replies to a set of samples.
+
+    Args:
+        replies: Text by sample id.
+        quarantined: Why a sample got no reply, by its id: its video cannot be read, or the model refused it.
+        truncated: Ids of the replies that were cut off at the limit of new tokens.
+    """
 
     replies: dict[str, str]
     quarantined: dict[str, str] = field(default_factory=dict)
@@ -33,7 +39,12 @@ class Replies:
 
 
 class ReplyLog:
-    """One process's part of a run's replies. Use it in a ``with`` statement."""
+    """Writes one process's part of a run's replies. Use it in a ``with`` statement.
+
+    Args:
+        folder: Folder of the run; created if it does not exist.
+        rank: Index of the process, which is part of the file's name.
+    """
 
     def __init__(self, folder: Path, rank: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +62,11 @@ class ReplyLog:
         self._out.close()
 
     def write(self, records: Iterable[tuple[str, str, Completion]]) -> None:
-        """Keep replies: the sample's id, the digest of the question, what came back."""
+        """Append replies and flush them to disk.
+
+        Args:
+            records: Sample id, digest of the question (``questions.question_digest``), and reply.
+        """
         for id_, digest, completion in records:
             passes = tuple(asdict(one) for one in completion.passes)
             entry = ReplyEntry(
@@ -67,7 +82,7 @@ class ReplyLog:
 
 
 def kept_replies(folder: Path) -> Replies:
-    """The replies of a run, done or not."""
+    """Read the replies in ``folder``, from a finished or an unfinished run; none if there is no such folder."""
     records = _records(folder)
     return Replies(
         {record["id"]: record["reply"] for record in records},
@@ -76,12 +91,24 @@ def kept_replies(folder: Path) -> Replies:
 
 
 def kept_questions(folder: Path) -> dict[str, str | None]:
-    """The digest of the question to which each kept reply is one, by sample id; None where none was noted."""
+    """Read the digest of the question behind each reply in ``folder``.
+
+    Returns:
+        ``questions.question_digest`` by sample id; None for a reply without one.
+    """
     return {record["id"]: record.get("question") for record in _records(folder)}
 
 
 def join_parts(folder: Path, ids: Sequence[str]) -> Replies:
-    """Put all replies of a run into ``replies.jsonl``, those to ``ids`` first and in their order."""
+    """Join all replies of a run in ``replies.jsonl`` and remove the parts.
+
+    Args:
+        folder: Folder of the run.
+        ids: Sample ids in the order of the file. Replies to other ids follow them, sorted by id.
+
+    Returns:
+        All replies in the file.
+    """
     kept = kept_replies(folder)
     order = [*(id_ for id_ in ids if id_ in kept.replies), *sorted(kept.replies.keys() - set(ids))]
     records = {record["id"]: record for record in _records(folder)}
@@ -107,9 +134,18 @@ def _whole_record(line: str | bytes) -> dict[str, Any] | None:
 
 
 def read_replies(file: Path, warn: Callable[[str], None] = lambda text: None) -> dict[str, str]:
-    """Replies made anywhere: JSONL of ``{"id", "reply"}``; of two to one item the last counts, and is warned of.
+    """Read replies of any system from JSONL of ``{"id", "reply"}``; of several replies to one id the last counts.
 
-    Raises SampleError with file and line for one that is something else.
+    Args:
+        file: JSONL; further keys are ignored.
+        warn: Called with a message if an id occurs more than once.
+
+    Returns:
+        Replies by sample id.
+
+    Raises:
+        InputError: If there is no such file.
+        SampleError: If a line is something else; the message names file and line.
     """
     if not file.is_file():
         raise InputError(f"{file}: no such file of replies")

@@ -1,4 +1,4 @@
-"""Asking a model every question of a suite, on one process or on several, and keeping each reply as it comes."""
+"""Asks a model every question of a suite, in one process or several, and stores each reply as it comes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONGEST_WAIT = timedelta(days=7)  # for a process whose share takes longer than 
 
 
 def processes() -> PartialState:
-    """This process among those that ``accelerate launch`` has started; alone where it has not."""
+    """Return the state of this process among those that ``accelerate launch`` started, or of a single one."""
     return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
 
 
@@ -33,12 +33,25 @@ def collect_replies(
     on_items: Callable[[int], None] = lambda count: None,
     reading: ReadingSettings | None = None,
 ) -> Replies:
-    """Ask all ``samples``, keeping each reply in ``folder`` as it comes; see ``replies`` for its files.
+    """Ask all ``samples`` and store each reply as it comes (see ``replies`` for the files).
 
-    Replies that ``folder`` already holds are not asked for again, so an interrupted evaluation goes on where it
-    was. Among several processes each asks about its share of the videos, and all return everything. ``on_items`` is
-    called with the number of items done since the last call. Raises InputError where ``folder`` holds a reply to
-    another question under the id of one of these.
+    Samples that have a reply in ``folder`` keep it, so an interrupted evaluation resumes. Each of several processes
+    asks about its share of the videos.
+
+    Args:
+        generator: The model.
+        samples: What to ask.
+        config: How to ask.
+        folder: Folder of the run, which all processes share; created if it does not exist.
+        on_items: Called with the number of items done since the last call.
+        reading: How videos are read; None: in this process.
+
+    Returns:
+        The replies to ``samples``, on every process those of all of them.
+
+    Raises:
+        InputError: If ``folder`` holds a reply to another question under the id of one of ``samples``.
+        ModelError: If the model cannot reply to any prompt, or one question alone does not fit into memory.
     """
     state = processes()
     mine = share_of_videos(samples, state.process_index, state.num_processes)
@@ -47,7 +60,7 @@ def collect_replies(
     digests = {sample.id: question_digest(sample, config) for sample in samples}
     require_same_questions(folder, digests)
     on_items(sum(sample.id in done for sample in mine))
-    state.wait_for_everyone()  # nobody adds before all have read
+    state.wait_for_everyone()  # no process writes before all have read
     quarantined: dict[str, str] = {}
     with ReplyLog(folder, state.process_index) as log:
         for batch in answer_batches(generator, mine, config, done=done, reading=reading):

@@ -1,4 +1,4 @@
-"""From replies to results: parsing, what is left out and why, and each task's figures."""
+"""From replies to results: parsing, items that are left out, and each task's figures."""
 
 from __future__ import annotations
 
@@ -20,26 +20,39 @@ from timesight.video import probe
 
 @dataclass(frozen=True)
 class EvalResult:
-    """The outcome of an evaluation on one task. ``items`` holds each item's own figures, in sample order."""
+    """The outcome of an evaluation on one task.
+
+    Args:
+        suite: Name of the suite, or of the file of samples.
+        num_items: Number of items, without the quarantined ones.
+        num_videos: Number of videos that they are about.
+        num_unparsable: Number of replies that do not parse; they are wrong and stay in the denominator.
+        num_truncated: Number of replies that were cut off at the limit of new tokens.
+        num_unscored: Number of items that the judge could not score, that have no truth, or that the benchmark
+            leaves out, under the first protocol.
+        quarantined: Why an item was left out because it got no reply, by sample id.
+        results: The figures by protocol.
+        items: A record for each item, in the order of the samples.
+    """
 
     suite: str
     num_items: int
     num_videos: int
     num_unparsable: int
-    num_truncated: int  # ran into the limit of new tokens
-    num_unscored: int  # could not be judged, or are left out by the benchmark
-    quarantined: dict[str, str]  # left out, since no reply could be had: by sample id
+    num_truncated: int
+    num_unscored: int
+    quarantined: dict[str, str]
     results: dict[str, ProtocolResult]
     items: list[ItemEntry]
 
     @property
     def item_metrics(self) -> dict[str, dict[str, float]]:
-        """Each scored item's metrics under the first protocol, by sample id."""
+        """The metrics of each scored item under the first protocol, by sample id."""
         first = next(iter(self.results))
         return {item.id: row for item in self.items if (row := item.metrics[first]) is not None}
 
     def to_json(self) -> dict[str, Any]:
-        """The fixed keys of ``--json``, and some more."""
+        """Return counts and figures as ``--json`` prints them."""
         counts = ("num_items", "num_videos", "num_unparsable", "num_truncated", "num_unscored")
         return (
             {"suite": self.suite}
@@ -58,7 +71,23 @@ def score_tasks(
     scoring: Scoring = EVERYTHING,
     tasks: TaskRegistry = TASKS,
 ) -> dict[str, EvalResult]:
-    """``score_replies`` for each task of ``samples``."""
+    """Score replies to samples of any tasks.
+
+    Args:
+        suite: Name for the results.
+        samples: Of any tasks.
+        replies: As in ``score_replies``.
+        think: As in ``score_replies``.
+        judge: As in ``score_replies``.
+        scoring: As in ``score_replies``.
+        tasks: As in ``score_replies``.
+
+    Returns:
+        The result of each task by its name, in the order of the samples.
+
+    Raises:
+        InputError: As ``score_replies``.
+    """
     names = list(dict.fromkeys(sample.task for sample in samples))
     by_task = {name: [sample for sample in samples if sample.task == name] for name in names}
     return {
@@ -75,12 +104,23 @@ def score_replies(
     scoring: Scoring = EVERYTHING,
     tasks: TaskRegistry = TASKS,
 ) -> EvalResult:
-    """Score ``replies`` to ``samples`` of one task.
+    """Score replies to samples of one task.
 
-    An unparsable reply is wrong, counts in the denominator and is counted apart. An item to which no reply could
-    be had, such as one whose video cannot be read, is no item: it is left out and named in ``quarantined``. One
-    that the judge could not score is left out of the means and counted. Raises InputError for a task that needs a
-    judge where there is none, and for a protocol it does not have.
+    A missing or unparsable reply is wrong, stays in the denominator and is counted. A quarantined item, such as one
+    whose video cannot be read, is left out and named. An item that the judge could not score is left out of the
+    means and counted.
+
+    Args:
+        suite: Name for the results.
+        samples: At least one; all of one task.
+        replies: Replies to them; those to other samples are ignored.
+        think: Whether the replies were asked for in think mode.
+        judge: For tasks that need one.
+        scoring: Protocols and breakdowns; by default all protocols and no breakdown.
+        tasks: Where the task is looked up.
+
+    Raises:
+        InputError: If the task needs a judge and there is none, or has no such protocol.
     """
     task = tasks.of(samples[0])
     asked = [sample for sample in samples if sample.id not in replies.quarantined]
@@ -102,7 +142,19 @@ def score_answers(
     judge: Judge | None = None,
     scoring: Scoring = EVERYTHING,
 ) -> EvalResult:
-    """Score answers that are parsed already, as ``score_replies`` does."""
+    """Score answers that are already parsed, as ``score_replies`` does.
+
+    Args:
+        suite: Name for the results.
+        task: The task of all items.
+        graded: Samples with their parsed answers.
+        protocols: At least one.
+        judge: For tasks that need one.
+        scoring: Breakdowns; its protocols are not used.
+
+    Raises:
+        InputError: If the task needs a judge and there is none.
+    """
     require_judge([task], judge)
     samples = [item.sample for item in graded]
     durations_s = [_duration_s(sample) for sample in samples]
@@ -137,7 +189,15 @@ def score_answers(
 
 
 def protocols_of(task: Task[Any, Any], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The protocols to score by. Raises InputError for one that the task does not have."""
+    """Return the protocols to score by.
+
+    Args:
+        task: The task. If it has one protocol, ``official`` and ``paper`` both name it.
+        wanted: None: all protocols of the task.
+
+    Raises:
+        InputError: If the task has no such protocol.
+    """
     if wanted is None:
         return task.metric_protocols
     known = task.metric_protocols if len(task.metric_protocols) > 1 else (OFFICIAL, PAPER)
@@ -147,14 +207,18 @@ def protocols_of(task: Task[Any, Any], wanted: Sequence[str] | None) -> tuple[st
 
 
 def require_judge(tasks: Iterable[Task[Any, Any]], judge: Judge | None) -> None:
-    """Raise InputError where one of ``tasks`` needs a judge and there is none."""
+    """Raise InputError if one of ``tasks`` needs a judge and there is none."""
     needing = [task.name for task in tasks if task.needs_judge and judge is None]
     if needing:
         raise InputError(f"{needing[0]} is scored by a judge: name one with --judge")
 
 
 def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
-    """``to_json`` of several tasks' results in one; with more than one task, metrics are named ``task/metric``."""
+    """Join the ``to_json`` of several tasks; with more than one task, metrics are named ``task/metric``.
+
+    Args:
+        results: The result of each task by its name, at least one. Breakdowns are kept only with a single task.
+    """
     if len(results) == 1:
         return next(iter(results.values())).to_json()
     each = {task: result.to_json() for task, result in results.items()}

@@ -1,7 +1,7 @@
-"""The benchmarks: one declaration each. A suite says what is read, how it is asked, and what is reported.
+"""The benchmarks, one declaration each: what is read, how it is asked, and what is reported.
 
-A benchmark of the user is a source in ``timesight.data.sources`` and an entry here (docs/evaluation.md). The
-paper's rows are those of its tables 1, 6 and 8, as fractions.
+A new benchmark is a source in ``timesight.data.sources`` and an entry here (docs/evaluation.md). The paper's rows
+are those of its tables 1, 6 and 8, as fractions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,19 @@ Rows = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Suite:
-    """A benchmark.
+    """A benchmark. The frame budget is that of the model, as everywhere.
 
-    ``source`` and ``split`` name what ``timesight.data.read`` reads; the task is the source's. ``by`` are the keys
-    of ``meta`` that its authors break results down by; ``average_over`` the one of them whose values count alike,
-    however many items they have. ``paper`` are the paper's figures by model, computed by ``paper_protocol``, and
-    ``paper_parts`` those on a part of the items, by key and value of a breakdown.
-    ``subtitles``: whether there are any. What is read of a video is the model's own budget, here as anywhere.
+    Args:
+        title: One line for lists.
+        source: What ``timesight.data.read`` reads. The task is that of the source.
+        split: Its default split.
+        by: Keys of ``meta`` by which the benchmark's authors break results down.
+        average_over: The one of them whose values all have the same weight in the means, whatever their number of
+            items; None: items are weighted as the task says.
+        paper: The paper's figures by model and metric, fractions in [0, 1].
+        paper_parts: Its figures on a part of the items, by key and value of a breakdown, model and metric.
+        paper_protocol: The protocol that these were computed by.
+        subtitles: Whether the source has subtitles.
     """
 
     title: str
@@ -41,18 +47,29 @@ class Suite:
     subtitles: bool = False
 
     def paper_json(self) -> dict[str, Any]:
-        """The paper's figures as ``result.json`` keeps them."""
+        """Return the paper's figures in the form of ``result.json``."""
         return {"protocol": self.paper_protocol, "rows": self.paper, "parts": self.paper_parts}
 
     @property
     def task(self) -> str:
-        """The task of all its items."""
+        """Name of the task of all items."""
         return SOURCES[self.source].task
 
     def read(
         self, annotations: Path, videos: Path | None, split: str | None = None, **options: Any
     ) -> list[Sample]:
-        """The items; ``options`` are the source's. Raises InputError for what it does not have, and SampleError."""
+        """Read the items from the benchmark's official files.
+
+        Args:
+            annotations: Folder of the official files.
+            videos: Folder of the videos, however nested; None: none are looked for, as for scoring given replies.
+            split: None: the default split.
+            **options: Of the source, such as ``subtitles``; those that are False are left out.
+
+        Raises:
+            InputError: If the suite has no such split or option.
+            SampleError: If an official file is missing or not what it should be.
+        """
         if options.get("subtitles") and not self.subtitles:
             raise InputError(f"{self.source} has no subtitles")
         wanted = {name: value for name, value in options.items() if value is not False}
@@ -157,7 +174,11 @@ SUITES: dict[str, Suite] = {
 
 
 def find_suite(name: str) -> Suite:
-    """The suite called ``name``. Raises InputError."""
+    """Return the suite called ``name``.
+
+    Raises:
+        InputError: If there is none; the message lists the suites.
+    """
     if name not in SUITES:
         raise InputError(f"no suite {name}: choose one of {', '.join(SUITES)}, or give a JSONL file of samples")
     return SUITES[name]

@@ -1,1 +1,1 @@
-"""Answering questions about videos."""
+"""Asking a model questions about videos: one (``ask``) or many (``answer``), with a second look (``clue``)."""

@@ -1,9 +1,8 @@
-"""One look at each video, one answer to each question.
+"""One answer to each of many questions, in batches.
 
-Questions are gone through video by video, in windows of a few batches. In a window, prompts of like length stand
-together, and those on one video one after another, so that whoever answers can share what they have in common.
-Which questions meet in a batch depends on the list alone, so a run that goes on where it was stopped forms the
-same batches, and draws the same random numbers for them.
+Questions are ordered by video, in windows of a few batches. Within a window, prompts of similar length are put into
+one batch, and those on one video follow each other, so that the generator can share what they have in common. The
+batches depend on the list of samples alone: a resumed run forms the same ones and draws the same random numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +30,19 @@ Asked = tuple[Sample, Prompt]
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """How samples are answered; ``temperature`` 0 is greedy, ``batch_size`` counts prompts."""
+    """How samples are answered.
+
+    Args:
+        budget: How many frames are read of a video, and of what size.
+        think: Ask in think mode: reasoning first, then the answer.
+        temperature: 0 is greedy.
+        batch_size: Most prompts at once; halved when a batch does not fit into memory.
+        max_new_tokens: Limit of one reply.
+        seed: Of the random numbers at a temperature above 0, which also depend on the batch.
+        evidence: Also ask for the evidence of an answer, where the task has such a form (``Task.with_evidence``).
+        second_look: How segments are read for samples that have ``segments``; None: with its defaults.
+        tasks: Where the tasks of samples are looked up.
+    """
 
     budget: FrameBudget
     think: bool = False
@@ -39,8 +50,8 @@ class InferenceConfig:
     batch_size: int = 32
     max_new_tokens: int = MAX_NEW_TOKENS
     seed: int = 0
-    evidence: bool = False  # ask for the evidence of answers too, where a task can
-    second_look: SecondLook | None = None  # for samples that show segments; None: as it comes
+    evidence: bool = False
+    second_look: SecondLook | None = None
     tasks: TaskRegistry = TASKS
 
 
@@ -52,10 +63,22 @@ def answer_batches(
     done: Collection[str] = frozenset(),
     reading: ReadingSettings | None = None,
 ) -> Iterator[list[tuple[Sample, Outcome]]]:
-    """Answer ``samples`` batch by batch: each with its reply, or with why there is none.
+    """Answer ``samples`` batch by batch.
 
-    Batches of which all are ``done`` (ids) are passed over; of others all are answered. ``reading`` lets other
-    processes read the videos of the next window meanwhile.
+    Args:
+        generator: The model.
+        samples: What to ask, in any order.
+        config: How to ask.
+        done: Ids of samples that need no reply. A batch is skipped if it has no others; otherwise all of it is
+            answered, so that random numbers stay the same.
+        reading: How videos are read ahead by other processes; None: they are read in this one.
+
+    Yields:
+        The samples of a batch, each with its reply, the VideoError of a video that cannot be read, or the
+        ModelError of a prompt that the generator refuses. Batches do not keep the order of ``samples``.
+
+    Raises:
+        ModelError: If the generator cannot reply to any prompt, or one question alone does not fit into memory.
     """
     batches = _Batches(generator, config)
     windows = _windows(samples, WINDOW * config.batch_size, config.tasks)
@@ -87,7 +110,7 @@ def answer_batches(
 
 
 def asked_as(sample: Sample, config: InferenceConfig) -> Sample:
-    """``sample``, or the one that asks the same and for what shows it."""
+    """Return the sample that is asked: ``sample``, or the one that also asks for evidence (``config.evidence``)."""
     return config.tasks.of(sample).with_evidence(sample) if config.evidence else sample
 
 
@@ -98,7 +121,7 @@ def share_of_videos(samples: Sequence[Sample], rank: int, num_processes: int) ->
 
 
 def _windows(samples: Sequence[Sample], size: int, tasks: TaskRegistry) -> list[list[list[Sample]]]:
-    """Samples by video, in windows of at least ``size`` of them; videos stay in the order they are first named."""
+    """Samples grouped by video, in windows of at least ``size`` samples; videos keep their order."""
     by_video: dict[object, list[Sample]] = {}
     for sample in samples:
         by_video.setdefault(shown_frames(sample, tasks), []).append(sample)
@@ -111,13 +134,13 @@ def _windows(samples: Sequence[Sample], size: int, tasks: TaskRegistry) -> list[
 
 
 def _size(group: Sequence[Asked]) -> tuple[int, int]:
-    """What makes prompts alike in length: the pixels of their frames; then how many there are."""
+    """Sort key for prompts of similar length: the pixels of their frames, then the size of the group."""
     _, prompt = group[0]
     return sum(frames.pixels.size for frames in prompt.frames), len(group)
 
 
 def _filled(groups: Sequence[list[Asked]], batch_size: int) -> Iterator[list[Asked]]:
-    """Batches of at most ``batch_size``; a video's questions are parted only where there are more of them."""
+    """Batches of at most ``batch_size``; the questions on a video are split only if there are more of them."""
     batch: list[Asked] = []
     for group in groups:
         for first in range(0, len(group), batch_size):
@@ -131,7 +154,7 @@ def _filled(groups: Sequence[list[Asked]], batch_size: int) -> Iterator[list[Ask
 
 
 class _Batches:
-    """Answers batches. One that does not fit into memory is asked again in halves, and so are those after it."""
+    """Answers batches. One that does not fit into memory is tried again in halves, as are those after it."""
 
     def __init__(self, generator: Generator, config: InferenceConfig) -> None:
         self._generator = generator
@@ -139,7 +162,7 @@ class _Batches:
         self._most = config.batch_size
 
     def answer(self, batch: Sequence[Asked]) -> list[tuple[Sample, Outcome]]:
-        """Each question of ``batch`` with its reply. Raises ModelError where one alone does not fit."""
+        """Each question of ``batch`` with its reply. Raises ModelError if one alone does not fit into memory."""
         config = self._config
         seed = crc32(f"{config.seed} {batch[0][0].id}".encode())
         outcomes: list[tuple[Sample, Outcome]] = []

@@ -29,12 +29,20 @@ def build_question(
     earlier: Sequence[Exchange] = (),
     tasks: TaskRegistry = TASKS,
 ) -> tuple[Sample, Prompt]:
-    """``question`` about ``video`` as a sample, and as a model gets it.
+    """Turn a user's question into a sample without truth and the prompt for the model.
 
-    A text that shows an ``<answer>`` tag is a whole prompt, and given as it is.
+    A text that contains an ``<answer>`` tag is taken for a complete prompt and used unchanged.
+
+    Args:
+        question: The question.
+        video: What it is about.
+        think: Ask in think mode.
+        reader: Reads the frames.
+        earlier: The conversation so far, about the same video.
+        tasks: Where the question's task is looked up.
 
     Raises:
-        InputError: If it cannot be asked.
+        InputError: If the question is empty, of an unknown form, or incomplete.
         VideoError: If the video cannot be read.
     """
     sample = tasks.sample_of(question, video)
@@ -57,13 +65,16 @@ def ask(
     """Ask about a video and get the answer with its evidence.
 
     Args:
-        policy: Answers.
+        policy: The model.
         video: A file, or a ``Video`` with a window.
         question: A text is an open question.
-        think: Ask for thoughts first.
-        budget: How many frames of which size; the policy's own by default.
+        think: Ask in think mode: reasoning first, then the answer.
+        budget: How many frames of which size; None: the policy's own.
         clue: Take a second look at what the answer rests on (``infer.clue``).
-        max_new_tokens: Of a reply.
+        max_new_tokens: Limit of one reply.
+
+    Returns:
+        The text, the parsed answer, its spans and boxes, and the passes over the video.
 
     Raises:
         VideoError: If the video cannot be read.
@@ -83,12 +94,24 @@ def ask(
 
 
 def exchange(prompt: Prompt, reply: str) -> Exchange:
-    """What later questions have to know of this one."""
+    """Return the text of a question and the reply to it, as later prompts of a conversation repeat them."""
     return Exchange("".join(part.text for part in prompt.parts[-1:] if isinstance(part, TextPart)), reply)
 
 
 def read_reply(sample: Sample, completion: Completion, think: bool, tasks: TaskRegistry = TASKS) -> Reply:
-    """What ``completion`` says, and what it shows."""
+    """Parse a completion into an answer with its evidence.
+
+    Parsing is lenient (``Task.parse`` with ``strict=False``).
+
+    Args:
+        sample: What was asked.
+        completion: The model's reply.
+        think: Whether it was asked for in think mode.
+        tasks: Where the task of ``sample`` is looked up.
+
+    Returns:
+        The reply; its ``answer`` is None if it does not parse.
+    """
     task = tasks.of(sample)
     parsed: Any = task.parse(completion.text, think, strict=False, sample=sample)
     evidence = Evidence() if parsed is None else task.evidence(parsed)

@@ -1,9 +1,9 @@
 """Clue-Perception: answer, look again at what the answer rests on, answer again (paper, section 3.3, algorithm 1).
 
-The first pass sees the whole video cheaply. The spans that its reply names are read again *from the file*, at a
-higher resolution and frame rate, and shown with their true times instead of the video; the question is asked again.
-That goes on until the spans settle or a limit is reached. A first reply that names no usable span stays the answer;
-a later one does not replace the answer before it.
+The first pass shows the whole video at low cost. The spans that its reply names are read again *from the file*, at
+a higher resolution and frame rate, and replace the video in the prompt, each with its true times; the question is
+asked again. This repeats until the spans settle or a limit is reached; the paper makes two passes. If the first
+reply names no usable span, it is the answer; a later reply without one does not replace the answer before it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ NOT_ONE_VIDEO = "the prompt does not hold one video: there is nothing to look at
 
 
 class ClueSettings(SecondLook):
-    """How the second look is taken.
+    """How the second look is taken. ``SecondLook`` has the resolution, the frame rate and the limit of pixels.
 
-    Segments are ``padding_share`` of their length longer on each side, ``padding_s`` at least, and the first
-    ``max_segments`` that a reply names are taken. From ``settled_iou`` between two passes' spans on, looking ends.
+    Args:
+        padding_share: By how much a segment is extended on each side, as a fraction of its length.
+        padding_s: The least extension on each side, in seconds.
+        max_segments: Most segments; the first ones that a reply names are taken.
+        max_passes: Most passes over the video, the first one included; 1 takes no second look.
+        settled_iou: IoU of the spans of two passes, in [0, 1], from which on no further pass follows.
     """
 
     padding_share: float = Field(default=0.25, ge=0)
@@ -45,16 +49,24 @@ class ClueSettings(SecondLook):
 
 
 class PassEvent(NamedTuple):
-    """A pass with the frames that were shown in it."""
+    """A finished pass over the video, with the frames that it showed."""
 
     look: Pass
     frames: Sequence[Frames]
 
 
 class ClueGenerator(WrappedGenerator):
-    """A generator that looks again. ``budget`` is that of the first pass, whose prompts come with their frames.
+    """A generator that looks again at the spans which a reply names.
 
-    Replies carry all their ``passes``. Prompts that do not hold exactly one video are answered once.
+    Completions carry all their ``passes``, and a ``note`` if there is no further one. Prompts that do not hold
+    exactly one video are answered once.
+
+    Args:
+        generator: The model, asked in every pass.
+        budget: The frame budget of the first pass, whose prompts come with their frames; the budget of later passes
+            is derived from it.
+        settings: None: the defaults.
+        pool: Processes that read the segments; None: they are read in this process.
     """
 
     def __init__(
@@ -72,7 +84,7 @@ class ClueGenerator(WrappedGenerator):
     def generate(
         self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
     ) -> list[list[Completion] | ModelError]:
-        """The last reply to each prompt, with all passes that led to it; each of several goes its own way."""
+        """As in the base; each of several replies to a prompt has its own later passes."""
         looks = [_Passes(prompt, prompt) for prompt in prompts for _ in range(num_generations)]
         while going := [look for look in looks if look.next is not None]:
             began = time.perf_counter()
@@ -86,7 +98,7 @@ class ClueGenerator(WrappedGenerator):
         return [as_group(results[n : n + num_generations]) for n in range(0, len(results), num_generations)]
 
     def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> CompletionStream:
-        """The replies of all passes piece by piece; the last one whole at the end. Raises ModelError."""
+        """As in the base; the replies of all passes are streamed, the last one is returned."""
         events = self.stream_passes(prompt, sampling)
         while True:
             try:
@@ -100,10 +112,20 @@ class ClueGenerator(WrappedGenerator):
     def stream_passes(
         self, prompt: Prompt, sampling: Sampling | None = None
     ) -> collections.abc.Generator[str | PassEvent, None, Completion]:
-        """``stream``, with what was seen in a pass after each pass's reply.
+        """Stream the replies of all passes, with an event at the end of each pass.
+
+        Args:
+            prompt: With the frames of the first pass.
+            sampling: None: greedy.
+
+        Yields:
+            Pieces of a reply, and after the last piece of each pass a ``PassEvent``.
+
+        Returns:
+            The final completion.
 
         Raises:
-            ModelError: If there is no reply.
+            ModelError: If the first pass gives no reply.
         """
         look = _Passes(prompt, prompt)
         while look.next is not None:
@@ -124,7 +146,7 @@ class ClueGenerator(WrappedGenerator):
         return result
 
     def _after(self, look: _Passes) -> Prompt | None:
-        """The prompt of the next pass, or None: enough was seen, or there is a note of why there is none."""
+        """The prompt of the next pass; None if the passes are over, with a note if they end early."""
         if self.settings.max_passes == 1 or look.has_ended:
             return None
         videos = [part for part in look.first.parts if isinstance(part, VideoPart)]
@@ -152,11 +174,11 @@ class _Passes:
     next: Prompt | None
     passes: list[Pass] = field(default_factory=list)
     outcome: Completion | ModelError | None = None
-    before: Completion | None = None  # what was answered in the pass before the last
+    before: Completion | None = None  # the reply of the last pass but one
     note: str = ""
 
     def record_pass(self, outcome: Completion | ModelError, seconds: float) -> None:
-        """Note what came of a pass; a failure after the first one leaves the answer that there is."""
+        """Record the outcome of a pass; if a later pass fails, the answer of the one before it stays."""
         prompt = self.next
         assert prompt is not None
         self.next = None
@@ -180,17 +202,17 @@ class _Passes:
         )
 
     def lost_its_span(self) -> None:
-        """The last reply cannot be looked into: the answer before it stands, if there is one."""
+        """Record that the last reply names no usable span: the answer before it stands, if there is one."""
         self.note = LOST_SPAN if self.before else NO_SPAN
         self.outcome = self.before or self.outcome
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing to go on with."""
+        """Whether the last pass failed or a note says why there is no further one."""
         return isinstance(self.outcome, ModelError) or bool(self.note)
 
     def is_settled(self, settings: ClueSettings) -> bool:
-        """Whether the last two passes name the same spans."""
+        """Whether the last two passes name the same spans, up to ``settled_iou``."""
         if len(self.passes) < 2:
             return False
         before, now = self.passes[-2].spans, self.passes[-1].spans
@@ -204,7 +226,16 @@ class _Passes:
 
 
 def choose_segments(spans: Sequence[Span], window_s: tuple[float, float], settings: ClueSettings) -> list[Span]:
-    """What to look at again: the first ``spans`` in the window, padded, joined where they meet, by time."""
+    """Choose the segments for the next pass: the named spans, padded, clipped, and merged where they overlap.
+
+    Args:
+        spans: In the order in which the reply names them, in seconds from the start of the file.
+        window_s: Start and end of the video that the first pass showed; spans outside it are dropped.
+        settings: Padding, and how many spans are taken.
+
+    Returns:
+        Disjoint segments in order of time; empty if no span lies in the window.
+    """
     start_s, end_s = window_s
     inside = [span for span in spans if span.end_s >= start_s and span.start_s < end_s][: settings.max_segments]
     padded = []
@@ -215,7 +246,17 @@ def choose_segments(spans: Sequence[Span], window_s: tuple[float, float], settin
 
 
 def second_look(prompt: Prompt, video: Video, segments: Sequence[Span], reader: FrameReader) -> Prompt:
-    """``prompt`` with ``segments`` of ``video`` in the video's place, each after its times. Raises VideoError."""
+    """Return a prompt that shows segments of the video instead of all of it, each after a text with its times.
+
+    Args:
+        prompt: With one video.
+        video: That video.
+        segments: In seconds from the start of the file; they share frames and pixels in proportion to their length.
+        reader: Reads the segments with its ``SecondLook``.
+
+    Raises:
+        VideoError: If the video cannot be read.
+    """
     total_s = sum(segment.length_s for segment in segments)
     parts = segment_parts(video, segments)
     cuts = [part.video for part in parts if isinstance(part, VideoPart)]

@@ -1,4 +1,4 @@
-"""From a sample to the prompt that a model is given, with the frames it asks for."""
+"""From a sample to the prompt for the model, with its frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,18 @@ def build_prompt(
     earlier: Sequence[Exchange] = (),
     tasks: TaskRegistry = TASKS,
 ) -> Prompt:
-    """The prompt of ``sample``; ``earlier`` is what was said before it. Raises VideoError."""
+    """Build the prompt of a sample and read its frames.
+
+    Args:
+        sample: What to ask.
+        think: Ask in think mode.
+        reader: Reads the frames.
+        earlier: The conversation so far, about the same video.
+        tasks: Where the task of ``sample`` is looked up.
+
+    Raises:
+        VideoError: If the video cannot be read.
+    """
     parts = tasks.of(sample).prompt(sample, think)
     return Prompt(parts, [reader.read(wanted) for wanted in _wanted(sample, parts, tasks)], earlier)
 
@@ -27,7 +38,18 @@ def build_prompt(
 def encode_sample(
     policy: Policy, sample: Sample, think: bool, reader: FrameReader, tasks: TaskRegistry = TASKS
 ) -> EncodedPrompt:
-    """The prompt of ``sample`` as tensors. Raises VideoError."""
+    """Build the prompt of a sample as tensors.
+
+    Args:
+        policy: Its processor encodes the prompt.
+        sample: As in ``build_prompt``.
+        think: As in ``build_prompt``.
+        reader: As in ``build_prompt``.
+        tasks: As in ``build_prompt``.
+
+    Raises:
+        VideoError: If the video cannot be read.
+    """
     return encode_prompt(policy, build_prompt(sample, think, reader, tasks=tasks))
 
 
@@ -44,7 +66,16 @@ def shown_frames(sample: Sample, tasks: TaskRegistry = TASKS) -> Hashable:
 
 
 def wanted_frames(sample: Sample, think: bool, tasks: TaskRegistry = TASKS) -> list[Wanted]:
-    """What has to be read of which videos for the prompt of ``sample``."""
+    """Return what has to be read for the prompt of a sample, without reading it.
+
+    Args:
+        sample: As in ``build_prompt``.
+        think: As in ``build_prompt``.
+        tasks: As in ``build_prompt``.
+
+    Returns:
+        One item for each video part, in their order; with ``segments`` each has its share of the frame budget.
+    """
     return _wanted(sample, tasks.of(sample).prompt(sample, think), tasks)
 
 

@@ -1,7 +1,7 @@
-"""A run directory as a page. Reads files only, so runs made elsewhere or long ago still plot.
+"""``report.html`` of a run directory. Only files are read, so runs from elsewhere or long ago can be shown too.
 
-``training`` is the page of a training run or demo, ``evaluation`` that of one evaluation or several side by side;
-``runs`` reads what evaluations leave, ``pages`` and ``plots`` are what both are made of.
+``training`` writes the page of a training run or demo, ``evaluation`` that of one evaluation or several side by
+side. ``runs`` reads the results of evaluations; ``pages`` and ``plots`` are shared by both pages.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,20 @@ from timesight.artifacts import ITEMS_FILE
 
 
 def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
-    """Write ``run_dir``/report.html and return its path; ``beside`` are evaluations to show with it.
+    """Write ``report.html`` into a run directory.
 
-    Raises InputError where there is nothing to report, and for evaluations of another suite.
+    Args:
+        run_dir: Folder of a training run, a demo or an evaluation.
+        beside: Folders of evaluations to show next to ``run_dir``, which then is one too.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: If a folder holds no run, a file of it is broken, or the evaluations cannot be compared
+            (``evaluation.evaluation_report``).
     """
-    # What draws is loaded only where something is drawn.
+    # Matplotlib is loaded only when a page is written.
     from timesight.report.evaluation import evaluation_report
     from timesight.report.training import training_report
 

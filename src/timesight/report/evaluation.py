@@ -20,10 +20,18 @@ MOST_RUNS = len(SERIES)
 
 
 def evaluation_report(folders: Sequence[Path]) -> Path:
-    """Write the page into the first of ``folders`` and return its path.
+    """Write the page of one evaluation, or of several side by side.
 
-    Raises InputError for a folder without an evaluation, for different suites or data, for one folder given twice,
-    and for more runs than colors.
+    Args:
+        folders: Folders of finished evaluations, at most ``MOST_RUNS``. The page is written into the first one,
+            which also determines protocols, metrics, baselines and the items that are shown.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: If a folder holds no finished evaluation or is given twice, if there are too many, or if they
+            are of different suites or data.
     """
     if len(folders) > MOST_RUNS:
         raise InputError(f"a page shows up to {MOST_RUNS} evaluations side by side, not {len(folders)}")
@@ -53,7 +61,7 @@ def evaluation_report(folders: Sequence[Path]) -> Path:
 
 
 def _require_same_data(runs: Sequence[Mapping[str, Any]]) -> None:
-    """Raise InputError where an id stands for another question or truth in one run than in the first."""
+    """Raise InputError if an id stands for another question or truth in one run than in the first."""
     first = runs[0]["items"]
     for run in runs[1:]:
         for id_, item in run["items"].items():
@@ -107,7 +115,7 @@ def _bars(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _span_charts(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How long predicted spans are next to the true ones, and where in the video they lie."""
+    """Charts of the length of predicted and true spans, and of their position in the video."""
     lengths: dict[str, list[tuple[float, float]]] = {run["name"]: [] for run in runs}  # empty ones keep their color
     middles: dict[str, list[float]] = {"truth": [], **{run["name"]: [] for run in runs}}
     for run in runs:

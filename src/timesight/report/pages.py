@@ -1,9 +1,8 @@
-"""What the pages share: their templates, and files read as they are."""
+"""What all report pages share: filling a template, and reading the files of a run directory."""
 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,12 +11,22 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from timesight.errors import InputError
+from timesight.files import json_content
 
 REPORT_FILE = "report.html"
 
 
 def write_page(out: Path, template: str, **values: Any) -> Path:
-    """Fill ``template`` and write it to ``out``/report.html; everything in ``values`` is escaped."""
+    """Fill a template and write it to ``report.html``.
+
+    Args:
+        out: Folder of the page.
+        template: File name of a Jinja template in this package; its filter ``percent`` formats fractions.
+        **values: Variables of the template; text is escaped unless the template marks it as safe.
+
+    Returns:
+        The path of the page.
+    """
     environment = Environment(
         loader=FileSystemLoader(str(files("timesight.report"))),
         autoescape=select_autoescape(default=True),
@@ -32,27 +41,27 @@ def write_page(out: Path, template: str, **values: Any) -> Path:
 
 
 def data_uris(folder: Path, names: Sequence[str]) -> list[str]:
-    """The JPEGs that are there as text, so that a page needs no other file."""
+    """Return JPEG files as ``data:`` URIs, so that a page needs no other file; missing files are left out."""
     images = [folder / name for name in names if (folder / name).is_file()]
     return ["data:image/jpeg;base64," + base64.b64encode(image.read_bytes()).decode("ascii") for image in images]
 
 
 def read_json(file: Path) -> Any:
-    """The content of ``file``, or None where it is not there. Raises InputError for what is not whole JSON."""
-    return _parsed(read_text(file), str(file)) if file.is_file() else None
+    """Return the content of a JSON file, or None if there is no such file.
+
+    Raises:
+        InputError: If the file is not UTF-8 text or not whole JSON.
+    """
+    return json_content(read_text(file), file) if file.is_file() else None
 
 
 def read_text(file: Path) -> str:
-    """The text of ``file``, empty where it is not there. Raises InputError where it is not UTF-8."""
+    """Return the text of a file, empty if there is no such file.
+
+    Raises:
+        InputError: If the file is not UTF-8 text.
+    """
     try:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
     except UnicodeDecodeError:
         raise InputError(f"{file}: is not UTF-8 text") from None
-
-
-def _parsed(text: str, where: str) -> Any:
-    """What ``text`` says; numbers that are none, which are not JSON, become None."""
-    try:
-        return json.loads(text, parse_constant=lambda name: None)
-    except (ValueError, RecursionError):
-        raise InputError(f"{where}: is cut off, or not JSON; run the command that wrote it again") from None

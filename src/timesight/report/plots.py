@@ -1,4 +1,7 @@
-"""Charts as SVG text that takes its colors from the page it stands in."""
+"""Charts as SVG text that uses the colors of the page around it.
+
+The functions return an ``<svg>`` element without fixed size. There are colors for as many series as ``SERIES`` has.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-INK, MUTED, GRID = "#010203", "#040506", "#070809"  # stand-ins, replaced by the page's own colors
+INK, MUTED, GRID = "#010203", "#040506", "#070809"  # placeholders, replaced by variables of the page's style
 SERIES = ("#0a0b01", "#0a0b02", "#0a0b03")
 _CSS = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
     color: f"--series-{index}" for index, color in enumerate(SERIES, start=1)
@@ -21,7 +24,13 @@ _CSS = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
 
 
 def curve(title: str, steps: Sequence[float], series: Mapping[str, Sequence[float]]) -> str:
-    """A line chart of one or more series over steps; the thin line is raw, the bold one smoothed."""
+    """Draw a line chart over training steps: thin lines for the values, bold ones for their moving average.
+
+    Args:
+        title: Title of the chart.
+        steps: Shared by all series.
+        series: Values by name, one for each step.
+    """
     with _chart(title, "step") as (axes, out):
         for (name, values), color in zip(series.items(), SERIES, strict=False):
             axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.35)
@@ -32,7 +41,7 @@ def curve(title: str, steps: Sequence[float], series: Mapping[str, Sequence[floa
 
 @contextmanager
 def _chart(title: str, x_name: str) -> Iterator[tuple[Any, io.StringIO]]:
-    """An empty chart to draw on, and where its SVG is once the block ends."""
+    """An empty chart to draw on, and the text that holds its SVG after the block."""
     out = io.StringIO()
     style = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}
     with plt.rc_context(style):
@@ -56,7 +65,14 @@ def _legend(axes: Any, num_series: int) -> None:
 
 
 def scatter(title: str, x_name: str, y_name: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Pairs of numbers, with the line on which both are alike."""
+    """Draw a scatter plot with the diagonal on which both numbers are equal.
+
+    Args:
+        title: Title of the chart.
+        x_name: Label of the first number of each pair.
+        y_name: Label of the second number.
+        series: Pairs by name; numbers are not negative.
+    """
     with _chart(title, x_name) as (axes, out):
         most = max((max(pair) for pairs in series.values() for pair in pairs), default=1.0) or 1.0
         axes.plot([0, most], [0, most], color=MUTED, linewidth=0.8)
@@ -70,7 +86,13 @@ def scatter(title: str, x_name: str, y_name: str, series: Mapping[str, Sequence[
 
 
 def histogram(title: str, series: Mapping[str, Sequence[float]], num_bins: int = 20) -> str:
-    """How often each twentieth of 0 to 1 occurs, as a share; the first of ``series`` is filled."""
+    """Draw histograms over [0, 1], as shares of each series.
+
+    Args:
+        title: Title of the chart.
+        series: Values in [0, 1] by name; the first one is the reference and drawn filled.
+        num_bins: Number of bins of equal width.
+    """
     with _chart(title, "") as (axes, out):
         edges = [n / num_bins for n in range(num_bins + 1)]
         for index, (name, values) in enumerate(series.items()):
@@ -85,7 +107,12 @@ def histogram(title: str, series: Mapping[str, Sequence[float]], num_bins: int =
 
 
 def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
-    """Exponential moving average, unbiased at the start."""
+    """Return the exponential moving average of ``values``, without the bias toward 0 at the start.
+
+    Args:
+        values: In order.
+        weight: Of the average so far, in [0, 1); a new value has 1 − ``weight``.
+    """
     smoothed, total, norm = [], 0.0, 0.0
     for value in values:
         total = weight * total + (1 - weight) * value
@@ -95,7 +122,7 @@ def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:
 
 
 def _themed(svg: str) -> str:
-    """The ``<svg>`` element alone, free to grow, fixed colors replaced by the page's variables."""
+    """The ``<svg>`` element alone, without fixed size, its colors replaced by variables of the page's style."""
     head, bracket, body = svg[svg.index("<svg") :].partition(">")
     svg = re.sub(r' (width|height)="[^"]*"', "", head) + bracket + body
     for color, variable in _CSS.items():

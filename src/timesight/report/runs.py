@@ -1,4 +1,4 @@
-"""What evaluations leave in their folders, under names that tell them apart."""
+"""The results of several evaluations, under distinct names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ MODES = {"think": "thinking", "clue": "looking again", "subtitles": "with subtit
 
 
 def read_results(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Each ``result.json`` by a name for its run, in the order of ``folders``.
+    """Read the ``result.json`` of each folder.
 
-    Raises InputError for a folder without a finished evaluation, and for one that is given twice.
+    Returns:
+        The content of each file by a name for its run, in the order of ``folders``. The name is that of the model
+        and the mode; the folder is added where two would be equal.
+
+    Raises:
+        InputError: If a folder holds no finished evaluation, or is given twice.
     """
     twice = [folder for folder, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
     if twice:
@@ -30,6 +35,6 @@ def read_results(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _name(result: Mapping[str, Any], folder: Path) -> str:
-    """The model's name, and how it was asked."""
+    """The name of the model, and the modes in which it was asked."""
     modes = [told for mode, told in MODES.items() if result.get(mode)]
     return ", ".join([Path(str(result.get("model", folder))).name, *modes])

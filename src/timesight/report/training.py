@@ -1,7 +1,7 @@
-"""``report.html`` from a run directory.
+"""``report.html`` of a training run.
 
-Reads ``metrics.jsonl``; and, where a run has them, ``comparison.json`` (figures before and after),
-``timelines.json`` with ``thumbnails/`` (single items) and ``answer.json`` (one question asked).
+Reads ``metrics.jsonl`` and, if they exist, ``comparison.json`` (figures before and after training),
+``timelines.json`` with ``thumbnails/`` (single items) and ``answer.json`` (one question with its reply).
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def training_report(run_dir: Path) -> Path:
-    """Write ``report.html`` into ``run_dir`` and return its path. Raises InputError where there is no run."""
+    """Write ``report.html`` of a training run.
+
+    Returns:
+        The path of the page, which is in ``run_dir``.
+
+    Raises:
+        InputError: If there is no ``metrics.jsonl``, or a file of the run is broken.
+    """
     metrics_file = run_dir / METRICS_FILE
     if not metrics_file.is_file():
         raise InputError(f"{run_dir} holds neither a training run (metrics.jsonl) nor an evaluation (items.jsonl)")
@@ -64,7 +71,7 @@ def _curves(entries: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _part_curves(entries: Sequence[Mapping[str, float]]) -> list[tuple[str, tuple[str, ...]]]:
-    """One chart a task with its reward components, which are named ``reward/task/part``."""
+    """A chart for each task with its reward components, which are named ``reward/task/component``."""
     names = sorted({name for entry in entries for name in entry if name.startswith("reward/")})
     parts = [name.split("/") for name in names]
     return [
@@ -74,7 +81,7 @@ def _part_curves(entries: Sequence[Mapping[str, float]]) -> list[tuple[str, tupl
 
 
 def _timelines(run_dir: Path) -> list[dict[str, Any]]:
-    """Items to show, their thumbnails inlined so that the page needs no other file."""
+    """The items to show, with their thumbnails inlined, so that the page needs no other file."""
     items: list[dict[str, Any]] = read_json(run_dir / "timelines.json") or []
     for item in items:
         item["images"] = data_uris(run_dir, item["thumbnails"])

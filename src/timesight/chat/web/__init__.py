@@ -1,7 +1,6 @@
-"""The conversation on a web page, and for other programs: one server, safe by default.
+"""The conversation on a web page and as an OpenAI-compatible API: one server, secure by default.
 
-``server`` puts it together: ``guard`` lets requests in or not, ``videos`` keeps examples and uploads,
-``readers`` read them, and ``scheduler`` says whose turn it is. ``page`` is what a visitor sees, with its
-``player``, ``uploads`` and ``replies``; ``completions`` is what an OpenAI client talks to, and
-``protocol`` what it says.
+``server`` assembles it: ``guard`` authenticates requests, ``videos`` stores examples and uploads, ``readers`` reads
+them in processes, and ``scheduler`` queues questions. ``page`` is the web page, with its ``player``, ``uploads``
+and ``replies``; ``completions`` has the routes of the API, and ``protocol`` its requests.
 """

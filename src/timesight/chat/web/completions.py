@@ -1,8 +1,8 @@
-"""What an OpenAI client talks to: ``/v1/models`` and ``/v1/chat/completions`` with a video part, streamed or whole.
+"""The OpenAI-compatible API: ``/v1/models`` and ``/v1/chat/completions`` with a video part, streamed or whole.
 
-A question without a form of its own is put as an open question, so that its reply names spans; one that shows an
-``<answer>`` tag is put as it is. Replies carry what they show under ``timesight``: spans, boxes, passes. With
-``clue`` the content is the last look's reply.
+A question without a ``task`` is asked as an open question, so that its reply names spans; one that contains an
+``<answer>`` tag is a complete prompt. Replies carry their evidence under ``timesight``: spans, boxes, passes. With
+``clue`` the content is the reply of the last pass.
 """
 
 from __future__ import annotations
@@ -32,12 +32,19 @@ from timesight.generate.base import Generator
 from timesight.types import Question, Reply
 
 T = TypeVar("T")
-MAX_BODIES = 8  # requests that are received at once, each in memory
+MAX_BODIES = 8  # requests that are received at the same time, each held in memory
 
 
 @dataclass(frozen=True)
 class Completions:
-    """The routes, for ``models`` by name."""
+    """The routes of the API.
+
+    Args:
+        models: Generators by the names that clients ask for.
+        store: Holds the video of a request until its reply is sent.
+        scheduler: Queues the questions.
+        settings: How questions are answered; a request can lower ``max_new_tokens`` and set the temperature.
+    """
 
     models: Mapping[str, Generator]
     store: VideoStore
@@ -46,7 +53,7 @@ class Completions:
     _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BODIES))
 
     def router(self) -> APIRouter:
-        """The routes."""
+        """Return the routes, under ``/v1``."""
         router = APIRouter(prefix="/v1")
         router.add_api_route("/models", self.list_models, methods=["GET"])
         router.add_api_route("/models/{name:path}", self.show_model, methods=["GET"])
@@ -55,16 +62,26 @@ class Completions:
         return router
 
     def list_models(self) -> dict[str, Any]:
-        """Which models there are."""
+        """Return the list of models, in OpenAI's form."""
         return {"object": "list", "data": [self.show_model(name) for name in self.models]}
 
     def show_model(self, name: str) -> dict[str, Any]:
-        """One of them. Raises RefusedError where there is none of this name."""
+        """Return one model, in OpenAI's form.
+
+        Raises:
+            RefusedError: 404 if there is no model of this name.
+        """
         self._require_model(name)
         return {"id": name, "object": "model", "created": 0, "owned_by": "timesight"}
 
     async def complete(self, request: Request) -> Response:
-        """A reply to the last message; none is written for a client that has left."""
+        """Reply to the last message of a request. The reply is ended if the client disconnects.
+
+        Raises:
+            RefusedError: 400 for a request that cannot be answered, 404 for an unknown model, 503 if too many are
+                waiting, and as ``VideoStore.receive``.
+            ClientDisconnect: If the client left before the reply began.
+        """
         self.scheduler.require_room()  # before the video is read
         owner = secrets.token_hex(8)
         try:
@@ -75,7 +92,7 @@ class Completions:
             raise
 
     async def _receive(self, request: Request, owner: str) -> tuple[ChatRequest, str]:
-        """The request, and its video as ``owner``'s. Only so many at once: each is held in memory until then."""
+        """The request, and the token of its video. Only ``MAX_BODIES`` at once: each is held in memory."""
         if self._bodies.locked():
             raise RefusedError(503, f"{MAX_BODIES} requests are being received already; try again in a minute")
         async with self._bodies:
@@ -94,7 +111,7 @@ class Completions:
 
     async def _respond(self, pieces: AsyncGenerator[str | Reply, None], asked: ChatRequest) -> Response:
         if asked.stream:
-            # The first piece is waited for, so that what is wrong has a status of its own.
+            # Wait for the first piece, so that an error still sets the status of the response.
             first = await anext(pieces)
             return StreamingResponse(
                 _events(asked, first, pieces),
@@ -114,7 +131,7 @@ class Completions:
         return await self.store.receive(decoded(addresses[0]), "video", owner)
 
     async def _pieces(self, asked: ChatRequest, token: str, owner: str) -> AsyncGenerator[str | Reply, None]:
-        """The text as it is written, then the reply. The video goes with the last of it."""
+        """Pieces of the text, then the reply. The video is removed at the end."""
         try:
             stored = self.store.get(token)
             assert stored is not None
@@ -130,7 +147,7 @@ class Completions:
             async with aclosing(self.scheduler.ask(session, question, clue=asked.clue)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Done):
-                        if asked.clue:  # only now is it known that this look was the last one
+                        if asked.clue:  # only now is it known that this pass was the last one
                             yield piece.result.text
                         yield piece.result
                     elif isinstance(piece, str) and not asked.clue:
@@ -142,7 +159,7 @@ class Completions:
 
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` comes to; a client that leaves ends it. Raises ClientDisconnect then."""
+    """The result of ``work``, which is canceled if the client disconnects. Raises ClientDisconnect then."""
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -156,7 +173,7 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _left(request: Request) -> None:
-    """Wait until the client has left. Its request must have been received."""
+    """Wait until the client has disconnected. Its request must have been received."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -168,7 +185,7 @@ def _nothing_here(path: str) -> None:
 async def _events(
     asked: ChatRequest, first: str | Reply, rest: AsyncGenerator[str | Reply, None]
 ) -> AsyncGenerator[str, None]:
-    """Server-sent events: pieces, then what the reply shows and why it ended."""
+    """Server-sent events: pieces of text, then the evidence and the finish reason."""
     about = _about(asked.model, "chat.completion.chunk")
 
     def event(delta: Mapping[str, Any], end: str | None = None) -> str:
@@ -217,6 +234,6 @@ def _end(reply: Reply) -> str:
 
 
 def refused(_: Request, error: Exception) -> JSONResponse:
-    """What a client gets."""
+    """Return the response for a RefusedError."""
     assert isinstance(error, RefusedError)
     return JSONResponse(error_body(error), error.status)

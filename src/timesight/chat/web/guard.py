@@ -1,6 +1,6 @@
-"""Who may come in: every request and every websocket passes here, those for static files too.
+"""Access control for every request and websocket, those for static files included.
 
-Plain ASGI, because middleware of the frameworks inside does not see what they serve by themselves.
+It is plain ASGI, because middleware of the frameworks inside does not see the files that they serve themselves.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from timesight.chat.web.settings import LOOPBACK, MB, RefusedError, SiteSettings
 
 COOKIE_S = 12 * 3600
-WRONG_PASSWORD_S = 0.3  # before a wrong password is reported
-REQUEST_S = 120.0  # in which a request must have come; uploads have a limit of their own
+WRONG_PASSWORD_S = 0.3  # delay before a wrong password is refused
+REQUEST_S = 120.0  # to receive a request; uploads have a separate limit
 UPLOAD_PATH = "/upload"
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -35,10 +35,14 @@ POLICY = (
 
 
 class Guard:
-    """Checks host, origin, password and size of what comes in; adds headers to what goes out.
+    """ASGI middleware that checks host, origin, password and size of requests, and adds headers to responses.
 
     A browser logs in by HTTP Basic and gets a signed cookie, which its websocket carries; a program sends the
     password as a Bearer token, as OpenAI clients send their key.
+
+    Args:
+        app: What is served.
+        settings: Host, user, password and limits.
     """
 
     def __init__(self, app: ASGIApp, settings: SiteSettings) -> None:
@@ -48,7 +52,7 @@ class Guard:
         self._wrong_password = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request; a refusal is sent as a response, or closes the websocket."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
@@ -69,15 +73,15 @@ class Guard:
             name, site = urlsplit(f"//{host}").hostname, urlsplit(origin or "").netloc
         except ValueError:
             raise RefusedError(400, "Host or Origin is no address") from None
-        if "@" in host:  # a user's name before it, which the check of the name would pass over
+        if "@" in host:  # a user name before the host, which the check of the host would ignore
             raise RefusedError(400, "Host is no address")
         if self._settings.is_local and name not in LOOPBACK:
-            raise RefusedError(403, "unknown host name")  # a page elsewhere whose name was made to point here
+            raise RefusedError(403, "unknown host name")  # DNS rebinding
         if origin is not None and site != host:
             raise RefusedError(403, "request from another site")
 
     async def _check_password(self, scope: Scope, headers: MutableMapping[str, str]) -> bool:
-        """Whether this is a log-in that has earned a cookie. Raises RefusedError."""
+        """Whether this is a new log-in, which gets a cookie. Raises RefusedError without a valid password."""
         if self._settings.password is None:
             return False
         entry = _entry(headers)
@@ -89,7 +93,7 @@ class Guard:
         if is_bearer or is_basic:
             return is_basic
         if entry.scheme:
-            async with self._wrong_password:  # one after another, so that many at once are not faster
+            async with self._wrong_password:  # one at a time, so that parallel guesses are not faster
                 await asyncio.sleep(WRONG_PASSWORD_S)
         raise RefusedError(401, "user and password needed")
 
@@ -123,10 +127,10 @@ class Guard:
             raise _too_large(most)
         try:
             await self.app(scope, body.receive, send_marked)
-        except ClientDisconnect:  # nobody is left to be told
+        except ClientDisconnect:  # there is no client to answer
             return
         except RefusedError:
-            if started:  # too late to say so: the connection ends
+            if started:  # the status has been sent: only the connection can end
                 return
             raise
 
@@ -136,7 +140,7 @@ class Guard:
         found = [("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
         if not any(name == b"content-security-policy" for name, _ in message["headers"]):
             found.append(("content-security-policy", POLICY.format(host=headers.get("host", ""))))
-        if not is_whole:  # answered before the body has come: it is not read to its end
+        if not is_whole:  # answered before the whole body was received: the rest is not read
             found.append(("connection", "close"))
         if is_new:
             value = self._cookie(str(int(time.time()) + COOKIE_S))
@@ -148,7 +152,7 @@ class Guard:
 
 
 class _Body:
-    """What a request sends, up to a bound in size and time; chunked ones do not say their length before."""
+    """The body of a request, limited in size and time; chunked requests do not state their length."""
 
     def __init__(self, receive: Receive, max_bytes: int, limit_s: float, is_whole: bool) -> None:
         self._receive = receive
@@ -176,7 +180,7 @@ def _too_large(max_bytes: int) -> RefusedError:
 
 
 class _Entry(NamedTuple):
-    """What a request brings to be let in."""
+    """The credentials of a request."""
 
     scheme: str
     value: str
@@ -215,6 +219,6 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, error: RefusedErro
 
 
 def error_body(error: RefusedError) -> dict[str, Any]:
-    """A refusal as OpenAI's clients read it."""
+    """Return a refusal in the form of OpenAI's errors."""
     kind = "authentication_error" if error.status == 401 else "invalid_request_error"
     return {"error": {"message": str(error), "type": kind, "param": None, "code": None}}

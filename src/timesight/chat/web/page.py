@@ -1,4 +1,4 @@
-"""What a visitor sees: a video with its timeline, and a conversation about it with one model or two."""
+"""The web page: a video with its timeline, and a conversation about it with one model or two."""
 
 from __future__ import annotations
 
@@ -33,7 +33,19 @@ FORMS = TASKS.question_forms
 
 @dataclass(frozen=True)
 class HardItem:
-    """An item of an evaluation that went badly."""
+    """An item of an evaluation with a low score, for the gallery.
+
+    Args:
+        token: Of its video in the store.
+        task: Name of its task.
+        question: Empty for tasks that ask none.
+        truth: As shown; empty if it is ``true_spans``.
+        reply: The model's.
+        figure: Name and value of its first metric.
+        true_spans: Of the truth, in seconds.
+        reply_spans: Of the reply, in seconds.
+        options: For multiple choice.
+    """
 
     token: str
     task: str
@@ -47,23 +59,32 @@ class HardItem:
 
     @property
     def kind(self) -> str:
-        """How it is asked again: by its options where it has any, and in words where nothing else is left."""
+        """The form in which it is asked again (``TaskRegistry.asked_again_as``)."""
         return TASKS.asked_again_as(self.task, bool(self.options))
 
     @property
     def typed(self) -> str:
-        """What would be typed to ask it again."""
+        """The text to type to ask it again."""
         return " | ".join((self.question, *self.options))
 
     @property
     def title(self) -> str:
-        """The question, or the task's name where none was asked."""
+        """The question, or the name of the task if there is none."""
         return self.question or self.task.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Page:
-    """The page, for ``models`` by name; every visitor gets a ``Visit``."""
+    """The page; every visitor gets a ``Visit``.
+
+    Args:
+        models: Generators by the names in the menu.
+        store: The videos to choose from.
+        scheduler: Queues the questions.
+        chat: How questions are answered.
+        max_upload_bytes: Limit of one upload.
+        hard: Items for the gallery; read at each visit.
+    """
 
     models: Mapping[str, Generator]
     store: VideoStore
@@ -73,7 +94,7 @@ class Page:
     hard: Sequence[HardItem] = ()
 
     def add(self) -> None:
-        """Serve it at ``/``."""
+        """Register the page at ``/``."""
         css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
         @ui.page("/", title="timesight")
@@ -83,7 +104,12 @@ class Page:
 
 
 class Visit:
-    """One visitor's page."""
+    """One visitor's page, built in NiceGUI's current context.
+
+    Args:
+        page: What all visitors share.
+        client: The visitor's connection; when it is deleted, replies end and uploads are removed.
+    """
 
     def __init__(self, page: Page, client: Client) -> None:
         self._page = page
@@ -145,7 +171,7 @@ class Visit:
         self._buttons()
 
     def _choose(self, token: str | None) -> None:
-        """Show the video of ``token``, if it is there and this visitor may see it."""
+        """Show the video of ``token``, if it exists and this visitor may see it."""
         stored = self._page.store.get(token or "")
         if token is None or token == self._token or stored is None or stored.owner not in (None, self._client.id):
             return
@@ -182,11 +208,11 @@ class Visit:
             show_item(item.title, item.truth or write_spans(item.true_spans), item.reply)
 
     def _stored(self) -> StoredVideo | None:
-        """The video that is shown, unless its time is over."""
+        """The video that is shown; None if it has expired."""
         return self._page.store.get(self._token)
 
     def _question(self) -> Question:
-        """What is asked. Raises InputError for what is missing."""
+        """The question in the form. Raises InputError if something is missing."""
         text = str(self._box.value or "").strip()[:MAX_QUESTION_CHARS]
         kind = self._kind.value
         if FORMS[kind].needs == "options":
@@ -237,7 +263,7 @@ class Visit:
         self._buttons()
 
     async def _answer(self, lanes: list[Lane], lane: Lane, cell: ReplyCell, work: Work) -> None:
-        """Write one model's reply into ``cell`` while it comes."""
+        """Stream one model's reply into ``cell``."""
         token = self._token
         try:
             async with aclosing(work) as pieces:
@@ -257,7 +283,7 @@ class Visit:
 
     def _show_evidence(self, token: str, lanes: Sequence[Lane], lane: Lane, cell: ReplyCell, reply: Reply) -> None:
         stored = self._stored()
-        if token != self._token or stored is None:  # another video was chosen meanwhile
+        if token != self._token or stored is None:  # another video was chosen in the meantime
             return
         lane.take_spans(within(reply.spans, stored.duration_s))
         lane.take_boxes(reply)

@@ -1,4 +1,4 @@
-"""What a model was shown, as a sheet of small pictures."""
+"""The frames that a model was shown, as a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from timesight.video import Frames
 HEIGHT_PX = 72
 COLUMNS, ROWS = 4, 2
 GAP_PX = 2
-BACKGROUND = "#eeeeee"  # the cell's own
+BACKGROUND = "#eeeeee"  # that of a reply's cell
 QUALITY = 80
 
 
 def contact_sheet(frames: Sequence[Frames]) -> str:
-    """A JPEG as a ``data:`` address: some of ``frames``, evenly spread, in rows of pictures of one height.
+    """Return a contact sheet of up to ``COLUMNS`` × ``ROWS`` evenly spaced frames.
 
-    Pixels are shown as the model got them, enlarged without smoothing.
+    Frames that are enlarged are not smoothed, so that the pixels are those that the model got.
+
+    Args:
+        frames: Of one pass, at least one frame.
+
+    Returns:
+        A JPEG as a ``data:`` URI.
     """
     shown = [pixels for mine in frames for pixels in mine.pixels]
     places = np.linspace(0, len(shown) - 1, min(COLUMNS * ROWS, len(shown))).round().astype(int)

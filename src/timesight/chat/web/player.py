@@ -1,4 +1,4 @@
-"""The player with its timeline and boxes; whatever moves there is up to ``evidence.js``."""
+"""The video player with its timeline and boxes; its client side is ``evidence.js``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from timesight.types import Reply, Span
 
 @dataclass
 class Lane:
-    """One row of the timeline: a model's spans and boxes, drawn in its color."""
+    """One row of the timeline: a model's spans and boxes, drawn in its color.
+
+    Args:
+        number: Index of the row.
+        name: Label of spans and boxes.
+        color: In CSS.
+        segments: Spans in the form of ``evidence.js``.
+        tracks: Boxes in the form of ``evidence.js``.
+    """
 
     number: int
     name: str
@@ -23,7 +31,7 @@ class Lane:
     tracks: list[dict[str, Any]] = field(default_factory=list)
 
     def take_spans(self, spans: Sequence[Span]) -> None:
-        """Show ``spans``, the longest first: a short one lies over a long one and can be clicked."""
+        """Set the spans, longest first, so that a short one lies over a long one and can be clicked."""
         self.segments = [
             {
                 "start": span.start_s,
@@ -36,37 +44,37 @@ class Lane:
         ]
 
     def take_boxes(self, reply: Reply) -> None:
-        """Show the boxes of ``reply``, where it has any."""
+        """Set the boxes to those of ``reply``; none if it has none."""
         points = [[time_s, b.x0, b.y0, b.x1, b.y1] for time_s, b in zip(reply.times_s, reply.boxes, strict=False)]
         self.tracks = [{"label": self.name, "color": self.color, "points": points}] if points else []
 
 
 class Player(ui.element, component="evidence.js"):
-    """A video, boxes over it, segments under it."""
+    """A video with boxes over it and a timeline of spans under it."""
 
     def show(self, **props: Any) -> None:
-        """Set what is shown."""
+        """Set properties of the component: ``src``, ``segments``, ``tracks``, ``drawing``."""
         self._props.update(props)
         self.update()
 
     def draw(self, lanes: Sequence[Lane]) -> None:
-        """Show ``lanes`` and nothing else."""
+        """Replace all spans and boxes by those of ``lanes``."""
         self.show(
             segments=[segment for lane in lanes for segment in lane.segments],
             tracks=[track for lane in lanes for track in lane.tracks],
         )
 
     def play(self, span: Span) -> None:
-        """Play from the start of ``span`` to its end."""
+        """Play the video from the start of ``span`` to its end."""
         self.run_method("play", span.start_s, span.end_s)
 
     def drop_box(self) -> None:
-        """Take away the box that was drawn by hand."""
+        """Remove the box that the visitor drew."""
         self.run_method("dropBox")
 
 
 def within(spans: Sequence[Span], duration_s: float) -> list[Span]:
-    """What of ``spans`` lies in a video of ``duration_s``."""
+    """Clip spans to a video of ``duration_s`` seconds; those outside it are left out."""
     return [
         Span(max(0.0, span.start_s), min(span.end_s, duration_s))
         for span in spans

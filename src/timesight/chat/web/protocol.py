@@ -1,4 +1,4 @@
-"""What an OpenAI client sends: the fields that are read, and what is wrong with them."""
+"""Requests of OpenAI clients: the fields that are read, and the errors about them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CHUNK = 1 << 20  # characters decoded at once
 
 
 class VideoAddress(BaseModel):
-    """``data:video/mp4;base64,…``; nothing is fetched from anywhere."""
+    """A video as a ``data:video/…;base64,…`` URL; other addresses are refused, so nothing is fetched."""
 
     url: str
 
 
 class ContentPart(BaseModel):
-    """A piece of a message."""
+    """A text or a video in a message."""
 
     type: Literal["text", "video_url"]
     text: str = ""
@@ -33,33 +33,47 @@ class ContentPart(BaseModel):
 
 
 class ChatMessage(BaseModel):
-    """One side's words."""
+    """A message; ``content`` is a text, or texts and videos."""
 
     role: Literal["user", "assistant", "system", "developer"]
     content: str | list[ContentPart]
 
     @property
     def text(self) -> str:
-        """What is said, videos left out."""
+        """The text without the videos."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content if part.type == "text").strip()
 
     @property
     def videos(self) -> list[str]:
-        """The addresses of its videos."""
+        """The URLs of the videos."""
         parts = self.content if isinstance(self.content, list) else []
         return [part.video_url.url for part in parts if part.video_url is not None]
 
 
 class StreamOptions(BaseModel):
-    """What a stream says at its end."""
+    """What is sent at the end of a stream."""
 
     include_usage: bool | None = None
 
 
 class ChatRequest(BaseModel):
-    """What a client asks for. ``task``, ``options`` and ``clue`` are ours; fields that are not here are ignored."""
+    """A request to ``/v1/chat/completions``, in OpenAI's form and with three fields more. Others are ignored.
+
+    Args:
+        model: Name of the model.
+        messages: The conversation; the last message is the question. Exactly one video in all of them.
+        stream: Whether the reply is sent as server-sent events.
+        stream_options: For streams.
+        temperature: 0 is greedy.
+        max_tokens: Limit of the reply; the server's own limit stays.
+        max_completion_tokens: Its newer name, which wins.
+        n: Number of replies.
+        task: The form of the question; None: an open question. Tracking is not possible, since it needs a box.
+        options: For a task with options.
+        clue: Take a second look.
+    """
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1, max_length=64)
@@ -82,7 +96,7 @@ class ChatRequest(BaseModel):
         return task
 
     def require_short(self) -> None:
-        """Raise RefusedError for more text than is put to a model."""
+        """Raise RefusedError (400) if the question or the messages before it are too long."""
         *before, last = self.messages
         num_asked = len(last.text) + sum(map(len, self.options))
         num_said = sum(len(message.text) for message in before)
@@ -94,17 +108,21 @@ class ChatRequest(BaseModel):
                 raise RefusedError(400, f"{what} have {num} characters: at most {most} are taken")
 
     def drop_videos(self) -> None:
-        """Forget the videos: they are large, and kept elsewhere by now."""
+        """Remove the videos, which are large, from the messages; the store has them by now."""
         for message in self.messages:
             message.content = message.text
 
 
 def read_request(body: bytes) -> ChatRequest:
-    """The request in ``body``. Raises RefusedError for what is wrong with it."""
+    """Parse a request.
+
+    Raises:
+        RefusedError: 400 if it is not valid; the message names the field.
+    """
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        # Of the forms that a field may have, the one that was got furthest with is the one that was meant.
+        # Of the forms that a field may have, the one whose error lies deepest is the one that was meant.
         deepest = max(error.errors(include_input=False, include_url=False), key=lambda found: len(found["loc"]))
         steps = [str(step) for step in deepest["loc"]]
         where = ".".join(step for step in steps if step != "str" and "[" not in step)
@@ -112,7 +130,11 @@ def read_request(body: bytes) -> ChatRequest:
 
 
 async def decoded(address: str) -> AsyncIterator[bytes]:
-    """The bytes of a ``data:`` address, piece by piece. Raises RefusedError for any other address."""
+    """Decode a ``data:`` URL piece by piece.
+
+    Raises:
+        RefusedError: 400 for any other address, and for text that is not base64.
+    """
     match = DATA_VIDEO.match(address)
     if match is None:
         raise RefusedError(
@@ -123,11 +145,15 @@ async def decoded(address: str) -> AsyncIterator[bytes]:
             yield base64.b64decode(address[first : first + CHUNK], validate=True)
         except ValueError:
             raise RefusedError(400, "video_url is not base64") from None
-        await asyncio.sleep(0)  # others have their turn
+        await asyncio.sleep(0)  # let other requests run
 
 
 def earlier(messages: list[ChatMessage]) -> list[Exchange]:
-    """What was said before the last message, in pairs of question and reply. Raises RefusedError out of order."""
+    """Return the conversation before the last message. System and developer messages are ignored.
+
+    Raises:
+        RefusedError: 400 if messages do not alternate between user and assistant, or do not end with user.
+    """
     said = [message for message in messages[:-1] if message.role in ("user", "assistant")]
     roles = [message.role for message in said] + [messages[-1].role]
     if roles != ["user", "assistant"] * (len(said) // 2) + ["user"]:

@@ -1,4 +1,4 @@
-"""The conversation as it is shown: what was asked, and a cell for every model's reply that grows while it comes."""
+"""The conversation on the page: questions, and a cell for each model's reply, which grows while it is streamed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from timesight.chat.web.player import Lane, within
 from timesight.infer.clue import PassEvent
 from timesight.types import Question, Reply, Span
 
-REDRAW_S = 0.1  # a growing reply is sent whole, so not for every token
+REDRAW_S = 0.1  # a growing reply is sent as a whole each time, so not for every token
 
 
 def show_item(question: str, truth: str, reply: str) -> None:
-    """An item of an evaluation, in view."""
+    """Show an item of an evaluation: its question, truth and reply."""
     with ui.column().classes("ts-turn w-full gap-2") as turn:
         _say(f"{question}\ntruth: {truth}", "self-end bg-green-1")
         _say(reply, "bg-grey-2")
@@ -26,7 +26,16 @@ def show_item(question: str, truth: str, reply: str) -> None:
 
 
 def show_turn(question: Question, lanes: Sequence[Lane], status: str) -> list[ReplyCell]:
-    """A question with room for the replies of ``lanes``, in view."""
+    """Show a question, with an empty cell for each reply.
+
+    Args:
+        question: With its options, if it has any.
+        lanes: The models that answer.
+        status: Text of a cell before its reply begins.
+
+    Returns:
+        A cell for each lane.
+    """
     options = [f"{letter} {option}" for letter, option in zip(ascii_uppercase, question.options, strict=False)]
     with ui.column().classes("ts-turn w-full gap-2") as turn:
         _say("\n".join([question.text, *options]), "self-end bg-blue-1")
@@ -37,7 +46,13 @@ def show_turn(question: Question, lanes: Sequence[Lane], status: str) -> list[Re
 
 
 class ReplyCell:
-    """One model's reply: its passes next to each other where there is space, then the answer."""
+    """One model's reply: its passes, next to each other if there is space, then the answer.
+
+    Args:
+        lane: Name and color of the model.
+        turn: The element around question and replies, which is scrolled into view.
+        status: Text before the reply begins.
+    """
 
     def __init__(self, lane: Lane, turn: ui.element, status: str) -> None:
         self._turn = turn
@@ -51,7 +66,12 @@ class ReplyCell:
             self._looks = ui.element("div").classes("ts-looks")
 
     def add(self, piece: str, *, now: bool = False) -> None:
-        """More of the text."""
+        """Append text to the current pass.
+
+        Args:
+            piece: The text.
+            now: Send it at once; otherwise at most every ``REDRAW_S`` seconds.
+        """
         self._status.set_visibility(False)
         self._text += piece
         if self._label is None:
@@ -62,7 +82,7 @@ class ReplyCell:
             self._drawn_at = time.monotonic()
 
     def end_look(self, seen: PassEvent) -> None:
-        """A look is over: show what was seen in it."""
+        """Show the frames and the cost of a pass that has ended."""
         self.add("", now=True)
         look, self._label, self._text = seen.look, None, ""
         self._num_looks += 1
@@ -77,7 +97,13 @@ class ReplyCell:
         _reveal(self._turn)
 
     def end(self, reply: Reply, duration_s: float, play: Callable[[Span], None]) -> None:
-        """The reply is over: show its answer, and its evidence to play."""
+        """Show the answer of the whole reply, and a button for each span.
+
+        Args:
+            reply: The reply.
+            duration_s: Length of the video, to which spans are clipped.
+            play: Called with a span when its button is pressed.
+        """
         shown = within(reply.spans, duration_s)
         if reply.boxes:
             shown = within([Span(reply.times_s[0], reply.times_s[-1])], duration_s)
@@ -95,7 +121,7 @@ class ReplyCell:
         _reveal(self._turn)
 
     def fail(self, reason: str) -> None:
-        """There is no more of it."""
+        """End the reply with the reason why there is no more of it."""
         self.add(reason, now=True)
         _reveal(self._turn)
 
@@ -105,5 +131,5 @@ def _say(text: str, classes: str) -> None:
 
 
 def _reveal(turn: ui.element) -> None:
-    """Scroll as little as brings it into view."""
+    """Scroll just far enough to bring it into view."""
     turn.run_method("scrollIntoView", {"block": "nearest", "behavior": "smooth"})

@@ -1,7 +1,7 @@
-"""Whose turn it is: so many replies at once, so many questions waiting, and one model shared token by token.
+"""The queue of questions: a limit of active replies and of waiting questions, and one model shared token by token.
 
-Replies are written by threads. The ones under way take turns at the model, a token each, so that a long video or a
-long reply does not keep the others from going on.
+Each reply runs in a thread. The active ones take turns at the model, a token each, so that a long video or a long
+reply does not block the others.
 """
 
 from __future__ import annotations
@@ -32,13 +32,18 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Done(Generic[R]):
-    """The end of a reply, with what came of it."""
+    """The end of a stream, with its result."""
 
     result: R
 
 
 class RequestScheduler:
-    """Runs generators in threads, ``max_active`` at once, and refuses more than ``max_waiting`` beyond these."""
+    """Runs generators in threads and limits their number.
+
+    Args:
+        max_active: Most generators that run at the same time.
+        max_waiting: Most that wait for their turn; more are refused.
+    """
 
     def __init__(self, max_active: int, max_waiting: int) -> None:
         self._most = max_active + max_waiting
@@ -50,7 +55,7 @@ class RequestScheduler:
 
     @property
     def num_active(self) -> int:
-        """Replies under way."""
+        """Number of active replies."""
         return len(self._stops)
 
     @property
@@ -59,7 +64,7 @@ class RequestScheduler:
         return self._places.locked()
 
     def require_room(self) -> None:
-        """Raise RefusedError where a question could not even wait."""
+        """Raise RefusedError (503) if the queue is full."""
         if self.num_active + self.num_waiting >= self._most:
             raise RefusedError(
                 503, f"it is full: {self.num_waiting} questions are waiting already; try again in a minute"
@@ -68,9 +73,21 @@ class RequestScheduler:
     async def ask(
         self, session: Session, question: Question, *, clue: bool
     ) -> AsyncGenerator[str | PassEvent | Done[Reply], None]:
-        """``session.ask``, its video read before it takes a place. Leaving early ends the reading too.
+        """Run ``session.ask``; the video is read before the question becomes active.
 
-        Raises as ``run`` does.
+        Closing the generator early also cancels the reading.
+
+        Args:
+            session: The conversation.
+            question: The question.
+            clue: Take a second look.
+
+        Yields:
+            What ``session.ask`` yields, then ``Done`` with the reply.
+
+        Raises:
+            RefusedError: As ``run``.
+            TimesightError: As ``session.ask``.
         """
         work = session.ask(question, clue=clue)
         try:
@@ -83,10 +100,20 @@ class RequestScheduler:
     async def run(
         self, work: collections.abc.Generator[T, None, R], before: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[T | Done[R], None]:
-        """What ``work`` yields, then ``Done`` with what it returns. Leaving early ends it at the next token.
+        """Run a generator in a thread when its turn comes.
 
-        ``before`` is done while it waits for its turn. Raises RefusedError where there is no room, and what
-        ``before`` and ``work`` raise; what was not raised for users is logged.
+        Closing the returned generator early ends ``work`` at its next piece.
+
+        Args:
+            work: Closed at the end.
+            before: Called in another thread before ``work`` queues for its turn.
+
+        Yields:
+            What ``work`` yields, then ``Done`` with what it returns.
+
+        Raises:
+            RefusedError: 503 if the queue is full; 500 for an unexpected error, which is logged.
+            TimesightError: As raised by ``before`` and ``work``.
         """
         self.require_room()
         loop = asyncio.get_running_loop()
@@ -125,7 +152,7 @@ class RequestScheduler:
             stop.set()
 
     def close(self) -> None:
-        """End all replies at their next token."""
+        """End all replies at their next piece; the scheduler cannot be used afterwards."""
         for stop in self._stops:
             stop.set()
         for threads in (self._reading, self._threads):
@@ -142,20 +169,24 @@ def _go_through(work: collections.abc.Generator[Any, None, Any], stop: threading
         except TimesightError as error:
             put(error)
         except Exception as error:
-            if not stop.is_set():  # else nobody waits for it, and its reading may have been called off
+            if not stop.is_set():  # else nothing waits for it, and its reading may have been canceled
                 put(_unforeseen(error))
         else:
             put(ModelError("the reply was stopped"))
 
 
 def _unforeseen(error: Exception) -> RefusedError:
-    """What is said of an error that is no user's: its reason is for the log."""
+    """Log an unexpected error, and return the error that the visitor sees."""
     LOG.error("a reply failed", exc_info=error)
-    return RefusedError(500, "the reply failed; whoever runs this site finds the reason in its log")
+    return RefusedError(500, "the reply failed; the administrator finds the reason in the server's log")
 
 
 class InterleavedGenerator(WrappedGenerator):
-    """A generator that several threads may use: it goes from one to the next after every token."""
+    """A generator that several threads can use at once: they take turns, a piece each.
+
+    Args:
+        generator: The model, which is used by one thread at a time.
+    """
 
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator)
@@ -164,12 +195,12 @@ class InterleavedGenerator(WrappedGenerator):
     def generate(
         self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
     ) -> list[list[Completion] | ModelError]:
-        """All of them in one turn."""
+        """As in the base, in one turn."""
         with self._turn:
             return self._generator.generate(prompts, num_generations, sampling)
 
     def stream(self, prompt: Prompt, sampling: Sampling | None = None) -> CompletionStream:
-        """A turn for every piece."""
+        """As in the base, with a turn for each piece."""
         pieces = self._generator.stream(prompt, sampling)
         with closing(pieces):
             while True:
@@ -183,7 +214,7 @@ class InterleavedGenerator(WrappedGenerator):
 
 
 class FairLock:
-    """A lock that is passed on in the order in which it was asked for."""
+    """A lock that threads get in the order in which they ask for it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

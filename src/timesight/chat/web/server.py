@@ -1,4 +1,4 @@
-"""The site put together: one server for the page, its videos, and OpenAI clients."""
+"""The site: one server for the page, its videos, and OpenAI clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,15 @@ MEDIA_HEADERS = {"cache-control": "private, no-store", "content-security-policy"
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """What a server holds. There is one in a process, because NiceGUI keeps its own app in a module."""
+    """What a server consists of. A process has only one, because NiceGUI keeps its app in a module.
+
+    Args:
+        settings: Access and limits.
+        store: The videos.
+        readers: The processes that read them.
+        scheduler: The queue of questions.
+        app: The ASGI application, with access control.
+    """
 
     settings: SiteSettings
     store: VideoStore
@@ -41,7 +49,7 @@ class Site:
     app: Guard
 
     def close(self) -> None:
-        """End replies and processes; remove uploads."""
+        """End all replies and processes, and remove uploads."""
         self.scheduler.close()
         self.readers.close()
         self.store.close()
@@ -50,7 +58,14 @@ class Site:
 def make_site(
     settings: SiteSettings, models: Mapping[str, Generator], chat: ChatSettings, hard: Sequence[HardItem] = ()
 ) -> Site:
-    """A site for ``models`` by name; ``hard`` are items of an evaluation to look at. Examples join its store."""
+    """Assemble a site. Examples are added to its ``store`` afterwards.
+
+    Args:
+        settings: Access and limits.
+        models: Generators by name; each is shared by all visitors.
+        chat: How questions are answered.
+        hard: Items of an evaluation for the gallery; it may be filled after the call.
+    """
     readers = Readers(settings)
     store = VideoStore(settings, readers)
     scheduler = RequestScheduler(settings.max_active, settings.max_waiting)
@@ -85,7 +100,7 @@ def _add_video_routes(api: FastAPI, store: VideoStore) -> None:
             raise RefusedError(403, "open the page first")
         name = unquote(request.headers.get("x-name", ""))
         token = await store.receive(request.stream(), name, visitor)
-        if visitor not in Client.instances:  # left meanwhile
+        if visitor not in Client.instances:  # left in the meantime
             store.forget(visitor)
             raise RefusedError(403, "the page was closed")
         return {"token": token}
@@ -99,12 +114,20 @@ def _add_video_routes(api: FastAPI, store: VideoStore) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket to listen on; port 0 is any free one. Raises InputError where there is none to be had."""
+    """Open a socket to listen on.
+
+    Args:
+        host: Name or address; IPv6 if it contains a colon.
+        port: 0: any free one.
+
+    Raises:
+        InputError: If the address or port cannot be used.
+    """
     found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
-        found.listen(BACKLOG)  # whoever comes before the server is ready waits
+        found.listen(BACKLOG)  # connections wait until the server is ready
     except (OSError, OverflowError) as error:
         found.close()
         raise InputError(f"cannot listen on {host}, port {port}: {reason_of(error)}; try another --port") from None
@@ -112,7 +135,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Ends replies before it waits for open connections."""
+    """A uvicorn server that ends replies before it waits for open connections to close."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(
@@ -121,13 +144,18 @@ class Server(uvicorn.Server):
         self._site = site
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End all replies, then the connections."""
+        """As in the base, after all replies were ended."""
         self._site.scheduler.close()
         await super().shutdown(sockets)
 
 
 def serve(site: Site, listening: socket.socket) -> None:
-    """Serve until Ctrl-C, or until whoever started it says so (SIGTERM)."""
+    """Serve until Ctrl-C or SIGTERM, then close the site.
+
+    Args:
+        site: What is served.
+        listening: From ``bind``.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn passes signals on when it has ended
     try:
         with suppress(KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""How a site is run."""
+"""Settings of a site: access and limits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from timesight.errors import InputError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MB = 1 << 20
 MAX_QUESTION_CHARS = 2000
-MAX_HISTORY_CHARS = 16_000  # of what was said before
+MAX_HISTORY_CHARS = 16_000  # of the messages before the question
 
 
 class RefusedError(InputError):
-    """A request that is not served; ``status`` is that of HTTP."""
+    """A request that is refused.
+
+    Args:
+        status: HTTP status.
+        message: For the visitor or client.
+    """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -25,12 +30,29 @@ class RefusedError(InputError):
 
 @dataclass(frozen=True)
 class SiteSettings:
-    """Who may come in, and how much one visitor may ask for.
+    """Access to a site, and its limits.
 
-    ``max_active`` replies are written at once and ``max_waiting`` questions wait for their turn. An upload has at
-    most ``max_upload_bytes``, ``max_duration_s`` of video, ``max_frame_px`` pixels a frame and ``max_video_px`` in
-    all frames, and comes within ``receive_limit_s``; it goes when its visitor leaves, or after ``keep_uploads_s``.
-    All of them together have ``max_kept_bytes``. Raises InputError where a site would be open to everybody.
+    Args:
+        host: Address to listen on. One that other machines can reach needs a password.
+        port: 0: any free one.
+        user: Name for the log-in of browsers.
+        password: None: no log-in, for local sites only.
+        max_upload_bytes: Limit of one upload.
+        max_duration_s: Longest video that can be uploaded.
+        max_frame_px: Most pixels (width × height) of its frames.
+        max_video_px: Most pixels in all its frames together.
+        max_uploads: Most uploads of one visitor.
+        max_kept_bytes: Limit of all uploads together.
+        receive_limit_s: Time in which an upload must be received.
+        keep_uploads_s: Time after which an upload is removed; it is removed earlier when its visitor leaves.
+        max_active: Most replies that are generated at the same time.
+        max_waiting: Most questions that wait for their turn.
+        read_limit_s: Time in which a large video must be read; small ones have ``readers.QUICK_LIMIT_S``.
+        read_memory_bytes: Memory of each process that reads videos.
+        reconnect_s: Time after which a visitor whose connection was lost counts as having left.
+
+    Raises:
+        InputError: If the password is empty, or a site without one could be reached from other machines.
     """
 
     host: str = "127.0.0.1"
@@ -40,8 +62,8 @@ class SiteSettings:
     max_upload_bytes: int = 200 * MB
     max_duration_s: float = 3600.0
     max_frame_px: int = 4096 * 2304
-    max_video_px: int = 300 * 10**9  # an hour of Full HD has 220
-    max_uploads: int = 8  # a visitor
+    max_video_px: int = 300 * 10**9  # an hour of Full HD has 220 · 10⁹
+    max_uploads: int = 8
     max_kept_bytes: int = 4096 * MB
     receive_limit_s: float = 600.0
     keep_uploads_s: float = 3600.0
@@ -49,7 +71,7 @@ class SiteSettings:
     max_waiting: int = 16
     read_limit_s: float = 120.0
     read_memory_bytes: int = 4 << 30
-    reconnect_s: float = 3.0  # a connection that was lost for longer is a visitor who has left
+    reconnect_s: float = 3.0
 
     def __post_init__(self) -> None:
         if self.password == "":
@@ -61,10 +83,10 @@ class SiteSettings:
 
     @property
     def max_request_bytes(self) -> int:
-        """Of what other programs send, which is kept in memory: a video as base64 in JSON is the largest."""
+        """Limit of requests other than uploads, which are held in memory; the largest hold a video as base64."""
         return min(50 * MB, self.max_upload_bytes * 4 // 3 + MB)
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can come in."""
+        """Whether the site can be reached from this machine only."""
         return self.host in LOOPBACK

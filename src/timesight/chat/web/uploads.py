@@ -1,4 +1,4 @@
-"""The field through which a visitor's video comes: sent straight to the store, not by way of the page's socket."""
+"""The upload field of the page, which sends a video directly to the store instead of through the websocket."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ SEND = """async (event) => {
 
 
 class Upload:
-    """A field for one file of ``max_bytes``; ``stored`` is called with the token of a video that was taken."""
+    """A field for one file.
+
+    Args:
+        max_bytes: Limit of its size.
+        stored: Called with the token of a video that was accepted.
+    """
 
     def __init__(self, max_bytes: int, stored: Callable[[str], None]) -> None:
         self._stored = stored
@@ -49,6 +54,6 @@ class Upload:
             ui.notify(str(said)[:300], type="negative", position="top", multi_line=True)
 
     def _show(self, name: str) -> None:
-        """``name`` is that of the file that is on its way, if there is one."""
+        """Show the state of the field; ``name`` is that of the file being uploaded, empty if there is none."""
         self._label.text = f"uploading {name} …" if name else "or one of yours:"
         self._field.props("disabled" if name else "", remove="" if name else "disabled")

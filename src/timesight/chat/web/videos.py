@@ -1,7 +1,7 @@
-"""The videos of a site: examples of whoever runs it, and what visitors upload.
+"""The videos of a site: its examples, and the uploads of visitors.
 
-A video is known by a token that nobody can guess. No part of a request is ever used as a path: uploads have random
-names in a folder of their own, and what a request names is looked up.
+A video is addressed by a random token. No part of a request is ever used as a path: uploads get random names in a
+separate folder, and tokens are looked up.
 """
 
 from __future__ import annotations
@@ -27,25 +27,32 @@ from timesight.video import FrameBudget, VideoInfo, probe, read
 from timesight.video.pool import VideoPool
 
 GLANCE = FrameBudget(min_frames=4, max_frames=4, min_pixels=784, max_pixels=112 * 112)
-GLANCE_S = 2.0  # from the start: what comes later costs more to get at
+GLANCE_S = 2.0  # from the start: later frames cost more to reach
 MAX_NAME = 80  # characters
 FOLDER = "timesight-uploads-"
 SWEEP_S = 30.0
-YOUNG_S = 60.0  # a folder that is not locked yet may be about to be
+YOUNG_S = 60.0  # a new folder may not be locked yet
 
 
 class Extent(NamedTuple):
-    """How long a video is, and how much there is to decode."""
+    """Size of a video: its length in seconds, and the pixels in all its frames together."""
 
     duration_s: float
-    video_px: int  # in all its frames
+    video_px: int
 
 
 @dataclass(frozen=True)
 class StoredVideo:
-    """A video that can be asked about; ``owner`` is the visitor who uploaded it, None for an example.
+    """A video that questions can be asked about.
 
-    One that is not ``listed`` can be chosen by its token only.
+    Args:
+        video: The file.
+        name: Label in the menu.
+        extent: Its length and pixels.
+        owner: The visitor who uploaded it; None for an example.
+        num_bytes: Size of an upload.
+        listed: Whether it is in the menu; otherwise it is reached by its token only.
+        added: When, in seconds of ``time.monotonic``.
     """
 
     video: Video
@@ -58,13 +65,13 @@ class StoredVideo:
 
     @property
     def duration_s(self) -> float:
-        """Its length in seconds."""
+        """Length in seconds."""
         return self.extent.duration_s
 
 
 @dataclass(eq=False)
 class _Arriving:
-    """An upload that is not whole yet."""
+    """An upload that is being received."""
 
     path: Path
     owner: str
@@ -72,7 +79,12 @@ class _Arriving:
 
 
 class VideoStore:
-    """Videos by token. Close it when done: uploads go."""
+    """Videos by token, with the uploads in a temporary folder that ``close`` removes.
+
+    Args:
+        settings: Limits of uploads.
+        readers: Inspect uploads, and read videos.
+    """
 
     def __init__(self, settings: SiteSettings, readers: Readers) -> None:
         self._settings = settings
@@ -80,30 +92,55 @@ class VideoStore:
         remove_orphans()
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER))  # for this user only
         self._lock = os.open(self.folder, os.O_RDONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_SH)  # says that a server lives here
+        fcntl.flock(self._lock, fcntl.LOCK_SH)  # marks the folder as in use
         self._by_token: dict[str, StoredVideo] = {}
         self._arriving: list[_Arriving] = []
 
     def add_example(self, video: Video, name: str, *, listed: bool = True) -> str:
-        """A video that every visitor may see. Raises VideoError."""
+        """Add a video for all visitors.
+
+        Args:
+            video: The file.
+            name: Label in the menu.
+            listed: Whether it is in the menu.
+
+        Returns:
+            Its token.
+
+        Raises:
+            VideoError: If the video cannot be read.
+        """
         return self._add(StoredVideo(video, name, _extent(probe(video)), listed=listed))
 
     def get(self, token: str) -> StoredVideo | None:
-        """The video of ``token``, whoever asks: tokens are secrets."""
+        """Return the video of a token, or None. The visitor is not checked: tokens are secret."""
         return self._by_token.get(token)
 
     def names(self, visitor: str) -> dict[str, str]:
-        """What ``visitor`` can choose from, by token."""
+        """Return the labels of the videos in a visitor's menu, by token: examples and the visitor's uploads."""
         return {
             t: video.name for t, video in self._by_token.items() if video.listed and video.owner in (None, visitor)
         }
 
     def pool(self, stored: StoredVideo) -> VideoPool:
-        """The processes that read ``stored``."""
+        """Return the pool of processes that reads ``stored``."""
         return self._readers.of(stored.extent.video_px)
 
     async def receive(self, chunks: AsyncIterator[bytes], name: str, owner: str) -> str:
-        """Keep an upload that is a video within the limits. Raises RefusedError, and then nothing is left of it."""
+        """Receive an upload and store it if it is a video within the limits; otherwise nothing of it is kept.
+
+        Args:
+            chunks: The bytes of the file.
+            name: The file's name, used as label only.
+            owner: The visitor.
+
+        Returns:
+            The token of the video.
+
+        Raises:
+            RefusedError: 413 if the file is too large, 415 if it is not a video within the limits, 429 if the
+                visitor has too many uploads, 507 if all uploads together take too much space.
+        """
         arriving = self._begin(owner)
         try:
             await self._write(chunks, arriving)
@@ -117,11 +154,11 @@ class VideoStore:
             self._arriving.remove(arriving)
 
     def forget(self, owner: str) -> None:
-        """Remove what ``owner`` has uploaded."""
+        """Remove all uploads of a visitor."""
         self._remove([token for token, video in self._by_token.items() if video.owner == owner])
 
     async def sweep(self) -> None:
-        """Remove uploads when their time is over, until this is cancelled."""
+        """Remove expired uploads, again and again until the task is canceled."""
         while True:
             oldest = time.monotonic() - self._settings.keep_uploads_s
             self._remove(
@@ -130,12 +167,12 @@ class VideoStore:
             await asyncio.sleep(min(SWEEP_S, self._settings.keep_uploads_s))
 
     def close(self) -> None:
-        """Remove all uploads."""
+        """Remove all uploads and their folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
     def _begin(self, owner: str) -> _Arriving:
-        """A place for an upload, taken before the first of it has come."""
+        """Reserve a place for an upload before any of it is received."""
         most = self._settings.max_uploads
         if sum(upload.owner == owner for upload in self._uploads()) >= most:
             raise RefusedError(429, f"you have {most} uploads already; reload the page to drop them")
@@ -155,7 +192,7 @@ class VideoStore:
                 file.write(chunk)
 
     def _uploads(self) -> list[StoredVideo | _Arriving]:
-        """All that is kept, and what is on its way."""
+        """All videos, and the uploads being received."""
         return [*self._by_token.values(), *self._arriving]
 
     async def _inspected(self, path: Path) -> Extent:
@@ -167,7 +204,7 @@ class VideoStore:
         except VideoError as error:
             raise RefusedError(415, f"this is not a video that can be read: {error.reason}") from None
         finally:
-            looking.future.cancel()  # type: ignore[no-untyped-call]  # where nobody waits for it any more
+            looking.future.cancel()  # type: ignore[no-untyped-call]  # if the request was canceled
 
     def _add(self, video: StoredVideo) -> str:
         token = secrets.token_urlsafe(24)
@@ -180,7 +217,7 @@ class VideoStore:
 
 
 def remove_orphans() -> None:
-    """Remove the uploads of servers that were killed: of folders of this user that nobody holds."""
+    """Remove the uploads of servers that were killed: this user's upload folders that no process has locked."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         with suppress(OSError):  # another server may do the same
             about = folder.lstat()
@@ -195,9 +232,16 @@ def remove_orphans() -> None:
 
 
 def inspect(path: Path, max_duration_s: float, max_frame_px: int, max_video_px: int) -> Extent:
-    """What the upload at ``path`` is; runs in a process of its own.
+    """Check an upload by probing it and decoding its first seconds; it runs in a separate process.
 
-    That it is a video is known by decoding some of it. Raises VideoError for one that is none, or past the limits.
+    Args:
+        path: The file.
+        max_duration_s: Longest video.
+        max_frame_px: Most pixels (width × height) of a frame.
+        max_video_px: Most pixels in all frames together.
+
+    Raises:
+        VideoError: If the file is not a video, or exceeds a limit.
     """
     info = probe(Video(path=path))
     extent = _extent(info)
@@ -218,6 +262,6 @@ def _extent(info: VideoInfo) -> Extent:
 
 
 def _plain(name: str) -> str:
-    """A file's name as a label: it is shown, never used."""
+    """A file's name as a label, which is shown but never used as a path."""
     kept = "".join(c if c.isprintable() else "_" for c in name)[:MAX_NAME].strip()
     return kept or "upload"
