@@ -483,7 +483,7 @@ def _static_row(bench: Bench, tree: PrefixTree, tokens: int) -> Row:
     """A step of fixed shape, with room for 256 tokens: without and with the graph."""
     policy = bench.policy
     policy.model.eval()
-    past, logits, _ = prefill(policy, tree, GROUP)
+    past, logits = prefill(policy, tree, GROUP)
     assert isinstance(past, TreeCache)
     position = tree.leaves.next_position.repeat_interleave(GROUP)
     decoder = StaticDecoder(

@@ -182,7 +182,7 @@ def test_the_videos_time_reaches_the_training_logprobs(policy: Policy, samples: 
 def test_caches_stay_right_while_replies_end(
     policy: Policy, samples: list[Sample], reason: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A seventh of the tokens end a reply: slots are dropped, filled and dropped again, all along the way."""
+    """A seventh of the tokens end a reply: rows are dropped all along the way."""
     monkeypatch.setattr(Policy, "packing_unsupported_reason", reason)
     prompts = build_tree(policy, encode(policy, samples))
     policy.__dict__["end_ids"] = frozenset(range(10, policy.model.config.get_text_config().vocab_size, 7))

@@ -6,7 +6,7 @@ B prompts, G replies a prompt, R = B · G rows, V vocabulary.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -133,34 +133,35 @@ def _ended(policy: Policy, row: _Row) -> bool:
 def _decode(policy: Policy, tree: PrefixTree, group: int, sampling: Sampling) -> Iterator[list[_Row]]:
     """The replies after each token."""
     banned = _banned_mask(policy, sampling)
-    past, logits, slots = prefill(policy, tree, group)
-    position = tree.leaves.next_position.repeat_interleave(group)[torch.tensor(slots, device=policy.device)]
-    rows = [_Row([], []) for _ in range(max(slots) + 1)]
+    past, logits = prefill(policy, tree, group)
+    position = tree.leaves.next_position.repeat_interleave(group)
+    rows = [_Row([], []) for _ in range(len(position))]
+    going = rows
     for step in range(sampling.max_new_tokens):
         tokens, logps = _draw(logits, banned, _steady(sampling.temperature))
-        _append(rows, slots, step, tokens.tolist(), logps.tolist())
+        for row, token, logp in zip(going, tokens.tolist(), logps.tolist(), strict=True):
+            row.ids.append(token)
+            row.logps.append(logp)
         yield rows
-        if step == sampling.max_new_tokens - 1:
+        alive = [n for n, row in enumerate(going) if row.ids[-1] not in policy.end_ids]
+        if not alive or step == sampling.max_new_tokens - 1:
             break
-        kept = past.retain(_alive(rows, slots, policy.end_ids))
-        if not kept:
-            break
-        if kept != list(range(len(slots))):
-            index = torch.tensor(kept, device=tokens.device)
-            tokens, position, slots = tokens[index], position[index], [slots[i] for i in kept]
+        if len(alive) < len(going):
+            past.retain(alive)
+            index = torch.tensor(alive, device=tokens.device)
+            tokens, position, going = tokens[index], position[index], [going[n] for n in alive]
         logits = past.advance(tokens[:, None], position.expand(3, -1)[:, :, None])
         position = position + 1
 
 
 def _decode_static(policy: Policy, tree: PrefixTree, group: int, sampling: Sampling) -> list[_Row]:
     """The replies by a step of fixed shape, cut where they end."""
-    past, logits, slots = prefill(policy, tree, group)
+    past, logits = prefill(policy, tree, group)
     assert isinstance(past, TreeCache)
-    index = torch.tensor(slots, device=policy.device)
     decoder = StaticDecoder(
         policy,
         past.levels,
-        tree.leaves.next_position.repeat_interleave(group)[index],
+        tree.leaves.next_position.repeat_interleave(group),
         banned=_banned_mask(policy, sampling),
         max_new_tokens=sampling.max_new_tokens,
         temperature=_steady(sampling.temperature),
@@ -169,13 +170,10 @@ def _decode_static(policy: Policy, tree: PrefixTree, group: int, sampling: Sampl
         decoder.capture()
     decoder.start(logits)
     length = decoder.run()
-    first = {row: slot for slot, row in reversed(list(enumerate(slots)))}
-    ids, logps = decoder.ids[:, :length].tolist(), decoder.logps[:, :length].tolist()
     rows = []
-    for row in sorted(first):
-        drawn = ids[first[row]]
-        end = next((n + 1 for n, token in enumerate(drawn) if token in policy.end_ids), length)
-        rows.append(_Row(drawn[:end], logps[first[row]][:end]))
+    for ids, logps in zip(decoder.ids[:, :length].tolist(), decoder.logps[:, :length].tolist(), strict=True):
+        end = next((n + 1 for n, token in enumerate(ids) if token in policy.end_ids), length)
+        rows.append(_Row(ids[:end], logps[:end]))
     return rows
 
 
@@ -197,19 +195,3 @@ def _draw(logits: Tensor, banned: Tensor, temperature: float) -> tuple[Tensor, T
     logps = torch.log_softmax(sampling_logits(logits, banned, temperature or 1.0), dim=-1)
     tokens = logps.argmax(-1) if temperature == 0 else torch.multinomial(logps.exp(), 1).squeeze(-1)
     return tokens, logps.gather(-1, tokens[:, None]).squeeze(-1)
-
-
-def _alive(rows: Sequence[_Row], slots: Sequence[int], end_ids: Container[int]) -> list[bool]:
-    """Which slots have a row of their own that goes on; the first of two slots with one row is its own."""
-    first = {row: slot for slot, row in reversed(list(enumerate(slots)))}
-    return [first[row] == slot and rows[row].ids[-1] not in end_ids for slot, row in enumerate(slots)]
-
-
-def _append(
-    rows: Sequence[_Row], slots: Sequence[int], step: int, tokens: Sequence[int], logps: Sequence[float]
-) -> None:
-    """Add a token to each row; of two slots that go on with the same row the first one counts."""
-    for row, token, logp in zip(slots, tokens, logps, strict=True):
-        if len(rows[row].ids) == step:
-            rows[row].ids.append(token)
-            rows[row].logps.append(logp)

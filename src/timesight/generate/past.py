@@ -6,7 +6,6 @@ N nodes of a level, R rows, S tokens a step, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any, Protocol
 
 import torch
@@ -19,10 +18,12 @@ from timesight.prefix.layout import NO_MASK
 from timesight.prefix.tree import Level, PrefixTree
 
 
-def prefill(policy: Policy, tree: PrefixTree, group: int) -> tuple[Past, Tensor, list[int]]:
-    """What replies go on from, the logits (R, V) of their first tokens, and which reply each of the R slots is.
+def prefill(policy: Policy, tree: PrefixTree, group: int) -> tuple[Past, Tensor]:
+    """Compute each node of the prompts once.
 
-    Slots are as many for every node: where a root has fewer questions, its first one fills them up.
+    Returns:
+        What the R rows go on from, ``group`` of them to each prompt in order; and the logits (R, V) of their first
+        tokens.
     """
     root = tree.levels[0]
     cache = DynamicCache(config=policy.model.config.get_text_config())
@@ -36,107 +37,71 @@ def prefill(policy: Policy, tree: PrefixTree, group: int) -> tuple[Past, Tensor,
         logits_to_keep=1,
     )
     logits: Tensor = output.logits[:, -1]
-    nodes = list(range(len(root.input_ids)))
     if policy.packing_unsupported_reason is not None:
         (_,) = tree.levels  # questions that share a root: build with share=False
         past: Past = WidenedCache(policy, cache, root.mask, group)
     else:
-        past = tree_past = TreeCache(policy, (PastLevel(cache, root.mask == 0),), ())
+        past = tree_past = TreeCache(policy, cache, root.mask == 0)
         for level in tree.levels[1:]:
-            nodes, children = _filled(level.parents.tolist(), len(nodes))
-            logits = tree_past.extend(_picked(level, torch.tensor(nodes, device=policy.device)), children)
+            logits = tree_past.extend(level)
         tree_past.branch(group)
-    slots = [node * group + n for node in nodes for n in range(group)]
-    return past, logits.repeat_interleave(group, dim=0), slots
-
-
-def _filled(parents: Sequence[int], num_parents: int) -> tuple[list[int], int]:
-    """Nodes by parent, each parent's first one repeated until all have as many; and how many that are."""
-    children: list[list[int]] = [[] for _ in range(num_parents)]
-    for node, parent in enumerate(parents):
-        children[parent].append(node)
-    most = max(map(len, children))
-    return [node for mine in children for node in mine + mine[:1] * (most - len(mine))], most
-
-
-def _picked(level: Level, nodes: Tensor) -> Level:
-    return Level(
-        level.input_ids[nodes],
-        level.mask[nodes],
-        level.position_ids[:, nodes],
-        level.parents[nodes],
-        level.next_position[nodes],
-    )
+    return past, logits.repeat_interleave(group, dim=0)
 
 
 class Past(Protocol):
     """What replies go on from."""
 
-    def retain(self, alive: Sequence[bool]) -> list[int]:
-        """Leave behind what no living slot needs; the slots that stay, in the order they have from then on.
-
-        A slot may stand in for another to keep the batch in shape.
-        """
+    def retain(self, rows: Sequence[int]) -> None:
+        """Go on with these rows alone, in this order, and leave behind what none of them needs."""
 
     def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
-        """S more tokens in each slot (R, S), at ``position_ids`` (3, R, S); logits (R, V) of the next."""
+        """S more tokens in each row (R, S), at ``position_ids`` (3, R, S); logits (R, V) of the next."""
 
 
 class TreeCache:
     """A cache for each level of the tree, its nodes there once, and one of each row's own tokens.
 
-    ``children`` are those of each node, at every level but the last.
+    Args:
+        policy: Whose.
+        cache: Of the roots.
+        padding: (N, P) True where a root has no token.
     """
 
-    def __init__(self, policy: Policy, levels: tuple[PastLevel, ...], children: tuple[int, ...]) -> None:
+    def __init__(self, policy: Policy, cache: Any, padding: Tensor) -> None:
         self._policy = policy
-        self.levels = levels
-        self._children = children
+        self._nodes = [list(range(len(padding)))]  # at each level the node of each row
+        self.levels: tuple[PastLevel, ...] = (PastLevel(cache, padding),)
         self._own = self._new_cache()
 
     def _new_cache(self) -> Any:
         return DynamicCache(config=self._policy.model.config.get_text_config())
 
-    def extend(self, level: Level, children: int) -> Tensor:
-        """Prefill ``level``, which has so many ``children`` of every node before it; logits (N, V) after it."""
-        padding = level.mask == 0
+    def extend(self, level: Level) -> Tensor:
+        """Prefill ``level``, whose nodes are the rows from then on; returns the logits (N, V) after each."""
+        parents, padding = level.parents.tolist(), level.mask == 0
+        self._place_rows([[nodes[parent] for parent in parents] for nodes in self._nodes])
         logits = self._advance(level.input_ids, level.position_ids, padding)
+        self._nodes.append(list(range(len(padding))))
         self.levels = (*self.levels, PastLevel(self._own, padding))
-        self._children = (*self._children, children)
         self._own = self._new_cache()
         return logits
 
     def branch(self, group: int) -> None:
-        """From here on every node has ``group`` rows."""
-        self._children = (*self._children, group)
+        """From then on there are ``group`` rows in place of each."""
+        self._place_rows([[node for node in nodes for _ in range(group)] for nodes in self._nodes])
 
-    def retain(self, alive: Sequence[bool]) -> list[int]:
+    def retain(self, rows: Sequence[int]) -> None:
         """See ``Past``."""
-        # From the rows upwards: nodes with nothing alive go, the others are given as many children as the largest.
-        blocks = [[slot] if is_alive else [] for slot, is_alive in enumerate(alive)]
-        children: list[int] = []
-        for count in reversed(self._children):
-            living = [
-                [block for block in blocks[first : first + count] if block]
-                for first in range(0, len(blocks), count)
-            ]
-            children.insert(0, max(map(len, living)))
-            blocks = [
-                [slot for block in mine + mine[:1] * (children[0] - len(mine)) for slot in block] for mine in living
-            ]
-        kept = [slot for block in blocks for slot in block]
-        if kept and kept != list(range(len(alive))):
-            self._select(torch.tensor(kept, device=self.levels[0].padding.device), tuple(children))
-        return kept
-
-    def _select(self, index: Tensor, children: tuple[int, ...]) -> None:
-        levels = []
-        for depth, level in enumerate(self.levels):
-            rows_before, rows_now = prod(self._children[depth:]), prod(children[depth:])
-            levels.append(level.select(index[::rows_now] // rows_before))
-        self.levels, self._children = tuple(levels), children
+        index = torch.tensor(rows, device=self.levels[0].padding.device)
+        self._place_rows([[nodes[row] for row in rows] for nodes in self._nodes])
         if self._own.get_seq_length() > 0:
             self._own.batch_select_indices(index)
+
+    def _place_rows(self, nodes: list[list[int]]) -> None:
+        """Rows go on from these ``nodes``, level by level; nodes without rows are left behind."""
+        placed = [_place(level, of_rows) for level, of_rows in zip(self.levels, nodes, strict=True)]
+        self.levels = tuple(level for level, _ in placed)
+        self._nodes = [of_rows for _, of_rows in placed]
 
     def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
         """See ``Past``."""
@@ -149,6 +114,31 @@ class TreeCache:
         )
 
 
+def _place(level: PastLevel, nodes: Sequence[int]) -> tuple[PastLevel, list[int]]:
+    """``level`` for rows that go on from ``nodes``, without nodes that have none; and those nodes' new numbers."""
+    cache, padding = level.cache, level.padding
+    used = sorted(set(nodes))
+    if len(used) < len(padding):
+        index = torch.tensor(used, device=padding.device)
+        cache.batch_select_indices(index)
+        padding = padding[index]
+        number = {node: n for n, node in enumerate(used)}
+        nodes = [number[node] for node in nodes]
+    rows_of: list[list[int]] = [[] for _ in used]
+    for row, node in enumerate(nodes):
+        rows_of[node].append(row)
+    most = max(map(len, rows_of))
+    filled = [row for mine in rows_of for row in mine + [0] * (most - len(mine))]
+    if filled == list(range(len(nodes))):
+        return PastLevel(cache, padding), list(nodes)
+    slot_of = {row: node * most + n for node, mine in enumerate(rows_of) for n, row in enumerate(mine)}
+    rows, slots = (
+        torch.tensor(index, device=padding.device)
+        for index in (filled, [slot_of[row] for row in range(len(nodes))])
+    )
+    return PastLevel(cache, padding, rows, slots), list(nodes)
+
+
 class WidenedCache:
     """The prompts' cache repeated for each reply: for models whose attention is not ours."""
 
@@ -158,14 +148,11 @@ class WidenedCache:
         self._cache.batch_repeat_interleave(group)
         self._mask = mask.repeat_interleave(group, dim=0)
 
-    def retain(self, alive: Sequence[bool]) -> list[int]:
+    def retain(self, rows: Sequence[int]) -> None:
         """See ``Past``."""
-        kept = [slot for slot, is_alive in enumerate(alive) if is_alive]
-        if kept and len(kept) < len(alive):
-            index = torch.tensor(kept, device=self._mask.device)
-            self._cache.batch_select_indices(index)
-            self._mask = self._mask[index]
-        return kept
+        index = torch.tensor(rows, device=self._mask.device)
+        self._cache.batch_select_indices(index)
+        self._mask = self._mask[index]
 
     def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
         """See ``Past``."""

@@ -48,25 +48,21 @@ class TreeLayout:
 
 @dataclass(frozen=True, eq=False)
 class PastLevel:
-    """Keys and values of the nodes at one depth, each there once for all rows that go on from it."""
+    """Keys and values of the nodes at one depth, each there once for all rows that go on from it.
+
+    Where nodes have different numbers of rows, each is given as many slots as the largest has rows, in attention to
+    this level only.
+    """
 
     cache: Any  # layer by layer: (N, K, P, d)
     padding: Tensor  # (N, P) True where there is no token
-
-    def select(self, nodes: Tensor) -> PastLevel:
-        """The past of ``nodes`` alone, one of which may come more than once."""
-        if torch.equal(nodes, torch.arange(len(self.padding), device=nodes.device)):
-            return self
-        self.cache.batch_select_indices(nodes)
-        return PastLevel(self.cache, self.padding[nodes])
+    rows: Tensor | None = None  # (N · G,) the row in each slot, 0 in empty ones; None: rows are the slots, in order
+    slots: Tensor | None = None  # (R,) the slot of each row
 
 
 @dataclass(frozen=True, eq=False)
 class TreePast:
-    """What R rows go on from; given to the model as the argument ``tree_past``.
-
-    At every level the N nodes have R / N rows each, in order.
-    """
+    """What R rows go on from; given to the model as the argument ``tree_past``."""
 
     levels: tuple[PastLevel, ...]
     own_padding: Tensor | None = None  # (R, S) True where the first tokens of a row's own are none
@@ -100,8 +96,8 @@ def tree_past_attention(
     for level in past.levels:
         past_key, past_value = level.cache.layers[layer].keys, level.cache.layers[layer].values  # (N, K, P, d)
         values.append(past_value.to(value.dtype))
-        to_past = _by_node(q, len(past_key)) @ past_key.to(q.dtype).mT  # (N, K, R/N · H/K · S, P)
-        scores.append(_by_row(to_past.masked_fill(level.padding[:, None, None], float("-inf")), rows))
+        to_past = _by_node(q, level) @ past_key.to(q.dtype).mT  # (N, K, G · H/K · S, P)
+        scores.append(_by_row(to_past.masked_fill(level.padding[:, None, None], float("-inf")), level, queries))
     to_own = q @ key.mT  # (R, K, H/K · S, t)
     if past.own_hidden is not None:
         to_own = to_own.masked_fill(past.own_hidden, float("-inf"))
@@ -113,22 +109,24 @@ def tree_past_attention(
     weights = torch.softmax(joined, dim=-1, dtype=torch.float32).to(value.dtype)
     *on_past, on_own = torch.split(weights, [*(v.shape[2] for v in values), own], dim=-1)
     out: Tensor = on_own @ value
-    for on, past_value in zip(on_past, values, strict=True):
-        out = out + _by_row(_by_node(on, len(past_value)) @ past_value, rows)
+    for level, on, past_value in zip(past.levels, on_past, values, strict=True):
+        out = out + _by_row(_by_node(on, level) @ past_value, level, queries)
     return out.reshape(rows, heads, steps, size).transpose(1, 2)
 
 
-def _by_node(rows: Tensor, num_nodes: int) -> Tensor:
-    """(R, K, Q, x), rows in the order of their nodes → (N, K, R/N · Q, x)."""
-    (num_rows, heads, queries, width), group = rows.shape, len(rows) // num_nodes
-    assert group * num_nodes == num_rows
-    return rows.reshape(num_nodes, group, heads, queries, width).transpose(1, 2).flatten(2, 3)
+def _by_node(rows: Tensor, level: PastLevel) -> Tensor:
+    """(R, K, Q, x) → (N, K, G · Q, x): the queries of a node's rows as rows of one product."""
+    slots = rows if level.rows is None else rows.index_select(0, level.rows)  # (N · G, K, Q, x)
+    (num_slots, heads, queries, width), num_nodes = slots.shape, len(level.padding)
+    grouped = slots.view(num_nodes, num_slots // num_nodes, heads, queries, width)
+    return grouped.transpose(1, 2).flatten(2, 3)
 
 
-def _by_row(nodes: Tensor, num_rows: int) -> Tensor:
-    """(N, K, R/N · Q, x) → (R, K, Q, x)."""
-    (num_nodes, heads, _, width), group = nodes.shape, num_rows // len(nodes)
-    return nodes.view(num_nodes, heads, group, -1, width).transpose(1, 2).reshape(num_rows, heads, -1, width)
+def _by_row(nodes: Tensor, level: PastLevel, queries: int) -> Tensor:
+    """(N, K, G · Q, x) → (R, K, Q, x)."""
+    num_nodes, heads, _, width = nodes.shape
+    slots = nodes.view(num_nodes, heads, -1, queries, width).transpose(1, 2).flatten(0, 1)
+    return slots if level.slots is None else slots.index_select(0, level.slots)
 
 
 def _hidden_own(padding: Tensor | None, rows: int, steps: int, own: int, device: torch.device) -> Tensor:
