@@ -21,7 +21,7 @@ from timesight.data import read_jsonl
 from timesight.generate.base import Sampling
 from timesight.generate.decode import sample_replies
 from timesight.infer.prompts import encode_sample
-from timesight.model import kernels
+from timesight.model import tree_attention
 from timesight.model.load import as_policy, load_policy
 from timesight.model.policy import Policy
 from timesight.prefix import logprobs
@@ -78,12 +78,12 @@ def assert_same(policy: Policy, prompts: PrefixTree) -> None:
         assert (packed_grads[name] - grad).norm() <= 1e-4 * grad.norm() + 1e-9, name
 
 
-@pytest.mark.parametrize("longest_plain", [512, 8])
+@pytest.mark.parametrize("devices", [{"cpu"}, set()])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_packed_equals_plain(
-    policy: Policy, prompts: PrefixTree, longest_plain: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, prompts: PrefixTree, devices: set[str], frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "MAX_PLAIN_LENGTH", longest_plain)
+    monkeypatch.setattr(tree_attention, "BLOCK_DEVICES", devices)
     if frozen:
         policy.freeze("tower", "merger")
     assert_same(policy, prompts)

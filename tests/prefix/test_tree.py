@@ -13,7 +13,7 @@ from timesight.data import read_jsonl
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.decode import sample_replies
 from timesight.generate.local import LocalGenerator
-from timesight.model import kernels
+from timesight.model import tree_attention
 from timesight.model.encode import EncodedPrompt, encode_like, encode_prompt, encode_prompts, rope_positions
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
@@ -107,13 +107,13 @@ def test_groups_on_shared_videos_are_sampled_from_the_scored_distribution(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("longest_plain", [512, 8])
+@pytest.mark.parametrize("devices", [{"cpu"}, set()])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_tree_of_three_levels_equals_plain_rows(
-    policy: Policy, prompts: list[Prompt], longest_plain: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, prompts: list[Prompt], devices: set[str], frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Log-probs and every gradient, with replies of unequal lengths, one of them empty."""
-    monkeypatch.setattr(kernels, "MAX_PLAIN_LENGTH", longest_plain)
+    monkeypatch.setattr(tree_attention, "BLOCK_DEVICES", devices)
     if frozen:
         policy.freeze("tower", "merger")
     rng = torch.Generator().manual_seed(0)

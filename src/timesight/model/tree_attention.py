@@ -17,7 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from timesight.model.kernels import causal, plain_attention, prefers_plain
+from timesight.model.block_attention import BlockLayout, block_attention
+
+# Where the flash kernel gives the logarithms that blocks are merged by; on GPUs it has not been tried yet.
+BLOCK_DEVICES = {"cpu"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +35,6 @@ class LevelLayout:
     paths: Tensor  # (B, P) index in the row of each token from the root to the nodes' parent; P is 0 for roots
     path_lengths: tuple[int, ...]  # B
 
-    @property
-    def longest(self) -> int:
-        """The most keys that a token can see."""
-        return self.paths.shape[1] + self.nodes.shape[2]
-
 
 @dataclass(frozen=True, eq=False)
 class TreeLayout:
@@ -44,6 +42,7 @@ class TreeLayout:
 
     levels: tuple[LevelLayout, ...]
     restore: Tensor  # (L,) each token's index among the slots of all levels, one level after the other
+    blocks: BlockLayout  # the same for kernels that merge blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +74,9 @@ def tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout
     query (1, H, L, d), key and value (1, K, L, d) → (1, L, H, d). A level costs B·G·C·(P + C) products a head, and
     no mask of the row is made.
     """
-    slots = []
-    for level in layout.levels:
-        attend = _level_plain if prefers_plain(query.device, level.longest) else _level_fused
-        slots.append(attend(query[0], key[0], value[0], level, scaling).flatten(0, 2))  # (B · G · C, H, d)
+    if query.device.type in BLOCK_DEVICES:
+        return block_attention(query[0], key[0], value[0], layout.blocks, scaling)[None]
+    slots = [_level(query[0], key[0], value[0], level, scaling).flatten(0, 2) for level in layout.levels]
     return torch.cat(slots).index_select(0, layout.restore)[None]
 
 
@@ -145,47 +143,10 @@ def _pick(rows: Tensor, index: Tensor) -> Tensor:
     return picked.view(len(rows), *index.shape, rows.shape[-1]).movedim(0, 1)
 
 
-def _level_plain(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
-    """By matrix products over all nodes at once: (B, G, C, H, d)."""
-    (num_paths, group, length), longest = level.nodes.shape, level.paths.shape[1]
-    heads, kv_heads, size = query.shape[0], key.shape[0], query.shape[2]
-    if longest == 0:  # roots see themselves only
-        nodes = level.nodes.flatten(0, 1)
-        q, k, v = (_pick(t, nodes) for t in (query, key, value))  # (B · G, heads, C, d)
-        out = plain_attention(q, k, v, causal(length, query), scaling)
-        return out.transpose(1, 2).view(num_paths, group, length, heads, size)
-    repeats = heads // kv_heads
-    k_path, v_path = _pick(key, level.paths), _pick(value, level.paths)  # (B, K, P, d)
-    k, v = _pick(key, level.nodes), _pick(value, level.nodes)  # (B, K, G, C, d)
-    q = _pick(query, level.nodes).reshape(num_paths, kv_heads, repeats, group, length, size)
-    to_path = q.flatten(2, 4) @ k_path.mT  # (B, K, H/K · G · C, P)
-    to_own = q.transpose(2, 3).flatten(3, 4) @ k.mT  # (B, K, G, H/K · C, C)
-    to_path = to_path.masked_fill(_path_padding(level, query.device), float("-inf"))
-    scores = torch.cat(
-        [
-            to_path.view(num_paths, kv_heads, repeats, group, length, longest),
-            to_own.view(num_paths, kv_heads, group, repeats, length, length).transpose(2, 3)
-            + causal(length, query),
-        ],
-        dim=-1,
-    )  # (B, K, H/K, G, C, P + C)
-    weights = torch.softmax(scores * scaling, dim=-1, dtype=torch.float32).to(value.dtype)
-    from_path = weights[..., :longest].flatten(2, 4) @ v_path  # (B, K, H/K · G · C, d)
-    from_own = weights[..., longest:].transpose(2, 3).flatten(3, 4) @ v  # (B, K, G, H/K · C, d)
-    out = from_path.view(q.shape) + from_own.view(num_paths, kv_heads, group, repeats, length, size).transpose(2, 3)
-    return out.reshape(num_paths, heads, group, length, size).permute(0, 2, 3, 1, 4)
-
-
-def _path_padding(level: LevelLayout, device: torch.device) -> Tensor:
-    """(B, 1, 1, P) True in a path's padding."""
-    lengths = torch.tensor(level.path_lengths, device=device)
-    return (torch.arange(level.paths.shape[1], device=device) >= lengths[:, None])[:, None, None]
-
-
-def _level_fused(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
-    """By fused kernels, path after path: (B, G, C, H, d)."""
+def _level(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+    """By fused kernels with a mask, path after path: (B, G, C, H, d)."""
     if level.paths.shape[1] == 0:
-        return _roots_fused(query, key, value, level, scaling)
+        return _roots(query, key, value, level, scaling)
     _, group, length = level.nodes.shape
     outs = []
     for path, own, size in zip(level.paths, level.nodes, level.path_lengths, strict=True):
@@ -202,7 +163,7 @@ def _level_fused(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, 
     return torch.stack(outs)
 
 
-def _roots_fused(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
+def _roots(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scaling: float) -> Tensor:
     """Each root by itself, without padding, so that the kernel needs no mask: (B, 1, C, H, d)."""
     longest, outs = level.nodes.shape[2], []
     for root, size in zip(level.nodes[:, 0], level.node_lengths, strict=True):

@@ -9,11 +9,15 @@ N nodes at a level, n padded length of a node, L tokens in the row.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from timesight.model.block_attention import Block, BlockLayout
 from timesight.model.tree_attention import LevelLayout, TreeLayout
 from timesight.prefix.tree import PrefixTree
 
@@ -61,6 +65,8 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
     positions = [level.position_ids[:, mask] for level, mask in zip(tree.levels, has_token, strict=True)]
 
     layouts: list[LevelLayout] = []
+    nodes: list[tuple[Tensor, Tensor]] = []
+    borders: list[list[int]] = []
     restore: list[Tensor] = []
     above: _Placed | None = None
     parent: _Placed | None = None
@@ -70,6 +76,8 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
         slots = _slots(lengths, first)
         layout, place = _layout(slots, lengths, level.parents, parent)
         layouts.append(layout)
+        nodes.append((slots, torch.arange(slots.shape[1], device=device) < lengths[:, None]))
+        borders.append([first, *(first + lengths.cumsum(0)).tolist()])
         restore.append(place + num_slots)
         above = _Placed(slots, lengths, *_paths(slots, lengths, level.parents, parent))
         first, num_slots = first + int(lengths.sum()), num_slots + layout.nodes.numel()
@@ -77,9 +85,32 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
     return PackedRow(
         input_ids=torch.cat([*ids, ids[0].new_full((tail,), pad_id)])[None],
         position_ids=torch.cat([*positions, positions[0].new_zeros(3, tail)], dim=1)[:, None],
-        tree_layout=TreeLayout(tuple(layouts), torch.cat([*restore, restore[0].new_zeros(tail)])),
+        tree_layout=TreeLayout(
+            tuple(layouts),
+            restore=torch.cat([*restore, restore[0].new_zeros(tail)]),
+            blocks=BlockLayout(
+                roots=tuple(span for span in pairwise(borders[0]) if span[0] < span[1]),
+                nodes=tuple(nodes[1:]),
+                blocks=tuple(_blocks(borders, [level.parents.tolist() for level in tree.levels])),
+            ),
+        ),
         **_predictions(above, tree.leaves.parents, parent, device),
     )
+
+
+def _blocks(borders: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]) -> Iterator[Block]:
+    """Each node with what lies below it; ``borders`` of the nodes in the row, level by level."""
+    for depth, mine in enumerate(borders):
+        for node, keys in enumerate(pairwise(mine)):
+            first, last = node, node + 1
+            queries = []
+            for below in range(depth + 1, len(borders)):
+                first, last = (bisect_left(parents[below], of) for of in (first, last))  # nodes are in order
+                span = (borders[below][first], borders[below][last])
+                if span[0] < span[1]:
+                    queries.append(span)
+            if queries and keys[0] < keys[1]:
+                yield Block(keys, tuple(queries))
 
 
 def _slots(lengths: Tensor, first: int) -> Tensor:
