@@ -29,7 +29,6 @@ import torch
 import transformers
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from timesight.generate.base import Sampling
@@ -46,7 +45,7 @@ from timesight.model.prompt import Prompt
 from timesight.model.tiny import embedded_path
 from timesight.model.tree_attention import TreeLayout, tree_attention
 from timesight.prefix.layout import pack
-from timesight.prefix.logprobs import completion_logprobs, token_logprobs
+from timesight.prefix.logprobs import completion_logprobs, sampling_logits, token_scores
 from timesight.prefix.tree import Level, PrefixTree, build_tree
 from timesight.types import TextPart, Video, VideoPart
 from timesight.video import Frames
@@ -378,7 +377,7 @@ def grpo_step(bench: Bench) -> Iterator[Row]:
 
 @phase(40)
 def vocabulary(bench: Bench) -> Iterator[Row]:
-    """Log-probabilities from hidden states: full logits as today next to the head inside each chunk."""
+    """Log-probabilities from hidden states: full logits next to the head inside each chunk, as in training."""
     head, policy = bench.policy.model.lm_head.weight.detach(), bench.policy
     allowed = (~policy.banned_mask).nonzero().flatten()
     for count in (64, 128) if bench.small else (2048, 8192, 32768):
@@ -386,16 +385,14 @@ def vocabulary(bench: Bench) -> Iterator[Row]:
         tokens = allowed[torch.randint(len(allowed), (count,), device=bench.device)]
 
         def full(hidden: Tensor = hidden, tokens: Tensor = tokens) -> Tensor:
-            order = torch.arange(len(tokens), device=tokens.device)
-            return token_logprobs(policy, functional.linear(hidden, head), order, tokens, 1.0)[0]
+            logps = torch.log_softmax(sampling_logits(functional.linear(hidden, head), policy.banned_mask, 1.0), -1)
+            return logps.gather(-1, tokens[:, None])
 
         def inside(hidden: Tensor = hidden, tokens: Tensor = tokens) -> Tensor:
-            return torch.cat(
-                [
-                    checkpoint(_head_chunk, policy, head, h, t, use_reentrant=False)
-                    for h, t in zip(hidden.split(1024), tokens.split(1024), strict=True)
-                ]
-            )
+            def apply(states: Tensor) -> Tensor:
+                return functional.linear(states, head)
+
+            return token_scores(apply, hidden, tokens, policy.banned_mask, 1.0)[:, 0]
 
         for name, scores in (("full logits", full), ("head in chunks", inside)):
             try:
@@ -571,11 +568,6 @@ def _varlen(q: Tensor, k: Tensor, v: Tensor, layout: TreeLayout, past: int, leng
     else:
         key, value = (t.repeat_interleave(HEADS // KEY_HEADS, dim=1) for t in (key, value))
     return varlen_attn(query, key, value, ends_q, ends_k, past, past + length, **causal)
-
-
-def _head_chunk(policy: Policy, head: Tensor, hidden: Tensor, tokens: Tensor) -> Tensor:
-    order = torch.arange(len(tokens), device=tokens.device)
-    return token_logprobs(policy, functional.linear(hidden, head), order, tokens, 1.0)[0]
 
 
 def _kernels(bench: Bench, run: Callable[[], Any]) -> list[str]:

@@ -1,7 +1,8 @@
-"""Whether learning is the same on both paths: python benchmarks/learning_curves.py
+"""Whether learning is the same: python benchmarks/learning_curves.py [--questions]
 
-The demo's recipe at a constant rate, from one seed, once with prompts shared and once with a row for each reply.
-Prints the mean reward of every 20 steps, and the median seconds of a step.
+The demo's recipe at a constant rate, from one seed, twice: with prompts shared, and with a row for each reply.
+``--questions``: questions on one video asked together, next to questions asked apart, at equal questions seen.
+Prints the mean reward of each quarter of the run, and the seconds it took.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import functools
 import json
 import statistics
 import tempfile
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from timesight.prefix.logprobs import completion_logprobs
@@ -18,22 +21,53 @@ from timesight.training import grpo
 from timesight.training.recipe import load_recipe
 from timesight.training.run import run_recipe
 
+QUARTERS = 4
+# Videos a step, questions on each at most, and how many of the usual steps see as many questions.
+DEALT = {
+    "16 videos, a question on each": (16, 1, 1.0),
+    "5 videos, all questions on each": (5, 8, 1.0),
+    "16 videos, all questions on each": (16, 8, 0.31),
+}
+
 
 def main() -> None:
-    """Both runs, one after the other."""
+    """The runs, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=80)
-    steps = parser.parse_args().steps
-    recipe = load_recipe("tiny/grpo", [f"train.max_steps={steps}", "train.lr_scheduler_type=constant"])
-    for name in ("packed", "plain"):
-        grpo.completion_logprobs = functools.partial(completion_logprobs, packed=name == "packed")
-        with tempfile.TemporaryDirectory() as folder:
-            run_recipe(recipe, Path(folder))
-            entries = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-        rewards = [entry["reward"] for entry in entries]
-        means = [statistics.mean(rewards[first : first + 20]) for first in range(0, steps, 20)]
-        seconds = statistics.median(entry["step_s"] for entry in entries)
-        print(f"{name}: reward {' '.join(f'{mean:.3f}' for mean in means)}, {seconds:.2f} s a step")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--questions", action="store_true", help="how questions are dealt, not how they are packed")
+    options = parser.parse_args()
+    for seed in range(options.seeds):
+        if options.questions:
+            for name, (videos, cap, share) in DEALT.items():
+                steps = round(options.steps * share)
+                show(name, run(steps, seed, [f"train.batch_size={videos}", f"train.questions_per_video={cap}"]))
+        else:
+            for name in ("packed", "plain"):
+                grpo.completion_logprobs = functools.partial(completion_logprobs, packed=name == "packed")
+                show(name, run(options.steps, seed))
+
+
+def run(steps: int, seed: int, overrides: Sequence[str] = ()) -> list[dict[str, float]]:
+    """The metrics of a run."""
+    constant = [f"train.max_steps={steps}", "train.lr_scheduler_type=constant", f"seed={seed}"]
+    with tempfile.TemporaryDirectory() as folder:
+        run_recipe(load_recipe("tiny/grpo", [*constant, *overrides]), Path(folder))
+        return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def show(name: str, entries: Sequence[dict[str, float]]) -> None:
+    """One line: mean reward of each quarter, questions seen, seconds."""
+    borders = [round(quarter * len(entries) / QUARTERS) for quarter in range(QUARTERS + 1)]
+    means = [statistics.mean(e["reward"] for e in entries[a:b]) for a, b in pairwise(borders)]
+    questions = sum(entry["num_prompts"] for entry in entries)
+    seconds = sum(entry["step_s"] for entry in entries)
+    median = statistics.median(entry["step_s"] for entry in entries)
+    print(
+        f"{name}: reward {' '.join(f'{mean:.3f}' for mean in means)}; {questions:.0f} questions in {len(entries)} "
+        f"steps and {seconds:.0f} s, {median:.2f} s a step",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

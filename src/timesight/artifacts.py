@@ -235,6 +235,12 @@ def append_record(file: Path, record: Record, before: str = "") -> None:
         out.write(before + line_of(record))
 
 
+def drop_torn_line(file: Path) -> None:
+    """Remove a last line of JSONL that a kill cut off; a missing file has none."""
+    if file.is_file() and not (content := file.read_bytes()).endswith(b"\n") and content:
+        write_text(file, content[: content.rfind(b"\n") + 1].decode())
+
+
 def line_of(record: Record) -> str:
     """Format ``record`` as a line of JSONL, newline included, with null for NaN and infinity."""
     return json_text(record.model_dump(mode="python")) + "\n"

@@ -112,7 +112,7 @@ def test_options_are_shown_with_their_letters(page: Any) -> None:
 
 
 def test_two_models_over_several_turns_and_html_is_text(page: Any, running: Running) -> None:
-    page.get_by_label("Beside it").click()
+    page.get_by_label("Second model").click()
     page.get_by_role("option", name="trained").click()
     hostile = "<img src=x onerror=alert(1)> <b>bold</b> {{ 7*7 }}"
     ask(page, hostile)

@@ -34,7 +34,7 @@ def test_data_check(world: Path, tmp_path: Path) -> None:
     content = json.loads(result.stdout.splitlines()[-1])
     assert result.returncode == 1
     assert [(p["line"], p["kind"]) for p in content["problems"]] == [(1, "reversed_span"), (2, "video_missing")]
-    assert content["fixed"] == {"kept": len(records) - 2, "mended": 0, "dropped": 2}
+    assert content["fixed"] == {"kept": len(records) - 2, "fixed": 0, "dropped": 2}
     good = tmp_path / "good.jsonl"
     assert run("data", "check", good, "--videos").returncode == 0
     shown = run("data", "check", bad)

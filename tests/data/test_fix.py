@@ -40,13 +40,13 @@ def test_the_copy_is_clean_and_the_original_untouched(videos: Path, tmp_path: Pa
     left = {kind for kinds_of_line in kinds(clean) for kind in kinds_of_line}
     assert left <= {kind for kind, (_, remedy) in KINDS.items() if remedy == "keep"}
     assert sum(counts.values()) == len(lines)
-    assert counts["kept"] + counts["mended"] == len(clean) == len(read_jsonl(tmp_path / "deep/clean.jsonl"))
+    assert counts["kept"] + counts["fixed"] == len(clean) == len(read_jsonl(tmp_path / "deep/clean.jsonl"))
     with pytest.raises(InputError, match="is there already"):
         fix(file, lines, tmp_path / "deep/clean.jsonl", facts)
 
 
 @pytest.mark.parametrize(
-    ("record", "mended"),
+    ("record", "fixed"),
     [
         (GROUNDING | {"spans": [[-1, 3]]}, {"spans": ((0, 3),)}),
         (GROUNDING | {"spans": [["-1", "3"]]}, {"spans": ((0, 3),)}),
@@ -64,14 +64,14 @@ def test_the_copy_is_clean_and_the_original_untouched(videos: Path, tmp_path: Pa
     ],
 )
 def test_what_is_left_of_the_truth_is_kept(
-    tmp_path: Path, record: dict[str, Any], mended: dict[str, Any] | None
+    tmp_path: Path, record: dict[str, Any], fixed: dict[str, Any] | None
 ) -> None:
     file = write(tmp_path / "s.jsonl", [GROUNDING | {"id": "good", "query": "b"}, record | {"id": "a"}])
     counts = fix(file, check_lines(file), tmp_path / "clean.jsonl", {})
-    assert counts == {"kept": 1, "mended": int(mended is not None), "dropped": int(mended is None)}
-    assert kinds(check_lines(tmp_path / "clean.jsonl")) == [[]] * (1 + (mended is not None))
+    assert counts == {"kept": 1, "fixed": int(fixed is not None), "dropped": int(fixed is None)}
+    assert kinds(check_lines(tmp_path / "clean.jsonl")) == [[]] * (1 + (fixed is not None))
     for sample in read_jsonl(tmp_path / "clean.jsonl")[1:]:
-        assert {name: sample.model_dump()[name] for name in mended or {}} == mended
+        assert {name: sample.model_dump()[name] for name in fixed or {}} == fixed
 
 
 def test_no_file_is_taken_for_the_unfinished_copy(tmp_path: Path) -> None:

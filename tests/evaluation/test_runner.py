@@ -185,9 +185,10 @@ def test_batch_size_does_not_change_greedy_replies(samples: list[Sample], tmp_pa
     assert one.replies == nine.replies
 
 
-def evaluate(jsonl: Path, out: Path, processes: int = 1) -> subprocess.Popen[str]:
+def evaluate(jsonl: Path, out: Path | None, processes: int = 1) -> subprocess.Popen[str]:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
-    flags = ["--judge", "world", "--batch-size", "4", "--max-new-tokens", "8", "--workers", "0", "--out", str(out)]
+    flags = ["--judge", "world", "--batch-size", "4", "--max-new-tokens", "8", "--workers", "0", "--json"]
+    flags += [] if out is None else ["--out", str(out)]
     return subprocess.Popen(
         [sys.executable, *launcher, "-m", "timesight", "eval", str(jsonl), *flags],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
@@ -198,9 +199,11 @@ def evaluate(jsonl: Path, out: Path, processes: int = 1) -> subprocess.Popen[str
     )
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=300)
+def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What it printed last."""
+    printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-4000:]
+    return dict(json.loads(printed.splitlines()[-1]))
 
 
 @pytest.mark.slow
@@ -236,3 +239,10 @@ def test_processes_share_the_videos_and_join_what_they_found(full_world: Path, t
     result = json.loads((tmp_path / "two" / "result.json").read_text())
     assert list(result["quarantined"]) == [gone.id]
     assert not list((tmp_path / "two").glob("*.part.jsonl"))
+
+
+@pytest.mark.slow
+def test_processes_without_a_folder_find_each_others_replies(full_world: Path) -> None:
+    alone, shared = (finish(evaluate(full_world / "test.jsonl", None, processes=count)) for count in (1, 2))
+    assert shared["num_unparsable"] == alone["num_unparsable"]
+    assert shared["results"] == alone["results"]

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from timesight.data import read_jsonl
 from timesight.errors import InputError
+from timesight.generate.base import Sampling
+from timesight.generate.decode import sample_replies
 from timesight.infer.prompts import encode_sample
 from timesight.model import load
 from timesight.model.adapter import adapter_off, add_adapter, merge_adapter
@@ -70,6 +73,33 @@ def test_without_its_adapter_a_policy_is_what_it_was(adapted: Policy, new_model:
     assert (logps(adapted, world) - before).abs().max() > 1e-3
     with adapter_off(adapted) as reference:
         torch.testing.assert_close(logps(reference, world), before)
+
+
+def test_an_adapter_in_float32_learns_under_autocast_and_samples_without(new_model: Path, world: Path) -> None:
+    """As on GPUs: a bf16 base, whose decoding step can be captured because nothing is cast for it."""
+    policy = load_policy(new_model, dtype="bfloat16")
+    policy.autocast_bf16 = True
+    add_adapter(policy, r=4, alpha=8, dropout=0.0)
+    layers = [module for module in policy.model.modules() if isinstance(module, BaseTunerLayer)]
+    assert layers
+    assert not policy.needs_autocast
+    seen: set[tuple[bool, bool]] = set()
+    for layer in layers:
+        layer.register_forward_pre_hook(
+            lambda module, args: seen.add((module.cast_input_dtype_enabled, torch.is_autocast_enabled("cpu")))
+        )
+    tree = batch(policy, world)
+    prompts = PrefixTree(tree.levels[:1], tree.patches, tree.grid_thw, tree.videos_of)
+    sampled = sample_replies(policy, prompts, 2, Sampling(temperature=1.0, max_new_tokens=6), static=True)
+    assert seen == {(True, False)}
+    seen.clear()
+    values, _ = completion_logprobs(policy, prompts.with_replies([reply.token_ids for reply in sampled]))
+    values.sum().backward()
+    assert seen == {(False, True)}
+    for row, reply in zip(values, sampled, strict=True):
+        torch.testing.assert_close(
+            row[: len(reply.logprobs)].detach(), torch.tensor(reply.logprobs), atol=0.1, rtol=0.05
+        )
 
 
 def test_loaded_and_merged_it_is_the_same_model(adapted: Policy, world: Path, tmp_path: Path) -> None:

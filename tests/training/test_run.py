@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,16 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
     assert any(not torch.equal(start[name], whole[name]) for name in start)
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_a_line_of_metrics_torn_by_a_kill_is_written_again(world: Path, tmp_path: Path) -> None:
+    recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
+    run_recipe(recipe, tmp_path)
+    shutil.rmtree(tmp_path / "checkpoint-3")
+    whole = (tmp_path / METRICS_FILE).read_bytes()
+    (tmp_path / METRICS_FILE).write_bytes(whole[:-20])
+    run_recipe(recipe, tmp_path)
+    assert [entry["step"] for entry in metrics(tmp_path)] == [1, 2, 3]
 
 
 def test_a_checkpoint_torn_by_a_kill_is_passed_over(world: Path, tmp_path: Path) -> None:

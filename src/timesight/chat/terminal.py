@@ -102,7 +102,7 @@ class Conversation:
             self.console.print(Text(HELP))
         elif line == "/clue":
             self.clue = not self.clue
-            self.console.print(Text("looks again at what answers rest on" if self.clue else "looks once"))
+            self.console.print(Text("reads the evidence again" if self.clue else "one pass"))
         else:
             return False
         return True

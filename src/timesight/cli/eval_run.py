@@ -232,16 +232,13 @@ def ask(
     Raises:
         InputError: If ``--out`` holds replies made with other settings or to other questions.
     """
-    from tempfile import TemporaryDirectory
-
     from timesight.cli.console import progress
     from timesight.evaluation.folder import init_eval_dir
-    from timesight.evaluation.runner import collect_replies, processes
+    from timesight.evaluation.runner import collect_replies, evaluation_folder, processes
     from timesight.video import ReadingSettings
 
     is_main = processes().is_main_process
-    with TemporaryDirectory() as nowhere, progress("eval", len(items)) as advance:
-        folder = request.out or Path(nowhere)
+    with evaluation_folder(request.out) as folder, progress("eval", len(items)) as advance:
         if is_main:
             init_eval_dir(folder, settings)
         reading = ReadingSettings(workers=request.workers)

@@ -40,26 +40,26 @@ def clue_options(command: Any) -> Any:
     for option in reversed(
         (
             click.option(
-                "--passes", default=2, show_default=True, type=click.IntRange(2), help="Most looks at a video."
+                "--passes", default=2, show_default=True, type=click.IntRange(2), help="Most passes over a video."
             ),
             click.option(
                 "--resolution-boost",
                 default=2.0,
                 show_default=True,
                 type=click.FloatRange(1),
-                help="By how much frames are larger on each side when looked at again.",
+                help="By how much frames are larger on each side in the second look.",
             ),
             click.option(
                 "--fps-boost",
                 default=4.0,
                 show_default=True,
                 type=click.FloatRange(1),
-                help="By how much frames are closer in time when looked at again.",
+                help="By how much frames are closer in time in the second look.",
             ),
             click.option(
                 "--second-look-pixels",
                 type=click.IntRange(1),
-                help="Most pixels that are looked at again, frames counted in pairs.",
+                help="Most pixels of the second look, frames counted in pairs.",
             ),
         )
     ):

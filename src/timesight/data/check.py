@@ -24,7 +24,7 @@ from timesight.tasks.evidence import MOST_S
 from timesight.types import Sample, TextPart
 from timesight.video.sample import FORGIVEN_FPS
 
-Remedy = Literal["drop", "mend", "keep"]
+Remedy = Literal["drop", "fix", "keep"]
 TINY_S = 1e-9  # rounding error of floating point
 ROUNDING_S = 0.05  # the most that rounding to a tenth of a second, as annotations are written, moves an end
 DURATION_SLACK_S = 1.0  # stated durations are rounded, and containers disagree by a frame or two
@@ -33,15 +33,15 @@ KINDS: dict[str, tuple[str, Remedy]] = {
     "empty": ("the file holds no samples", "drop"),
     "json": ("the line is not a JSON object", "drop"),
     "schema": ("a field is missing, unknown, or of the wrong type", "drop"),
-    "duplicate_id": ("an earlier line has this id", "mend"),
+    "duplicate_id": ("an earlier line has this id", "fix"),
     "same_question": ("an earlier line asks the same about the same video", "drop"),
     "no_truth": ("the truth cannot be used", "drop"),
     "reversed_span": ("a span ends before it starts", "drop"),
     "zero_length_span": ("a span has no length", "keep"),
-    "negative_start": ("a span starts before the video", "mend"),
-    "past_end": (f"a span or a segment ends over {ROUNDING_S} s after the video, or lies after it", "mend"),
+    "negative_start": ("a span starts before the video", "fix"),
+    "past_end": (f"a span or a segment ends over {ROUNDING_S} s after the video, or lies after it", "fix"),
     "unreachable": ("it asks for frames after the end of the video", "drop"),
-    "box_outside": ("a box reaches out of the frame", "mend"),
+    "box_outside": ("a box reaches out of the frame", "fix"),
     "reversed_box": ("a box ends before it starts", "drop"),
     "not_an_option": ("the answer is not among the options", "drop"),
     "same_option": ("two options are the same", "keep"),
@@ -50,8 +50,8 @@ KINDS: dict[str, tuple[str, Remedy]] = {
     "leaked_content": ("the content of the video is in the other file, under another name", "drop"),
     "video_missing": ("there is no such video", "drop"),
     "video_broken": ("the video does not decode to its end", "drop"),
-    "no_duration": ("the stated duration is not a number of seconds", "mend"),
-    "duration": ("the stated duration is not that of the video", "mend"),
+    "no_duration": ("the stated duration is not a number of seconds", "fix"),
+    "duration": ("the stated duration is not that of the video", "fix"),
 }
 
 

@@ -31,26 +31,26 @@ def fix(file: Path, lines: Sequence[Line], out: Path, facts: Facts) -> Counter[s
         facts: Of the videos, for their durations; may be empty.
 
     Returns:
-        Number of lines that were ``kept``, ``mended`` (fixed) and ``dropped``.
+        Number of lines that were ``kept``, ``fixed`` and ``dropped``.
 
     Raises:
         InputError: If ``out`` exists or cannot be written.
     """
     require_new(out)
-    counts: Counter[str] = Counter(kept=0, mended=0, dropped=0)
+    counts: Counter[str] = Counter(kept=0, fixed=0, dropped=0)
     ids = UniqueIds(line.sample.id for line in lines if line.sample)
     with whole_file(out) as unfinished, unfinished.open("w", encoding="utf-8") as copies:
         for line in lines:
             remedies = {KINDS[problem.kind][1] for problem in line.problems}
-            record = None if "drop" in remedies else _mended(line, ids, facts)
-            counts["dropped" if record is None else "mended" if "mend" in remedies else "kept"] += 1
+            record = None if "drop" in remedies else _fixed(line, ids, facts)
+            counts["dropped" if record is None else "fixed" if "fix" in remedies else "kept"] += 1
             if record is not None:
                 record["video"] = _moved(record["video"], file.parent, out.parent)
                 copies.write(json.dumps(record, ensure_ascii=False) + "\n")
     return counts
 
 
-def _mended(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
+def _fixed(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
     """The record of ``line`` with its problems fixed, or None if no usable truth is left."""
     assert line.sample is not None  # a line without one has a problem that drops it
     sample, record = line.sample, dict(line.record)
@@ -65,10 +65,10 @@ def _mended(line: Line, ids: UniqueIds, facts: Facts) -> dict[str, Any] | None:
     if "box_outside" in kinds:
         record |= _in_frame(sample)
     try:
-        mended = TASKS[sample.task].Sample.model_validate(record)
+        fixed = TASKS[sample.task].Sample.model_validate(record)
     except ValidationError:  # a custom task whose samples have no ``absent``
         return None
-    if TASKS[sample.task].problems(mended):
+    if TASKS[sample.task].problems(fixed):
         return None
     if "duplicate_id" in kinds:
         record["id"] = ids.of(sample.id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from timesight.artifacts import ITEMS_FILE, write_records, write_result
@@ -56,7 +55,7 @@ def evaluate(
             does not fit into memory.
     """
     from timesight.evaluation.questions import eval_settings
-    from timesight.evaluation.runner import collect_replies
+    from timesight.evaluation.runner import collect_replies, evaluation_folder, processes
     from timesight.infer.answer import InferenceConfig
 
     suite, samples = _samples(suite_or_samples, annotations, videos, split)
@@ -69,13 +68,13 @@ def evaluate(
     )
     named = str(model) if isinstance(model, (str, Path)) else None
     settings = eval_settings(name, named, generator, inference, split=split)
-    with TemporaryDirectory() as temporary:
-        folder = Path(out or temporary)
-        if out is not None:
+    is_main = processes().is_main_process
+    with evaluation_folder(None if out is None else Path(out)) as folder:
+        if out is not None and is_main:
             init_eval_dir(folder, settings)
         replies = collect_replies(generator, samples, inference, folder)
         results = score_tasks(name, samples, replies, inference.think, judge, scoring, inference.tasks)
-        if out is not None:
+        if out is not None and is_main:
             write_results(folder, results, settings, suite)
     return results
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from timesight.evaluation.questions import question_digest, require_same_questions
 from timesight.evaluation.replies import Replies, ReplyLog, join_parts, kept_replies
@@ -23,6 +25,15 @@ LONGEST_WAIT = timedelta(days=7)  # for a process whose share takes longer than 
 def processes() -> PartialState:
     """Return the state of this process among those that ``accelerate launch`` started, or of a single one."""
     return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
+
+
+@contextmanager
+def evaluation_folder(out: Path | None) -> Iterator[Path]:
+    """Give ``out``, or without one a temporary folder, which all processes share."""
+    state = processes()
+    with TemporaryDirectory() as temporary:
+        yield out or Path(broadcast_object_list([temporary])[0])
+        state.wait_for_everyone()  # nobody removes what others still read
 
 
 def collect_replies(

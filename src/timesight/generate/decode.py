@@ -16,6 +16,7 @@ from torch import Tensor
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.past import TreeCache, prefill
 from timesight.generate.static import StaticDecoder
+from timesight.model.adapter import without_autocast
 from timesight.model.policy import Policy
 from timesight.prefix.logprobs import sampling_logits
 from timesight.prefix.tree import PrefixTree
@@ -45,8 +46,9 @@ def sample_replies(
         static: None: where ``captures`` says so.
     """
     sampling = sampling or Sampling()
-    with _evaluating(policy):
-        if captures(policy) if static is None else static:
+    static = captures(policy) if static is None else static
+    with _evaluating(policy, static):
+        if static:
             rows = _decode_static(policy, tree, num_generations, sampling)
         else:
             rows = deque(_decode(policy, tree, num_generations, sampling), maxlen=1).pop()
@@ -58,7 +60,7 @@ def captures(policy: Policy) -> bool:
     return (
         policy.device.type == "cuda"
         and policy.packing_unsupported_reason is None
-        and not policy.autocast_bf16  # its casts of weights do not outlive the capture
+        and not policy.needs_autocast  # its casts of weights do not outlive the capture
         and not getattr(policy.model, "is_quantized", False)  # not tried
     )
 
@@ -81,11 +83,11 @@ def stream_reply(policy: Policy, tree: PrefixTree, sampling: Sampling) -> Genera
 
 
 @contextmanager
-def _evaluating(policy: Policy) -> Iterator[None]:
+def _evaluating(policy: Policy, static: bool = False) -> Iterator[None]:
     training = policy.model.training
     policy.model.eval()
     try:
-        with policy.precision():
+        with without_autocast(policy) if static and not policy.needs_autocast else policy.precision():
             yield
     finally:
         policy.model.train(training)

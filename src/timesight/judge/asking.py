@@ -40,8 +40,8 @@ class Model(Protocol):
 class AskingJudge:
     """A ``Judge`` that asks a ``Model``.
 
-    ``tally`` counts the outcomes of questions: ``scored``; ``unanswered`` (no reply), ``nonsense`` (malformed
-    reply, twice), ``fooled`` (the reply affirms a decoy).
+    ``tally`` counts the outcomes of questions: ``scored``; ``unanswered`` (no reply), ``malformed`` (malformed
+    reply, twice), ``decoy_accepted`` (the reply affirms a decoy).
 
     Args:
         model: The language model.
@@ -79,12 +79,12 @@ class AskingJudge:
                     self.tally["scored"] += 1
                 except DecoyAcceptedError as error:
                     self._cache.put(self._key(question), reply or "")
-                    self._note("fooled", str(error))
+                    self._note("decoy_accepted", str(error))
                 except MalformedReplyError as error:
                     if attempt + 1 < ATTEMPTS:
                         again.append(question)
                     else:
-                        self._note("nonsense", str(error))
+                        self._note("malformed", str(error))
             open_ = again
         return [answers[question] for question in questions]
 
@@ -97,7 +97,7 @@ class AskingJudge:
             answers[question] = question.read(kept)
             self.tally["scored"] += 1
         except DecoyAcceptedError:
-            self.tally["fooled"] += 1
+            self.tally["decoy_accepted"] += 1
         except MalformedReplyError:  # cached by an older version that asked for another form
             return False
         return True

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from timesight.errors import InputError
 from timesight.judge.asking import AskingJudge
 from timesight.judge.cache import AnswerCache
 from timesight.types import Judge
@@ -73,14 +72,7 @@ def open_judge(settings: JudgeSettings | None, exact: Judge, folder: Path | None
         from timesight.judge.local import LocalModel  # torch is loaded only where a judge needs it
 
         return AskingJudge(LocalModel(settings.model), AnswerCache(file))
-    from openai import OpenAIError
-
     from timesight.judge.served import ServedModel
 
     limits = settings.model_dump(exclude={"kind", "model", "base_url", "cache", "max_unjudged_share"})
-    try:
-        return AskingJudge(ServedModel(settings.model, settings.base_url, **limits), AnswerCache(file))
-    except OpenAIError:
-        raise InputError(
-            f"judge {settings.model}: no key in {settings.api_key_env}; set it, or give the base_url of a server"
-        ) from None
+    return AskingJudge(ServedModel(settings.model, settings.base_url, **limits), AnswerCache(file))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from timesight.errors import InputError
 from timesight.model.load import ADAPTER_FILE, load_policy, resolve
@@ -28,6 +29,27 @@ def add_adapter(policy: Policy, *, r: int, alpha: int, dropout: float) -> None:
     for parameter in policy.model.parameters():
         if parameter.requires_grad:  # small steps vanish in the base model's bf16
             parameter.data = parameter.data.float()
+    if policy.device.type == "cuda" and not getattr(policy.model, "is_quantized", False):
+        policy.autocast_bf16 = True  # else adapters multiply in float32, which takes a third longer
+    if policy.autocast_bf16:
+        _cast_inputs(policy, False)
+
+
+@contextmanager
+def without_autocast(policy: Policy) -> Iterator[None]:
+    """Arithmetic in the weights' own type; adapters, in float32 on a bf16 base, cast their inputs themselves."""
+    _cast_inputs(policy, True)
+    try:
+        yield
+    finally:
+        _cast_inputs(policy, not policy.autocast_bf16)
+
+
+def _cast_inputs(policy: Policy, on: bool) -> None:
+    """Whether adapters turn their inputs into float32: under autocast that would be undone right away."""
+    for module in policy.model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = on
 
 
 @contextmanager

@@ -79,6 +79,11 @@ class Policy:
         banned[list(self.banned_token_ids)] = True
         return banned.to(self.device)
 
+    @property
+    def needs_autocast(self) -> bool:
+        """Whether its passes are in bf16 by autocast alone, and not by their weights."""
+        return self.autocast_bf16 and self.model.dtype == torch.float32
+
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
         """The arithmetic every forward pass of this policy runs in."""

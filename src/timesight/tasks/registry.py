@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from timesight.errors import InputError
-from timesight.tasks.base import OFFICIAL, QuestionForm, Task
+from timesight.tasks.base import QuestionForm, Task
 from timesight.types import Question, Sample, Video
 
 
@@ -42,12 +42,12 @@ class TaskRegistry(Mapping[str, Task[Any, Any]]):
         """A registry whose tasks compute rewards by ``protocol``.
 
         Args:
-            protocol: ``official``, the tasks' default, which returns this registry as it is, or ``paper``.
+            protocol: ``official``, the tasks' default, or ``paper``.
 
         Raises:
             InputError: If there is no such protocol.
         """
-        if protocol == OFFICIAL:
+        if all(task.reward_protocol == protocol for task in self._tasks.values()):
             return self
         return TaskRegistry(task.with_reward_protocol(protocol) for task in self._tasks.values())
 

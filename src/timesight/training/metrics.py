@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from timesight.artifacts import MetricsEntry, append_record, read_records, write_records
+from timesight.artifacts import MetricsEntry, append_record, drop_torn_line, read_records, write_records
 
 
 class MetricsLog:
@@ -67,6 +67,7 @@ class MetricsLog:
     def drop_after(self, step: int) -> None:
         """Drop the lines of steps that will be taken again."""
         if self._accelerator.is_main_process:
+            drop_torn_line(self._file)
             kept = [entry for entry in read_records(self._file, MetricsEntry) if entry.step <= step]
             write_records(self._file, kept)
         self._logged = time.perf_counter()
