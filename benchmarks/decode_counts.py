@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from timesight.generate.base import Sampling
 from timesight.generate.decode import sample_replies
-from timesight.infer.prompts import encode_samples
+from timesight.model.encode import encode_prompt
 from timesight.model.load import load_policy
+from timesight.model.prompt import Prompt
 from timesight.prefix.tree import build_tree
-from timesight.video import FrameReader
-from timesight.world import unseen_samples
+from timesight.types import TextPart, Video, VideoPart
+from timesight.video import Frames
 
 ROWS, SHORT, LONG = 8, 17, 81  # tokens; the difference between the two leaves out the prefill
 
@@ -60,10 +63,11 @@ def waits() -> Iterator[list[str]]:
 
 def main() -> None:
     """Both samplers on one prompt, replies that never end."""
-    policy = load_policy()
+    policy = load_policy(dtype="float32")
     policy.__dict__["end_ids"] = frozenset()
-    reader = FrameReader(policy.default_budget, policy.factor)
-    tree = build_tree(policy, encode_samples(policy, unseen_samples(1)[:1], False, reader))
+    frames = Frames(np.zeros((8, 56, 56, 3), np.uint8), np.arange(8) / 2, (0.0, 4.0), 4.0)
+    prompt = Prompt([VideoPart(Video(path=Path("noise"))), TextPart("When?")], [frames])
+    tree = build_tree(policy, [encode_prompt(policy, prompt)])
     for name, static in (("eager", False), ("static", True)):
         counts = []
         for length in (SHORT, LONG):

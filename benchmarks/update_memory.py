@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     config = AutoConfig.from_pretrained(embedded_path())
     layers = {"num_hidden_layers": 2, "layer_types": ["full_attention"] * 2}
-    sizes = {"hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sizes = {"hidden_size": 256, "num_attention_heads": 8, "num_key_value_heads": 2}
     config.text_config.update(layers | sizes | {"vocab_size": VOCABULARY, "tie_word_embeddings": False})
     config.vision_config.update({"out_hidden_size": 256})
     config.tie_word_embeddings = False
@@ -42,7 +43,7 @@ def main() -> None:
     model = AutoModelForImageTextToText.from_config(config)
     policy = as_policy(model, AutoProcessor.from_pretrained(embedded_path()), "two layers")
     frames = Frames(np.zeros((8, 56, 56, 3), np.uint8), np.arange(8) / 2, (0.0, 4.0), 4.0)
-    prompt = encode_prompt(policy, Prompt([VideoPart(Video(path="noise")), TextPart("When?")], [frames]))
+    prompt = encode_prompt(policy, Prompt([VideoPart(Video(path=Path("noise"))), TextPart("When?")], [frames]))
     replies = torch.randint(20, 90, (NUM_PROMPTS * options.num_generations, options.completion_tokens)).tolist()
     tree = build_tree(policy, [prompt] * NUM_PROMPTS, share=False).with_replies(replies)
     for parameter in policy.model.parameters():

@@ -142,6 +142,8 @@ def test_a_loss_that_is_no_number_stops_the_run(
     monkeypatch.setattr(grpo_module.Grpo, "loss", lambda self, _: zero_loss(self._policy) * float("nan"))
     with pytest.raises(TrainingError, match="the loss of step 1 is nan"):
         run(world, tmp_path, {"batch_size": 2})
+    (batch,) = torch.load(tmp_path / "failed-step-1.process-0.pt", weights_only=False)
+    assert len(batch.advantages) == 8
 
 
 def test_micro_batches_are_dealt_to_processes_in_turns() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
 from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import InputError, SampleError, TrainingError
-from timesight.model.load import load_policy
+from timesight.model.load import load_policy, newest_checkpoint
 from timesight.tasks import TASKS
 from timesight.training.loop import Listener
 from timesight.training.run import run_recipe
@@ -198,11 +199,72 @@ def test_a_checkpoint_torn_by_a_kill_is_passed_over(world: Path, tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         run_recipe(recipe, tmp_path, listeners=[StopAt(2)])
     torn = tmp_path / "checkpoint-2"
-    (torn / "training_state.json").unlink()
     (torn / "model.safetensors").write_bytes(b"half of it")
     assert load_policy(tmp_path).name == str(tmp_path)  # from checkpoint-1
     assert run_recipe(recipe, tmp_path).checkpoint == tmp_path / "checkpoint-3"
     assert [entry["step"] for entry in metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_whatever_file_of_a_checkpoint_is_cut_off_the_one_before_is_used(
+    world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = tmp_path / "run"
+    recipe = grpo(world / "train.jsonl", train={"max_steps": 2, "save_steps": 1})
+    run_recipe(recipe, run)
+    files = [file for file in (run / "checkpoint-2").rglob("*") if file.is_file() and file.stat().st_size > 1]
+    assert len(files) > 8
+    assert newest_checkpoint(run) == run / "checkpoint-2"
+    for file in files:
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) // 2])
+        assert newest_checkpoint(run) == run / "checkpoint-1"
+        assert "checkpoint-2 is passed over" in caplog.text
+        caplog.clear()
+        file.unlink()
+        assert newest_checkpoint(run) == run / "checkpoint-1"
+        file.write_bytes(whole)
+    (run / "checkpoint-2" / "model.safetensors").write_bytes(b"")
+    assert run_recipe(recipe, run).checkpoint == run / "checkpoint-2"
+    assert newest_checkpoint(run) == run / "checkpoint-2"
+
+
+@pytest.mark.parametrize("what_fails", ["safetensors.torch.save_file", "torch.save", "pathlib.Path.rename"])
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
+    world: Path, tmp_path: Path, what_fails: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk in the middle of a run is a warning, and at its end an error; what was saved before stays."""
+    recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
+
+    class FillDisk(Listener):
+        def on_step(self, step: int) -> None:
+            if step == 1:
+                monkeypatch.setattr(what_fails, no_space)
+                monkeypatch.setattr("transformers.modeling_utils.safe_save_file", no_space, raising=False)
+
+    def no_space(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(TrainingError, match=r"the last checkpoint could not be written \(no space left on device"):
+        run_recipe(recipe, tmp_path, listeners=[FillDisk()])
+    assert "the checkpoint of step 2 could not be written" in caplog.text
+    assert [folder.name for folder in tmp_path.glob("*checkpoint-*")] == ["checkpoint-1"]
+    monkeypatch.undo()
+    assert run_recipe(recipe, tmp_path).checkpoint == tmp_path / "checkpoint-3"
+
+
+def test_other_samples_do_not_enter_a_run(world: Path, tmp_path: Path) -> None:
+    lines = (world / "train.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        record["video"] = str(world / record["video"])
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(record) + "\n" for record in records))
+    recipe = grpo(data, train={"max_steps": 1})
+    run_recipe(recipe, tmp_path / "run")
+    records[3]["spans"] = [[0.0, 1.0]]
+    data.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(InputError, match=r"data\.jsonl: holds other samples than when the run"):
+        run_recipe(recipe, tmp_path / "run")
 
 
 def test_a_run_of_the_old_trainer_is_not_gone_on_with(world: Path, tmp_path: Path) -> None:
@@ -237,7 +299,9 @@ def test_a_finished_run_is_not_run_again(world: Path, tmp_path: Path) -> None:
 
 def test_another_recipe_does_not_enter_a_run(world: Path, tmp_path: Path) -> None:
     run_recipe(grpo(world / "train.jsonl", train={"max_steps": 1}), tmp_path)
-    with pytest.raises(InputError, match="holds results of another recipe"):
+    with pytest.raises(
+        InputError, match=r"another recipe \(train\.max_steps was 1 and is 2\): choose another --out"
+    ):
         run_recipe(grpo(world / "train.jsonl", train={"max_steps": 2}), tmp_path)
 
 

@@ -91,7 +91,7 @@ def score(
 @split_option
 @json_option
 def baselines(suite: str, annotations: Path | None, split: str | None, as_json: bool) -> None:
-    """Score the answers that need no model: the whole video, the first box again, the longest option, a random option."""
+    """Score the answers that need no model: the whole video, the first box, the longest option, a random one."""
     from timesight.cli.console import OUT, print_json
     from timesight.cli.eval_items import items_of, scoring_of
     from timesight.cli.eval_show import baseline_table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,17 @@ class Mixture:
         if not mixture.samples:
             raise SampleError(f"none of the {len(self.samples)} samples has truth that can be trained on")
         return mixture
+
+    def digests(self) -> list[str]:
+        """A SHA-256 digest of the samples of each source, in their order; folders of videos may move."""
+        digests = []
+        for part in self._parts:
+            digest = hashlib.sha256()
+            for sample in part.samples:
+                digest.update(sample.model_dump_json(exclude={"video": {"path"}}).encode())
+                digest.update(sample.video.path.name.encode())
+            digests.append(digest.hexdigest())
+        return digests
 
     @property
     def weights(self) -> list[float]:

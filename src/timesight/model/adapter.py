@@ -49,7 +49,7 @@ def _cast_inputs(policy: Policy, on: bool) -> None:
     """Whether adapters turn their inputs into float32: under autocast that would be undone right away."""
     for module in policy.model.modules():
         if isinstance(module, BaseTunerLayer):
-            module.cast_input_dtype_enabled = on
+            module.cast_input_dtype_enabled = on  # type: ignore[attr-defined] # PEFT reads it from any layer
 
 
 @contextmanager

@@ -46,6 +46,8 @@ def block_attention(query: Tensor, key: Tensor, value: Tensor, layout: BlockLayo
 
     query (H, L, d), key and value (K, L, d) → (L, H, d); 0 for tokens that are in no node.
     """
+    if torch.is_autocast_enabled(query.device.type):  # which does not know this function
+        query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
     out: Tensor = _TreeAttention.apply(query, key, value, layout, scaling)
     return out.transpose(0, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from inspect import signature
 from pathlib import Path
 from platform import machine
@@ -27,6 +28,7 @@ from timesight.model.policy import Policy
 from timesight.model.speed import speed_up
 from timesight.model.tiny import EMBEDDED, embedded_path
 
+LOGGER = logging.getLogger("timesight")
 ADAPTER_FILE = "adapter_config.json"
 # Of a checkpoint's files the one that is written last; before version 0.2 it was the other.
 TRAINING_STATE, OLD_TRAINING_STATE = "training_state.json", "trainer_state.json"
@@ -108,10 +110,31 @@ def resolve(path: str | Path) -> str | Path:
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; a run stopped while it saves leaves a torn one."""
-    written_last = (TRAINING_STATE, OLD_TRAINING_STATE)
-    whole = [file.parent for name in written_last for file in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{name}")]
-    return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
+    """The newest checkpoint of a run that is whole; one that is not is passed over, with a warning."""
+    folders = [folder for folder in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if folder.name[11:].isdigit()]
+    for folder in sorted(folders, key=lambda folder: int(folder.name[11:]), reverse=True):
+        problem = _checkpoint_problem(folder)
+        if problem is None:
+            return folder
+        LOGGER.warning("%s is passed over: %s", folder, problem)
+    return None
+
+
+def _checkpoint_problem(folder: Path) -> str | None:
+    """Why a checkpoint is not whole, or None if it is: all its files are there, as long as they were written."""
+    if (folder / OLD_TRAINING_STATE).is_file():
+        return None
+    try:
+        sizes = json.loads((folder / TRAINING_STATE).read_text(encoding="utf-8")).get("files", {})
+    except (OSError, ValueError):
+        return f"it was not written to its end (no readable {TRAINING_STATE})"
+    for name, size in sizes.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes and not {size}"
+    return None
 
 
 def base_folder(path: str | Path) -> str | Path:

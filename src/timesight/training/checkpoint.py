@@ -1,26 +1,29 @@
 """Checkpoints: an ordinary Hugging Face folder, or a PEFT adapter, with the state of the trainer next to it.
 
 ``accelerate`` keeps the state (optimizer, learning-rate schedule, random numbers, what the algorithm keeps) in
-``state/``; weights are in the folder itself and not twice. ``training_state.json`` is written last, so a folder
-that has it is whole.
+``state/``; weights are in the folder itself and not twice. A checkpoint is written under another name and renamed
+when it is whole; ``training_state.json`` lists its files with their sizes, which are verified when it is read.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from timesight.errors import InputError
+from timesight.errors import InputError, reason_of
 from timesight.files import write_text
 from timesight.model.load import ADAPTER_FILE, TRAINING_STATE, newest_checkpoint
 from timesight.model.policy import Policy
 
 STATE_DIR = "state"
+FILES = "files"  # of the checkpoint, with their sizes
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Checkpoints:
                 f"{newest} was written by the trainer of timesight 0.1 and cannot be gone on from: its model still "
                 f"loads (--model {newest}); choose another --out to train"
             )
-        state = TrainingState(**json.loads((newest / TRAINING_STATE).read_text(encoding="utf-8")))
+        content = json.loads((newest / TRAINING_STATE).read_text(encoding="utf-8"))
+        state = TrainingState(**{name: value for name, value in content.items() if name != FILES})
         if state.num_processes != self._accelerator.num_processes:
             raise InputError(
                 f"{newest} was written by {state.num_processes} processes: go on with as many, "
@@ -83,17 +87,46 @@ class Checkpoints:
         if state.step > 0:
             self._accelerator.load_state(str(checkpoint_folder(self._out, state.step) / STATE_DIR))
 
-    def save(self, state: TrainingState) -> None:
-        """Write the checkpoint after ``state.step`` and remove those that are not needed any more."""
+    def save(self, state: TrainingState) -> str | None:
+        """Write the checkpoint after ``state.step`` and remove those that are not needed any more.
+
+        Returns:
+            On every process: why it could not be written, such as a full disk, or None. The others are as before
+            then.
+        """
         folder = checkpoint_folder(self._out, state.step)
-        if self._accelerator.is_main_process:
-            self._policy.save(folder)
-        self._accelerator.wait_for_everyone()
-        self._accelerator.save_state(str(folder / STATE_DIR))
-        self._accelerator.wait_for_everyone()
-        if self._accelerator.is_main_process:
-            write_text(folder / TRAINING_STATE, json.dumps(asdict(state)))
-            self._remove_others(state)
+        unfinished = folder.with_name(f"unfinished-{folder.name}")
+        error = self._on_main(lambda: self._begin(unfinished))
+        error = error or self._everywhere(lambda: self._accelerator.save_state(str(unfinished / STATE_DIR)))
+        error = error or self._on_main(lambda: self._end(unfinished, folder, state))
+        if error is not None:
+            self._on_main(lambda: shutil.rmtree(unfinished, ignore_errors=True))
+        return error
+
+    def _begin(self, unfinished: Path) -> None:
+        for left_behind in unfinished.parent.glob(f"unfinished-{PREFIX_CHECKPOINT_DIR}-*"):
+            shutil.rmtree(left_behind)
+        self._policy.save(unfinished)
+
+    def _end(self, unfinished: Path, folder: Path, state: TrainingState) -> None:
+        files = {str(f.relative_to(unfinished)): f.stat().st_size for f in unfinished.rglob("*") if f.is_file()}
+        write_text(unfinished / TRAINING_STATE, json.dumps(asdict(state) | {FILES: files}))
+        if folder.exists():  # one that was passed over
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
+        self._remove_others(state)
+
+    def _on_main(self, work: Callable[[], object]) -> str | None:
+        return self._everywhere(work if self._accelerator.is_main_process else lambda: None)
+
+    def _everywhere(self, work: Callable[[], object]) -> str | None:
+        """Do ``work`` on every process; returns why it failed on one of them, if it did."""
+        try:
+            work()
+            reasons = []
+        except Exception as error:  # full disks raise what the library that writes makes of them
+            reasons = [" ".join(reason_of(error).split())]
+        return next(iter(gather_object(reasons)), None)
 
     def _remove_others(self, state: TrainingState) -> None:
         steps = sorted(

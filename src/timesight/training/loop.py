@@ -6,6 +6,7 @@ turns rewards into advantages), and updates the weights on them. What differs be
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +26,9 @@ from timesight.training.checkpoint import Checkpoints, TrainingState
 from timesight.training.dataset import Item
 from timesight.training.metrics import MetricsLog
 from timesight.training.settings import TrainSettings
+from timesight.training.stall import stall_warnings
 
+LOGGER = logging.getLogger("timesight")
 B = TypeVar("B")
 Validate = Callable[[], dict[str, float]]
 REWARD = "validation/reward"
@@ -128,15 +131,16 @@ class TrainingLoop(Generic[B]):
         self._metrics.drop_after(state.step)
         self._tell("on_start", state.step, self._num_steps)
         self._model.train()
-        for step in range(state.step, self._num_steps):
-            self._tell("on_step", step)
-            if step % algorithm.num_iterations == 0:
-                batches = algorithm.collect(step + 1, steps(step // algorithm.num_iterations))
-            with self._metrics.stage("update"):
-                figures = self._update(step + 1, batches, algorithm.loss)
-            entry = self._metrics.write_step(step + 1, **figures)
-            self._tell("on_log", step + 1, entry, self._out)
-            state = self._after(replace(state, step=step + 1))
+        with stall_warnings(self._metrics, self._accelerator.process_index, self._settings.stall_s):
+            for step in range(state.step, self._num_steps):
+                self._tell("on_step", step)
+                if step % algorithm.num_iterations == 0:
+                    batches = algorithm.collect(step + 1, steps(step // algorithm.num_iterations))
+                with self._metrics.stage("update"):
+                    figures = self._update(step + 1, batches, algorithm.loss)
+                entry = self._metrics.write_step(step + 1, **figures)
+                self._tell("on_log", step + 1, entry, self._out)
+                state = self._after(replace(state, step=step + 1))
         self._tell("on_end")
         self._accelerator.end_training()
         return state
@@ -151,9 +155,11 @@ class TrainingLoop(Generic[B]):
                 total += loss.detach() / len(batches)
         mean = float(self._accelerator.reduce(total, "mean"))
         if not math.isfinite(mean):
+            file = self._out / f"failed-step-{step}.process-{self._accelerator.process_index}.pt"
+            torch.save(batches, file)
             raise TrainingError(
-                f"the loss of step {step} is {mean}: the last good weights are in the newest checkpoint; try a "
-                "lower train.learning_rate, or float32 weights"
+                f"the loss of step {step} is {mean}: the last good weights are in the newest checkpoint, what was "
+                f"learned from is in {file}; try a lower train.learning_rate, or float32 weights"
             )
         learning_rate = self._scheduler.get_last_lr()[0]
         norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
@@ -164,12 +170,22 @@ class TrainingLoop(Generic[B]):
 
     def _after(self, state: TrainingState) -> TrainingState:
         """Validate and save, where it is time for it."""
+        before = state
         if self._validate is not None and self._validate_steps and state.step % self._validate_steps == 0:
-            figures = self._validate()
+            with self._metrics.stage("validate"):
+                figures = self._validate()
             self._metrics.write(state.step, figures)
             state = state.with_validation(state.step, figures[REWARD])
         if state.step % self._settings.save_steps == 0 or state.step == self._num_steps:
-            self._checkpoints.save(state)
+            error = self._checkpoints.save(state)
+            if error is not None and state.step == self._num_steps:
+                raise TrainingError(
+                    f"the last checkpoint could not be written ({error}): make room and run the same command "
+                    "again, which goes on from the newest checkpoint"
+                )
+            if error is not None:
+                LOGGER.warning("the checkpoint of step %d could not be written (%s)", state.step, error)
+                return replace(state, best_step=before.best_step, best_reward=before.best_reward)
         return state
 
     def _tell(self, event: str, *args: Any) -> None:

@@ -30,6 +30,7 @@ class MetricsLog:
         self._accelerator = accelerator
         self._values: dict[str, list[float]] = defaultdict(list)
         self._logged = time.perf_counter()
+        self.doing = ("the first step", time.monotonic())  # the stage this process is in, and since when
 
     def log_metrics(self, **values: float) -> None:
         """Report ``values`` with the next step.
@@ -44,7 +45,9 @@ class MetricsLog:
     def stage(self, name: str) -> Iterator[None]:
         """Report the time of this block as ``name_s``."""
         begin = self._seconds()
+        self.doing = (name, time.monotonic())
         yield
+        self.doing = (f"what follows {name}", time.monotonic())
         self.log_metrics(**{f"{name}_s": self._seconds() - begin})
 
     def write_step(self, step: int, **values: float) -> dict[str, float]:

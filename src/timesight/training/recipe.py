@@ -19,6 +19,7 @@ from timesight.errors import RecipeError
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
 # What keys were called before version 0.2.
+MOST_DIFFERENCES = 3  # of two recipes that a message names
 RENAMED = {
     "accumulation": "gradient_accumulation_steps",
     "closer": "second_look",
@@ -65,6 +66,24 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe |
 def dump_recipe(recipe: GrpoRecipe | SftRecipe) -> str:
     """The recipe as YAML, every default written out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def difference(before: str, after: str) -> str:
+    """How two recipes in YAML differ, for a message: each key with both values, the first few."""
+    one, other = (dict(_flat(yaml.safe_load(text))) for text in (before, after))
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    said = [f"{key} was {one.get(key)} and is {other.get(key)}" for key in keys[:MOST_DIFFERENCES]]
+    more = len(keys) - len(said)
+    return "; ".join([*said, *([f"and {more} more"] if more else [])])
+
+
+def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested sections by their dotted keys."""
+    if not isinstance(content, dict):
+        yield prefix, content
+        return
+    for name, value in content.items():
+        yield from _flat(value, f"{prefix}.{name}" if prefix else name)
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -1,8 +1,8 @@
 """From a recipe to a trained model in a run directory.
 
-A run directory holds ``recipe.yaml``, ``metrics.jsonl``, ``completions/``, ``quarantine.jsonl`` and
-``checkpoint-N/``, each an ordinary Hugging Face folder. Running the same recipe there again goes on from the
-newest checkpoint.
+A run directory holds ``recipe.yaml``, ``data.json`` (digests of the samples), ``metrics.jsonl``,
+``completions/``, ``quarantine.jsonl`` and ``checkpoint-N/``, each an ordinary Hugging Face folder. Running the same
+recipe there again goes on from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers import set_seed
 from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE
 from timesight.data.mixture import Mixture
 from timesight.errors import InputError, RecipeError
-from timesight.files import write_text
+from timesight.files import json_content, json_text, read_text, write_text
 from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
 from timesight.judge import open_judge
@@ -37,18 +37,19 @@ from timesight.training.dataset import PromptDataset
 from timesight.training.grpo import Grpo
 from timesight.training.loop import Listener, TrainingLoop, make_accelerator, this_process
 from timesight.training.metrics import MetricsLog
-from timesight.training.recipe import dump_recipe, load_recipe
+from timesight.training.recipe import difference, dump_recipe, load_recipe
 from timesight.training.samples import WORLD_DIR, load_mixture, load_validation
 from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule, num_steps
 from timesight.training.settings import GrpoRecipe, SftRecipe
 from timesight.training.sft import Sft
 from timesight.training.validate import validate
+from timesight.training.watch import Watch
 from timesight.types import Judge, Sample
 from timesight.video import FrameReader, Quarantine
 from timesight.world import WorldJudge
 
 LOGGER = logging.getLogger("timesight")
-RECIPE_FILE = "recipe.yaml"
+RECIPE_FILE, DATA_FILE = "recipe.yaml", "data.json"
 NEW = "new:"
 
 
@@ -101,6 +102,7 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
     with this_process().main_process_first():
         init_run_dir(recipe, out)
         everything = load_mixture(recipe.data, out, tasks=tasks)
+        require_same_samples(everything, [source.name for source in recipe.data.all_sources], out)
     mixture = everything.usable(recipe.seed)
     judge = judge_for(recipe, mixture.samples, out, tasks)
     set_seed(recipe.seed)
@@ -177,7 +179,7 @@ def _train(
         if validation
         else None,
         validate_steps=recipe.validation.every_steps if recipe.validation else None,
-        listeners=listeners,
+        listeners=(*listeners, Watch()) if isinstance(recipe, GrpoRecipe) else listeners,
     )
     set_seed(recipe.seed + processes.process_index)  # each process samples replies of its own
     if isinstance(recipe, GrpoRecipe):
@@ -260,9 +262,30 @@ def init_run_dir(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
     has_results = (out / METRICS_FILE).exists() or (out / WORLD_DIR).exists()
     if has_results and not file.exists():
         raise InputError(f"{out} holds results, and no {RECIPE_FILE} says of what: choose another --out")
-    if has_results and file.read_text(encoding="utf-8") != text:
-        raise InputError(f"{out} holds results of another recipe (see {file}): choose another --out")
+    if has_results and (before := file.read_text(encoding="utf-8")) != text:
+        changed = difference(before, text)
+        raise InputError(f"{out} holds results of another recipe ({changed}): choose another --out")
     write_text(file, text)
+
+
+def require_same_samples(mixture: Mixture, sources: Sequence[str], out: Path) -> None:
+    """Keep what the samples of each source are in a new run directory.
+
+    Raises:
+        InputError: If they are others than the run began with: it would go on in another order.
+    """
+    file = out / DATA_FILE
+    digests = dict(zip(sources, mixture.digests(), strict=True))
+    if not (out / METRICS_FILE).exists() or not file.exists():
+        write_text(file, json_text(digests, indent=2))
+        return
+    before = json_content(read_text(file), file)
+    changed = [name for name, digest in digests.items() if before.get(name) != digest]
+    if changed:
+        raise InputError(
+            f"{changed[0]}: holds other samples than when the run in {out} began: put them back, or choose another "
+            "--out"
+        )
 
 
 def load_model(

@@ -59,6 +59,11 @@ class SourceSettings(Settings):
             raise ValueError("say one of jsonl, hub and world")
         return self
 
+    @property
+    def name(self) -> str:
+        """What the source is, for messages and for the run directory."""
+        return str(self.jsonl or self.hub or f"world {self.world.split if self.world else ''}")
+
     def _origins(self) -> list[str]:
         return [name for name in ("jsonl", "hub", "world") if getattr(self, name) is not None]
 
@@ -126,6 +131,7 @@ class TrainSettings(Settings):
     gradient_checkpointing: bool = False
     cache_vision_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
     cache_vision_features_gb: float = Field(default=100.0, gt=0)
+    stall_s: float = Field(default=1800.0, gt=0)  # warn when a stage of a step takes longer
     max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # next to metrics.jsonl
 
