@@ -22,11 +22,14 @@ from timesight.training.recipe import load_recipe
 from timesight.training.run import run_recipe
 
 QUARTERS = 4
-# Videos a step, questions on each at most, and how many of the usual steps see as many questions.
-DEALT = {
-    "16 videos, a question on each": (16, 1, 1.0),
-    "5 videos, all questions on each": (5, 8, 1.0),
-    "16 videos, all questions on each": (16, 8, 0.31),
+LEARNING_RATE = 3e-4  # the recipe's
+MEAN_QUESTIONS = {1: 1.0, 2: 1.7, 8: 3.44}  # on a video of the recipe's world, by the most that are asked
+DEALT = {  # videos a step, the most questions on each, learning rate over the recipe's
+    "16 videos, 1 question each": (16, 1, 1.0),
+    "16 videos, up to 2 each": (16, 2, 1.0),
+    "16 videos, all 3.4 each": (16, 8, 1.0),
+    "16 videos, all 3.4 each, rate × 2": (16, 8, 2.0),
+    "5 videos, all 3.4 each": (5, 8, 1.0),
 }
 
 
@@ -39,9 +42,10 @@ def main() -> None:
     options = parser.parse_args()
     for seed in range(options.seeds):
         if options.questions:
-            for name, (videos, cap, share) in DEALT.items():
-                steps = round(options.steps * share)
-                show(name, run(steps, seed, [f"train.batch_size={videos}", f"train.questions_per_video={cap}"]))
+            for name, (videos, cap, rate) in DEALT.items():
+                steps = round(options.steps * 16 / (videos * MEAN_QUESTIONS[cap]))
+                dealt = [f"train.batch_size={videos}", f"train.questions_per_video={cap}"]
+                show(name, run(steps, seed, [*dealt, f"train.learning_rate={rate * LEARNING_RATE}"]))
         else:
             for name in ("packed", "plain"):
                 grpo.completion_logprobs = functools.partial(completion_logprobs, packed=name == "packed")
