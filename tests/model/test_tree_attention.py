@@ -72,7 +72,7 @@ def test_every_token_sees_its_path(devices: set[str], levels: list[tuple[list[in
     weights = torch.randn(1, num_tokens, HEADS, SIZE, generator=generator, dtype=torch.float64)
     results = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK_DEVICES", devices)
+        patch.setattr(module, "MERGING_DEVICES", devices)
         for by_tree in (True, False):
             q, k, v = (tensor.clone().requires_grad_() for tensor in tensors)
             if by_tree:

@@ -83,7 +83,7 @@ def assert_same(policy: Policy, prompts: PrefixTree) -> None:
 def test_packed_equals_plain(
     policy: Policy, prompts: PrefixTree, devices: set[str], frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree_attention, "BLOCK_DEVICES", devices)
+    monkeypatch.setattr(tree_attention, "MERGING_DEVICES", devices)
     if frozen:
         policy.freeze("tower", "merger")
     assert_same(policy, prompts)

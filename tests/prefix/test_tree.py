@@ -113,7 +113,7 @@ def test_a_tree_of_three_levels_equals_plain_rows(
     policy: Policy, prompts: list[Prompt], devices: set[str], frozen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Log-probs and every gradient, with replies of unequal lengths, one of them empty."""
-    monkeypatch.setattr(tree_attention, "BLOCK_DEVICES", devices)
+    monkeypatch.setattr(tree_attention, "MERGING_DEVICES", devices)
     if frozen:
         policy.freeze("tower", "merger")
     rng = torch.Generator().manual_seed(0)

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from timesight.model.block_attention import BlockLayout, block_attention
+from timesight.model.part_attention import Part, part_attention
 
-# Where the flash kernel gives the logarithms that blocks are merged by; on GPUs it has not been tried yet.
-BLOCK_DEVICES = {"cpu"}
+# Where the flash kernel gives the logarithms that parts are merged by; on GPUs it has not been tried yet.
+MERGING_DEVICES = {"cpu"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class TreeLayout:
 
     levels: tuple[LevelLayout, ...]
     restore: Tensor  # (L,) each token's index among the slots of all levels, one level after the other
-    blocks: BlockLayout  # the same for kernels that merge blocks
+    parts: tuple[Part, ...]  # the same for kernels that merge
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,8 @@ def tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout
     query (1, H, L, d), key and value (1, K, L, d) → (1, L, H, d). A level costs B·G·C·(P + C) products a head, and
     no mask of the row is made.
     """
-    if query.device.type in BLOCK_DEVICES:
-        return block_attention(query[0], key[0], value[0], layout.blocks, scaling)[None]
+    if query.device.type in MERGING_DEVICES:
+        return part_attention(query[0], key[0], value[0], layout.parts, scaling)[None]
     slots = [_level(query[0], key[0], value[0], level, scaling).flatten(0, 2) for level in layout.levels]
     return torch.cat(slots).index_select(0, layout.restore)[None]
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from timesight.model.block_attention import Block, BlockLayout
+from timesight.model.part_attention import Part
 from timesight.model.tree_attention import LevelLayout, TreeLayout
 from timesight.prefix.tree import PrefixTree
 
@@ -65,7 +65,7 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
     positions = [level.position_ids[:, mask] for level, mask in zip(tree.levels, has_token, strict=True)]
 
     layouts: list[LevelLayout] = []
-    nodes: list[tuple[Tensor, Tensor]] = []
+    parts: list[Part] = []
     borders: list[list[int]] = []
     restore: list[Tensor] = []
     above: _Placed | None = None
@@ -76,7 +76,7 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
         slots = _slots(lengths, first)
         layout, place = _layout(slots, lengths, level.parents, parent)
         layouts.append(layout)
-        nodes.append((slots, torch.arange(slots.shape[1], device=device) < lengths[:, None]))
+        parts += _own_parts(slots, lengths, is_root=parent is None)
         borders.append([first, *(first + lengths.cumsum(0)).tolist()])
         restore.append(place + num_slots)
         above = _Placed(slots, lengths, *_paths(slots, lengths, level.parents, parent))
@@ -88,29 +88,38 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
         tree_layout=TreeLayout(
             tuple(layouts),
             restore=torch.cat([*restore, restore[0].new_zeros(tail)]),
-            blocks=BlockLayout(
-                roots=tuple(span for span in pairwise(borders[0]) if span[0] < span[1]),
-                nodes=tuple(nodes[1:]),
-                blocks=tuple(_blocks(borders, [level.parents.tolist() for level in tree.levels])),
-            ),
+            parts=(*parts, *_path_parts(borders, [level.parents.tolist() for level in tree.levels], device)),
         ),
         **_predictions(above, tree.leaves.parents, parent, device),
     )
 
 
-def _blocks(borders: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]) -> Iterator[Block]:
-    """Each node with what lies below it; ``borders`` of the nodes in the row, level by level."""
+def _own_parts(slots: Tensor, lengths: Tensor, *, is_root: bool) -> Iterator[Part]:
+    """What attends to its own node: long roots one by one, the nodes of any other level together."""
+    if is_root:
+        for node, length in zip(slots, lengths.tolist(), strict=True):
+            yield Part(node[None, :length], node[None, :length], causal=True)
+    else:
+        is_token = torch.arange(slots.shape[1], device=slots.device) < lengths[:, None]
+        yield Part(slots, slots, causal=True, is_query=is_token)
+
+
+def _path_parts(
+    borders: Sequence[Sequence[int]], parents: Sequence[Sequence[int]], device: torch.device
+) -> Iterator[Part]:
+    """What attends to a node above: of each node, all tokens of the nodes below it.
+
+    ``borders`` of the nodes in the row, level by level; what lies below a node is one stretch of each level.
+    """
     for depth, mine in enumerate(borders):
-        for node, keys in enumerate(pairwise(mine)):
-            first, last = node, node + 1
-            queries = []
-            for below in range(depth + 1, len(borders)):
-                first, last = (bisect_left(parents[below], of) for of in (first, last))  # nodes are in order
-                span = (borders[below][first], borders[below][last])
-                if span[0] < span[1]:
-                    queries.append(span)
-            if queries and keys[0] < keys[1]:
-                yield Block(keys, tuple(queries))
+        for node, (start, end) in enumerate(pairwise(mine)):
+            first, last, below = node, node + 1, []
+            for level in range(depth + 1, len(borders)):
+                first, last = (bisect_left(parents[level], of) for of in (first, last))
+                below.append(torch.arange(borders[level][first], borders[level][last], device=device))
+            queries = torch.cat(below) if below else torch.zeros(0)
+            if len(queries) and start < end:
+                yield Part(queries[None], torch.arange(start, end, device=device)[None], causal=False)
 
 
 def _slots(lengths: Tensor, first: int) -> Tensor:

@@ -1,0 +1,125 @@
+"""Attention over a tree in parts that are merged exactly: no mask, and no copy of a path for each reply.
+
+A token's keys are its path: its own node up to itself, and all of each node above it. Each of these is one call
+of a flash kernel for all tokens that it concerns, and what a token gets from several parts is merged by the
+logarithms of their sums of exponentials. In the backward pass a part's gradients follow from its own queries,
+keys and values with the merged output and logarithms, so that nothing else is kept.
+
+Letters in shapes: L tokens in the row, N nodes of a part, n and p padded numbers of its queries and keys, T
+tokens in all its nodes, H query heads, K key heads, d head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Tokens that attend, and what they attend to: each to its own node, or all of them to a node above.
+
+    Indices are those of tokens in the row; padding is on the right, with any index.
+    """
+
+    queries: Tensor  # (N, n)
+    keys: Tensor  # (N, p); the queries themselves where attention is causal, else without padding
+    causal: bool
+    is_query: Tensor | None = None  # (N, n) whether it is no padding; None: there is none
+
+
+def part_attention(query: Tensor, key: Tensor, value: Tensor, parts: tuple[Part, ...], scaling: float) -> Tensor:
+    """Causal attention in which each node of a tree sees the path to it and itself.
+
+    query (H, L, d), key and value (K, L, d) → (L, H, d); 0 for tokens that are in no part.
+    """
+    if torch.is_autocast_enabled(query.device.type):  # which does not know this function
+        query, key, value = (t.to(torch.get_autocast_dtype(query.device.type)) for t in (query, key, value))
+    out: Tensor = _PartAttention.apply(query, key, value, parts, scaling)
+    return out.transpose(0, 1)
+
+
+class _PartAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: tuple[Part, ...], scaling: float
+    ) -> Tensor:
+        out = torch.zeros(query.shape, dtype=torch.promote_types(query.dtype, torch.float32), device=query.device)
+        logs = torch.full_like(out[..., 0], float("-inf"))  # (H, L)
+        for part in parts:
+            q, (k, v) = _queries(part, query, key), (_keys(part, t, query) for t in (key, value))
+            of_part, log = _flash(q, k, v, 0.0, part.causal, scale=scaling)
+            of_part, log = (_at_tokens(part, t, query) for t in (of_part, log[..., None]))
+            at = _flat(part.queries, part.is_query)
+            before = logs[:, at]
+            merged = torch.logaddexp(before, log[..., 0])
+            out[:, at] = out[:, at] * (before - merged).exp()[..., None] + of_part * (log - merged[..., None]).exp()
+            logs[:, at] = merged
+        result = out.to(query.dtype)
+        ctx.save_for_backward(query, key, value, result, logs)
+        ctx.parts, ctx.scaling = parts, scaling
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, logs = ctx.saved_tensors
+        of_query, of_key, of_value = (torch.zeros_like(t, dtype=logs.dtype) for t in (query, key, value))
+        for part in ctx.parts:
+            q, o, log = (_queries(part, t, key) for t in (query, out, logs[..., None]))
+            k, v = (_keys(part, t, query) for t in (key, value))
+            grad = _queries(part, grads[0], key, padding=0.0)
+            dq, dk, dv = _flash_backward(grad, q, k, v, o, log[..., 0], 0.0, part.causal, scale=ctx.scaling)
+            of_query.index_add_(1, _flat(part.queries, part.is_query), _at_tokens(part, dq, query).to(logs.dtype))
+            for total, of_part in ((of_key, dk), (of_value, dv)):
+                index, summed = _at_keys(part, of_part, total)
+                total.index_add_(1, index, summed.to(logs.dtype))
+        return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None, None
+
+
+def _queries(part: Part, rows: Tensor, key: Tensor, padding: float | None = None) -> Tensor:
+    """(H, L, x) as the kernel takes queries: (N, H, n, x), or (N, K, H / K · n, x) where they need no order.
+
+    Query heads that share a key head are queries of one head then, and its keys need not be repeated.
+    """
+    picked = _picked(rows, part.queries)
+    if padding is not None and part.is_query is not None:
+        picked = picked.masked_fill(~part.is_query[:, None, :, None], padding)
+    return picked if part.causal else picked.reshape(len(picked), len(key), -1, rows.shape[-1])
+
+
+def _at_tokens(part: Part, of_queries: Tensor, query: Tensor) -> Tensor:
+    """What the kernel gives for its queries → (H, T, x)."""
+    num_nodes, num_queries = part.queries.shape
+    by_head = of_queries.reshape(num_nodes, len(query), num_queries, -1).transpose(0, 1)  # (H, N, n, x)
+    return _flat(by_head, part.is_query, 1)
+
+
+def _keys(part: Part, rows: Tensor, query: Tensor) -> Tensor:
+    """(K, L, d) as the kernel takes keys: (N, H, p, d), or (N, K, p, d) where query heads share them."""
+    picked = _picked(rows, part.keys)
+    return picked.repeat_interleave(len(query) // len(rows), dim=1) if part.causal else picked
+
+
+def _at_keys(part: Part, of_keys: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What the kernel gives for its keys: tokens of the row, and (K, tokens, d) for them."""
+    num_nodes, _, num_keys, size = of_keys.shape
+    by_head = of_keys.reshape(num_nodes, len(rows), -1, num_keys, size).sum(2).transpose(0, 1)  # (K, N, p, d)
+    is_key = part.is_query if part.causal else None
+    return _flat(part.keys, is_key), _flat(by_head, is_key, 1)
+
+
+def _flat(values: Tensor, is_token: Tensor | None, first: int = 0) -> Tensor:
+    """Dimensions N and n, the first of which is ``first``, as one of the T tokens that are no padding."""
+    flat = values.flatten(first, first + 1)
+    return flat if is_token is None else flat.index_select(first, is_token.flatten().nonzero().squeeze(1))
+
+
+def _picked(rows: Tensor, index: Tensor) -> Tensor:
+    """(heads, L, x) at index (N, n) → (N, heads, n, x)."""
+    return rows.index_select(1, index.flatten()).view(len(rows), *index.shape, -1).transpose(0, 1)
