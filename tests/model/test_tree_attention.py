@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from timesight.model import tree_attention as module
+from timesight.model.part_attention import Part
 from timesight.model.tree_attention import tree_attention
+from timesight.prefix import layout as layout_module
 from timesight.prefix.layout import pack
 from timesight.prefix.tree import Level, PrefixTree
 
@@ -58,12 +60,19 @@ def visible(levels: list[tuple[list[int], list[int]]]) -> Tensor:
     return mask
 
 
-@pytest.mark.parametrize("devices", [{"cpu"}, set()])
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize(
+    ("devices", "max_plain", "always_plain"),
+    [({"cpu"}, 192, False), ({"cpu"}, 192, True), ({"cpu"}, 0, False), (set(), 192, False)],
+)
+@settings(max_examples=40, deadline=None)
 @given(levels=trees())
-def test_every_token_sees_its_path(devices: set[str], levels: list[tuple[list[int], list[int]]]) -> None:
-    """Outputs and gradients in float64."""
-    layout = pack(tree_of(levels), 0).tree_layout
+def test_every_token_sees_its_path(
+    devices: set[str], max_plain: int, always_plain: bool, levels: list[tuple[list[int], list[int]]]
+) -> None:
+    """Outputs and gradients in float64: short nodes together or one by one, by products or by the flash kernel."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layout_module, "MAX_PLAIN_LENGTH", max_plain)
+        layout = pack(tree_of(levels), 0).tree_layout
     generator = torch.Generator().manual_seed(0)
     sizes = ((HEADS, len(layout.restore)), (KEY_HEADS, len(layout.restore)), (KEY_HEADS, len(layout.restore)))
     tensors = [torch.randn(1, n, length, SIZE, generator=generator, dtype=torch.float64) for n, length in sizes]
@@ -73,6 +82,8 @@ def test_every_token_sees_its_path(devices: set[str], levels: list[tuple[list[in
     results = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MERGING_DEVICES", devices)
+        if always_plain:
+            patch.setattr(Part, "is_plain", lambda part, dtype: True)
         for by_tree in (True, False):
             q, k, v = (tensor.clone().requires_grad_() for tensor in tensors)
             if by_tree:

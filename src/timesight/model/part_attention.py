@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+MAX_PLAIN_LENGTH = 192  # keys; up to here two matrix products beat the flash kernel in bf16, not in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +28,15 @@ class Part:
     """
 
     queries: Tensor  # (N, n)
-    keys: Tensor  # (N, p); the queries themselves where attention is causal, else without padding
+    keys: Tensor  # (N, p); the queries themselves where attention is causal
     causal: bool
     is_query: Tensor | None = None  # (N, n) whether it is no padding; None: there is none
+    is_key: Tensor | None = None  # (N, p)
+
+    def is_plain(self, dtype: torch.dtype) -> bool:
+        """Whether it is worked off in two matrix products; the flash kernel takes no padding among its keys."""
+        is_padded = self.is_key is not None and not self.causal
+        return self.keys.shape[1] <= MAX_PLAIN_LENGTH and (is_padded or dtype.itemsize == 2)
 
 
 def part_attention(query: Tensor, key: Tensor, value: Tensor, parts: tuple[Part, ...], scaling: float) -> Tensor:
@@ -54,7 +59,7 @@ class _PartAttention(torch.autograd.Function):
         logs = torch.full_like(out[..., 0], float("-inf"))  # (H, L)
         for part in parts:
             q, (k, v) = _queries(part, query, key), (_keys(part, t, query) for t in (key, value))
-            of_part, log = _flash(q, k, v, 0.0, part.causal, scale=scaling)
+            of_part, log = _attend(part, q, k, v, scaling)
             of_part, log = (_at_tokens(part, t, query) for t in (of_part, log[..., None]))
             at = _flat(part.queries, part.is_query)
             before = logs[:, at]
@@ -71,15 +76,54 @@ class _PartAttention(torch.autograd.Function):
         query, key, value, out, logs = ctx.saved_tensors
         of_query, of_key, of_value = (torch.zeros_like(t, dtype=logs.dtype) for t in (query, key, value))
         for part in ctx.parts:
-            q, o, log = (_queries(part, t, key) for t in (query, out, logs[..., None]))
+            q, o = (_queries(part, t, key) for t in (query, out))
             k, v = (_keys(part, t, query) for t in (key, value))
             grad = _queries(part, grads[0], key, padding=0.0)
-            dq, dk, dv = _flash_backward(grad, q, k, v, o, log[..., 0], 0.0, part.causal, scale=ctx.scaling)
+            log = _queries(part, logs[..., None], key, padding=float("inf"))  # its weights are 0 then
+            dq, dk, dv = _attend_backward(part, grad, q, k, v, o, log[..., 0], ctx.scaling)
             of_query.index_add_(1, _flat(part.queries, part.is_query), _at_tokens(part, dq, query).to(logs.dtype))
             for total, of_part in ((of_key, dk), (of_value, dv)):
                 index, summed = _at_keys(part, of_part, total)
                 total.index_add_(1, index, summed.to(logs.dtype))
         return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None, None
+
+
+def _attend(part: Part, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
+    """(N, heads, n, d) attention of a part by itself, and (N, heads, n) logarithms of sums of exponentials."""
+    if not part.is_plain(q.dtype):
+        out, logs = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            q, k, v, 0.0, part.causal, scale=scaling
+        )
+        return out, logs
+    scores = _scores(part, q, k, scaling)
+    log = scores.logsumexp(-1)
+    return (scores - log[..., None]).exp_().to(v.dtype) @ v, log
+
+
+def _attend_backward(
+    part: Part, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log: Tensor, scaling: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v, from the merged output and logarithms."""
+    if not part.is_plain(q.dtype):
+        dq, dk, dv = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad, q, k, v, out, log, 0.0, part.causal, scale=scaling
+        )
+        return dq, dk, dv
+    weights = (_scores(part, q, k, scaling) - log[..., None]).exp_()
+    dot = (grad.to(log.dtype) * out).sum(-1, keepdim=True)
+    of_scores = (weights * (grad @ v.mT - dot) * scaling).to(q.dtype)
+    return of_scores @ k, of_scores.mT @ q, weights.to(grad.dtype).mT @ grad
+
+
+def _scores(part: Part, q: Tensor, k: Tensor, scaling: float) -> Tensor:
+    """(N, heads, n, p) in float32 or wider, -inf where a query does not see a key."""
+    scores = (q @ k.mT).to(torch.promote_types(q.dtype, torch.float32)) * scaling
+    if part.causal:
+        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill_(hidden, float("-inf"))
+    elif part.is_key is not None:
+        scores = scores.masked_fill_(~part.is_key[:, None, None], float("-inf"))
+    return scores
 
 
 def _queries(part: Part, rows: Tensor, key: Tensor, padding: float | None = None) -> Tensor:
@@ -110,8 +154,7 @@ def _at_keys(part: Part, of_keys: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]
     """What the kernel gives for its keys: tokens of the row, and (K, tokens, d) for them."""
     num_nodes, _, num_keys, size = of_keys.shape
     by_head = of_keys.reshape(num_nodes, len(rows), -1, num_keys, size).sum(2).transpose(0, 1)  # (K, N, p, d)
-    is_key = part.is_query if part.causal else None
-    return _flat(part.keys, is_key), _flat(by_head, is_key, 1)
+    return _flat(part.keys, part.is_key), _flat(by_head, part.is_key, 1)
 
 
 def _flat(values: Tensor, is_token: Tensor | None, first: int = 0) -> Tensor:

@@ -16,8 +16,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from timesight.model.part_attention import Part
+from timesight.model.part_attention import MAX_PLAIN_LENGTH, Part
 from timesight.model.tree_attention import LevelLayout, TreeLayout
 from timesight.prefix.tree import PrefixTree
 
@@ -95,13 +96,13 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
 
 
 def _own_parts(slots: Tensor, lengths: Tensor, *, is_root: bool) -> Iterator[Part]:
-    """What attends to its own node: long roots one by one, the nodes of any other level together."""
-    if is_root:
+    """What attends to its own node: long roots one by one, all else together."""
+    if is_root and slots.shape[1] > MAX_PLAIN_LENGTH:
         for node, length in zip(slots, lengths.tolist(), strict=True):
             yield Part(node[None, :length], node[None, :length], causal=True)
     else:
-        is_token = torch.arange(slots.shape[1], device=slots.device) < lengths[:, None]
-        yield Part(slots, slots, causal=True, is_query=is_token)
+        is_token = _is_token(lengths, slots)
+        yield Part(slots, slots, causal=True, is_query=is_token, is_key=is_token)
 
 
 def _path_parts(
@@ -109,17 +110,35 @@ def _path_parts(
 ) -> Iterator[Part]:
     """What attends to a node above: of each node, all tokens of the nodes below it.
 
-    ``borders`` of the nodes in the row, level by level; what lies below a node is one stretch of each level.
+    Short nodes of a level are worked off together. ``borders`` of the nodes in the row, level by level; what lies
+    below a node is one stretch of each level.
     """
-    for depth, mine in enumerate(borders):
+    for depth, mine in enumerate(borders[:-1]):
+        queries, keys = [], []
         for node, (start, end) in enumerate(pairwise(mine)):
             first, last, below = node, node + 1, []
             for level in range(depth + 1, len(borders)):
                 first, last = (bisect_left(parents[level], of) for of in (first, last))
                 below.append(torch.arange(borders[level][first], borders[level][last], device=device))
-            queries = torch.cat(below) if below else torch.zeros(0)
-            if len(queries) and start < end:
-                yield Part(queries[None], torch.arange(start, end, device=device)[None], causal=False)
+            if start < end and any(len(tokens) for tokens in below):
+                queries.append(torch.cat(below))
+                keys.append(torch.arange(start, end, device=device))
+        if keys and max(map(len, keys)) <= MAX_PLAIN_LENGTH:
+            (q, is_query), (k, is_key) = _padded(queries), _padded(keys)
+            yield Part(q, k, causal=False, is_query=is_query, is_key=is_key)
+        else:
+            yield from (Part(q[None], k[None], causal=False) for q, k in zip(queries, keys, strict=True))
+
+
+def _padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of indices as one tensor (N, n), padded on the right with 0, and whether each is no padding."""
+    padded = pad_sequence(list(rows), batch_first=True)
+    return padded, _is_token(torch.tensor([len(row) for row in rows], device=padded.device), padded)
+
+
+def _is_token(lengths: Tensor, slots: Tensor) -> Tensor:
+    """(N, n) whether each slot holds one of the ``lengths`` tokens of its node."""
+    return torch.arange(slots.shape[1], device=slots.device) < lengths[:, None]
 
 
 def _slots(lengths: Tensor, first: int) -> Tensor:
