@@ -81,7 +81,10 @@ def tree(quick: bool, as_json: bool) -> None:
     if as_json:
         print_json({"rows": [asdict(row) for row in rows]})
         return
-    table = figure_table("Forward and backward, float32", "kind questions P row tree × allowed memory Δlogp Δgrad")
+    table = figure_table(
+        "Forward and backward with Q questions on a video, float32",
+        "kind Q P row tree × allowed memory Δlogp Δgrad",
+    )
     for row in rows:
         table.add_row(
             row.model,
