@@ -160,9 +160,10 @@ class StopAt(Listener):
             "loss_type": "dapo",
             "train": {"gradient_accumulation_steps": 2},
         },
+        {"beta": 0.04},
         {"beta": 0.04, "train": {"lora": {"r": 4, "alpha": 8}, "learning_rate": 1e-2}},
     ],
-    ids=["plain", "everything", "lora"],
+    ids=["plain", "everything", "reference", "lora"],
 )
 def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
     world: Path, tmp_path: Path, variant: dict[str, Any]
@@ -182,6 +183,8 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
     assert any(not torch.equal(start[name], whole[name]) for name in start)
     for name, tensor in whole.items():
         torch.testing.assert_close(parts[name], tensor, atol=1e-5, rtol=1e-4)
+    kls = [[entry.get("kl") for entry in metrics(tmp_path / run)] for run in ("whole", "parts")]
+    assert kls[0] == pytest.approx(kls[1], rel=0.05, abs=1e-7)  # the reference is still the first one
 
 
 def test_a_line_of_metrics_torn_by_a_kill_is_written_again(world: Path, tmp_path: Path) -> None:

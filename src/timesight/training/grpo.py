@@ -40,6 +40,8 @@ from timesight.video import Quarantine
 
 LEAST_JUDGED, JUDGED_WINDOW = 20, 200  # replies: before their unscored share says anything; that it is taken of
 
+Reference = Callable[[], AbstractContextManager[Policy]]
+
 
 @dataclass(eq=False)
 class Experience:
@@ -66,6 +68,7 @@ class Grpo:
         metrics: Where it reports.
         quarantine: Where broken videos go.
         generator: Samples replies.
+        reference: From ``reference_of``, before the policy has learned anything; None without a KL penalty.
         judge: For tasks whose rewards take one.
         store: A frozen tower's features on disk.
         tasks: Of the samples.
@@ -80,6 +83,7 @@ class Grpo:
         metrics: MetricsLog,
         quarantine: Quarantine,
         generator: Generator,
+        reference: Reference | None = None,
         judge: Judge | None = None,
         store: FeatureStore | None = None,
         tasks: TaskRegistry = TASKS,
@@ -94,7 +98,7 @@ class Grpo:
             suppress_tokens=policy.banned_token_ids,
         )
         self._loss = find_loss(recipe.grpo.loss_type, recipe.grpo.loss_options())
-        self._reference = _reference(policy, recipe)
+        self._reference = reference
         self._normalizer = AdvantageNormalizer(recipe.grpo.scale_rewards)
         self._judged: deque[bool] = deque(maxlen=JUDGED_WINDOW)  # whether the judge scored each of the last replies
 
@@ -283,8 +287,11 @@ def _sampling_logps(tree: PrefixTree, logprobs: Sequence[Sequence[float]]) -> Te
     return padded
 
 
-def _reference(policy: Policy, recipe: GrpoRecipe) -> Callable[[], AbstractContextManager[Policy]] | None:
-    """How to get at the policy as it was at the start: a frozen copy, or the policy with its adapter off."""
+def reference_of(policy: Policy, recipe: GrpoRecipe) -> Reference | None:
+    """How to get at the policy as it is now: a frozen copy, or the policy with its adapter off.
+
+    To be called before the weights of a checkpoint are loaded: a run that goes on keeps its first reference.
+    """
     if recipe.grpo.beta == 0:
         return None
     if recipe.train.lora is not None:

@@ -34,7 +34,7 @@ from timesight.tasks.corpus import prompts_and_replies
 from timesight.tasks.custom import custom_tasks
 from timesight.training.checkpoint import TrainingState, checkpoint_folder
 from timesight.training.dataset import PromptDataset
-from timesight.training.grpo import Grpo
+from timesight.training.grpo import Grpo, reference_of
 from timesight.training.loop import Listener, TrainingLoop, make_accelerator, this_process
 from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import difference, dump_recipe, load_recipe
@@ -168,6 +168,7 @@ def _train(
     accelerator = make_accelerator(settings, out)
     metrics = MetricsLog(out / METRICS_FILE, policy.device, accelerator)
     store = _feature_store(recipe, policy)
+    reference = reference_of(policy, recipe) if isinstance(recipe, GrpoRecipe) else None
     validation = load_validation(recipe.validation, tasks)
     loop: TrainingLoop[Any] = TrainingLoop(
         policy,
@@ -185,7 +186,7 @@ def _train(
     if isinstance(recipe, GrpoRecipe):
         generator = LocalGenerator(policy)
         return loop.run(
-            Grpo(policy, recipe, out, accelerator, metrics, quarantine, generator, judge, store, tasks),
+            Grpo(policy, recipe, out, accelerator, metrics, quarantine, generator, reference, judge, store, tasks),
             dataset.step,
         )
     return loop.run(Sft(policy, recipe, accelerator, metrics, quarantine, store, tasks), dataset.step)
