@@ -12,6 +12,7 @@ tokens in all its nodes, H query heads, K key heads, d head size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,6 +33,16 @@ class Part:
     causal: bool
     is_query: Tensor | None = None  # (N, n) whether it is no padding; None: there is none
     is_key: Tensor | None = None  # (N, p)
+
+    @cached_property
+    def query_places(self) -> Tensor | None:
+        """(T,) where among the N · n queries those are that are no padding; found once for all layers."""
+        return _places(self.is_query)
+
+    @cached_property
+    def key_places(self) -> Tensor | None:
+        """(T,) the same for keys."""
+        return _places(self.is_key)
 
     def is_plain(self, dtype: torch.dtype) -> bool:
         """Whether it is worked off in two matrix products; the flash kernel takes no padding among its keys."""
@@ -61,7 +72,7 @@ class _PartAttention(torch.autograd.Function):
             q, (k, v) = _queries(part, query, key), (_keys(part, t, query) for t in (key, value))
             of_part, log = _attend(part, q, k, v, scaling)
             of_part, log = (_at_tokens(part, t, query) for t in (of_part, log[..., None]))
-            at = _flat(part.queries, part.is_query)
+            at = _flat(part.queries, part.query_places)
             before = logs[:, at]
             merged = torch.logaddexp(before, log[..., 0])
             out[:, at] = out[:, at] * (before - merged).exp()[..., None] + of_part * (log - merged[..., None]).exp()
@@ -81,7 +92,9 @@ class _PartAttention(torch.autograd.Function):
             grad = _queries(part, grads[0], key, padding=0.0)
             log = _queries(part, logs[..., None], key, padding=float("inf"))  # its weights are 0 then
             dq, dk, dv = _attend_backward(part, grad, q, k, v, o, log[..., 0], ctx.scaling)
-            of_query.index_add_(1, _flat(part.queries, part.is_query), _at_tokens(part, dq, query).to(logs.dtype))
+            of_query.index_add_(
+                1, _flat(part.queries, part.query_places), _at_tokens(part, dq, query).to(logs.dtype)
+            )
             for total, of_part in ((of_key, dk), (of_value, dv)):
                 index, summed = _at_keys(part, of_part, total)
                 total.index_add_(1, index, summed.to(logs.dtype))
@@ -141,7 +154,7 @@ def _at_tokens(part: Part, of_queries: Tensor, query: Tensor) -> Tensor:
     """What the kernel gives for its queries → (H, T, x)."""
     num_nodes, num_queries = part.queries.shape
     by_head = of_queries.reshape(num_nodes, len(query), num_queries, -1).transpose(0, 1)  # (H, N, n, x)
-    return _flat(by_head, part.is_query, 1)
+    return _flat(by_head, part.query_places, 1)
 
 
 def _keys(part: Part, rows: Tensor, query: Tensor) -> Tensor:
@@ -154,13 +167,17 @@ def _at_keys(part: Part, of_keys: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]
     """What the kernel gives for its keys: tokens of the row, and (K, tokens, d) for them."""
     num_nodes, _, num_keys, size = of_keys.shape
     by_head = of_keys.reshape(num_nodes, len(rows), -1, num_keys, size).sum(2).transpose(0, 1)  # (K, N, p, d)
-    return _flat(part.keys, part.is_key), _flat(by_head, part.is_key, 1)
+    return _flat(part.keys, part.key_places), _flat(by_head, part.key_places, 1)
 
 
-def _flat(values: Tensor, is_token: Tensor | None, first: int = 0) -> Tensor:
+def _places(is_token: Tensor | None) -> Tensor | None:
+    return None if is_token is None else is_token.flatten().nonzero().squeeze(1)
+
+
+def _flat(values: Tensor, places: Tensor | None, first: int = 0) -> Tensor:
     """Dimensions N and n, the first of which is ``first``, as one of the T tokens that are no padding."""
     flat = values.flatten(first, first + 1)
-    return flat if is_token is None else flat.index_select(first, is_token.flatten().nonzero().squeeze(1))
+    return flat if places is None else flat.index_select(first, places)
 
 
 def _picked(rows: Tensor, index: Tensor) -> Tensor:
