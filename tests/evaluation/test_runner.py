@@ -186,7 +186,9 @@ def test_batch_size_does_not_change_greedy_replies(samples: list[Sample], tmp_pa
 
 
 def evaluate(jsonl: Path, out: Path | None, processes: int = 1) -> subprocess.Popen[str]:
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
     flags = ["--judge", "world", "--batch-size", "4", "--max-new-tokens", "8", "--workers", "0", "--json"]
     flags += [] if out is None else ["--out", str(out)]
     return subprocess.Popen(

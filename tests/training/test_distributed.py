@@ -24,7 +24,9 @@ VIDEO = {"min_pixels": 784, "max_pixels": 4704, "max_frames": 8}
 
 
 def run(command: str, recipe: Path, out: Path, processes: int) -> None:
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
     done = subprocess.run(
         [sys.executable, *launcher, "-m", "timesight", command, str(recipe), "--out", str(out)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},

@@ -128,7 +128,7 @@ def run_over(root: Path, expected: dict[str, str], workers: int) -> None:
     assert set(reasons.values()) == {"no such file"}
     entries = [json.loads(line) for line in (root / "run" / METRICS_FILE).read_text().splitlines()]
     assert [entry["step"] for entry in entries] == list(range(1, 12))
-    assert entries[-1]["quarantined"] == len(told)
+    assert sum(entry["num_broken"] for entry in entries) >= len(told)
     learned = {
         json.loads(line)["id"]
         for file in (root / "run/completions").iterdir()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from timesight.artifacts import METRICS_FILE
+from timesight.artifacts import METRICS_FILE, PreviewEntry, read_records
 from timesight.data import read_jsonl
-from timesight.errors import TrainingError
+from timesight.errors import InputError, TrainingError
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import InferenceConfig
@@ -98,6 +98,36 @@ def test_dapo_weighs_every_token_of_a_step_alike(
         assert all(same) == (loss_type == "dapo")
     assert norms["dapo", "parts"] == pytest.approx(norms["dapo", "whole"], rel=1e-3)
     assert apart["bnpo"] > 2 * apart["dapo"]
+
+
+@pytest.mark.slow
+def test_entries_without_spread_are_replaced(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some questions get the same reply again and again: with dynamic sampling others take their places."""
+
+    def replies(
+        self: LocalGenerator, prompts: list[EncodedPrompt], num_generations: int, sampling: Sampling
+    ) -> list[list[Completion]]:
+        groups = given_replies(self, prompts, num_generations, sampling)
+        return [
+            [group[0]] * len(group) if int(prompt.input_ids.sum()) % 2 else group
+            for prompt, group in zip(prompts, groups, strict=True)
+        ]
+
+    monkeypatch.setattr(LocalGenerator, "generate", replies)
+    train = {"max_steps": 2, "batch_size": 2, "gradient_accumulation_steps": 3}
+    alike = {}
+    for attempts in (0, 1, 8):
+        run(world, tmp_path / f"{attempts}", train, dynamic_sampling=attempts)
+        entries = metrics(tmp_path / f"{attempts}")
+        alike[attempts] = sum(entry["frac_reward_zero_std"] for entry in entries) / 2
+        replaced = sum(entry.get("num_replaced", 0) for entry in entries)
+        assert replaced == pytest.approx(12 * (alike[0] - alike[attempts]))
+        lines = (tmp_path / f"{attempts}/completions/step-000002.jsonl").read_text().splitlines()
+        assert len(lines) == 6 * 4  # what was learned from, and not what it took the place of
+    assert alike[0] > alike[1] > alike[8] == 0
+    run(world, tmp_path / "again", train, dynamic_sampling=8)
+    mine, again = (metrics(tmp_path / name) for name in ("8", "again"))
+    assert [entry["loss"] for entry in mine] == [entry["loss"] for entry in again]  # as a run that goes on would
 
 
 @pytest.mark.slow
@@ -215,6 +245,32 @@ def test_a_preview_says_what_a_run_would_start_from(world: Path, tmp_path: Path)
     assert task.parts["format"] > 0.8
     assert 0.1 < task.parts["iou"] < 0.6
     assert not task.advice()
+
+
+def test_samples_are_chosen_by_what_a_preview_of_all_of_them_earned(
+    world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "preview.jsonl"
+    content: dict[str, Any] = {
+        "kind": "grpo",
+        "data": {"jsonl": world / "train.jsonl", "limit": 24},
+        "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+        "train": {"batch_size": 8, "max_steps": 1},
+        "grpo": {"num_generations": 4, "max_completion_length": 24, "beta": 0.0},
+    }
+    recipe = GrpoRecipe.model_validate(content)
+    content["data"]["difficulty"] = {"preview": file, "max_reward": 1.5, "min_std": 0.01}
+    chosen = GrpoRecipe.model_validate(content)
+    preview(recipe, tmp_path, num_prompts=10)
+    with pytest.raises(InputError, match=r"14 of 24 samples are not in it, .*--num-prompts 24"):
+        run_recipe(chosen, tmp_path / "run")
+    (task,) = preview(recipe, tmp_path, num_prompts=24)  # the other 14
+    entries = read_records(file, PreviewEntry)
+    assert len(entries) == len({entry.id for entry in entries}) == task.num_prompts == 24
+    kept = [entry for entry in entries if (entry.mean_reward or 0) <= 1.5 and entry.reward_std >= 0.01]
+    assert 0 < len(kept) < 24
+    assert run_recipe(chosen, tmp_path / "run").num_samples == len(kept)
+    assert f"data.difficulty keeps {len(kept)} of 24 samples" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ COMMANDS = {
     "world": "Write a synthetic world of videos with exact truth.",
     "data": "List, build, check and convert data.",
     "train": "Fine-tune a model with GRPO, or on gold replies (SFT).",
+    "launch-config": "Print a configuration of accelerate for several GPUs.",
     "merge": "Merge an adapter into an ordinary model folder.",
     "eval": "Measure a model on samples.",
     "chat": "Talk about a video; replies come with their evidence.",
@@ -39,7 +40,7 @@ class _LazyGroup(click.Group):
         name = ALIASES.get(name, name)
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"timesight.cli.{name}").command
+        command: click.Command = import_module(f"timesight.cli.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -60,6 +60,7 @@ def captures(policy: Policy) -> bool:
     return (
         policy.device.type == "cuda"
         and policy.packing_unsupported_reason is None
+        and not policy.sharded
         and not policy.needs_autocast  # its casts of weights do not outlive the capture
         and not getattr(policy.model, "is_quantized", False)  # not tried
     )

@@ -29,6 +29,7 @@ class Policy:
     name: str
     autocast_bf16: bool = False
     wrapped: Any = None  # the model as a trainer on several GPUs has wrapped it: gradients are shared through it
+    sharded: bool = False  # no process holds all weights: passes are made under ``gathered``, or by all in step
 
     @property
     def device(self) -> torch.device:
@@ -113,9 +114,9 @@ class Policy:
         """Whether any weight of the vision tower learns, so that its features must be computed anew each step."""
         return any(p.requires_grad for p in self.core.visual.parameters())
 
-    def save(self, out: Path) -> None:
-        """Write an ordinary Hugging Face folder."""
-        self.model.save_pretrained(out)
+    def save(self, out: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write an ordinary Hugging Face folder; with these ``weights``, where the model's own are sharded."""
+        self.model.save_pretrained(out, state_dict=weights)
         self.processor.save_pretrained(out)
 
 

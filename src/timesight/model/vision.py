@@ -104,7 +104,8 @@ def _run_tower(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatu
     for batch in _batched(chunks, MAX_PATCHES):
         size = sum(map(prod, batch))
         grids = torch.tensor(batch, device=grid_thw.device)
-        parts.append(_tower_pass(policy, patches[first : first + size], grids))
+        with torch.no_grad():  # gradient checkpointing of adapters would make a graph of a frozen tower
+            parts.append(_tower_pass(policy, patches[first : first + size], grids))
         first += size
     if len(chunks) == len(grid_thw):
         return VisionFeatures.join(parts)
@@ -130,7 +131,7 @@ def _batched(grids: Sequence[tuple[int, int, int]], most: int) -> Iterator[list[
 
 
 def _tower_pass(policy: Policy, patches: Tensor, grid_thw: Tensor) -> VisionFeatures:
-    output = policy.core.get_video_features(patches, grid_thw, return_dict=True)
+    output = policy.model.get_video_features(patches, grid_thw, return_dict=True)
     layers = getattr(output, "deepstack_features", None)
     return VisionFeatures(output.pooler_output, None if layers is None else tuple(tuple(layer) for layer in layers))
 

@@ -84,7 +84,7 @@ class AdvantageNormalizer:
             return advantages(rewards, 1.0 - STD_EPSILON)
         if self.kind == "batch":
             return advantages(rewards, group_std(seen.rewards.reshape(1, -1)))
-        self._observe(seen.rewards, seen.tasks)
+        self.observe(seen)
         return advantages(rewards, torch.tensor([self.task_std(task) for task in tasks]))
 
     def task_std(self, task: str) -> float:
@@ -92,12 +92,17 @@ class AdvantageNormalizer:
         total, weight = self._variances.get(task, (0.0, 0.0))
         return float((total / weight) ** 0.5) if weight else 0.0
 
-    def _observe(self, rewards: Tensor, tasks: Sequence[str]) -> None:
-        """Take in one step: first every variance of a task, then one step of forgetting."""
-        variances = group_std(rewards).square()
-        judged = rewards.isfinite().sum(dim=1) >= 2
-        for task in sorted(set(tasks)):
-            mine = [float(v) for v, t, ok in zip(variances, tasks, judged, strict=True) if t == task and ok]
+    def observe(self, seen: StepRewards) -> None:
+        """Take in one step: first every variance of a task, then one step of forgetting.
+
+        For a process that has no prompts in this step, and must know as much as the others.
+        """
+        if self.kind != "task":
+            return
+        variances = group_std(seen.rewards).square()
+        judged = seen.rewards.isfinite().sum(dim=1) >= 2
+        for task in sorted(set(seen.tasks)):
+            mine = [float(v) for v, t, ok in zip(variances, seen.tasks, judged, strict=True) if t == task and ok]
             if mine:
                 total, weight = self._variances.get(task, (0.0, 0.0))
                 share = 1 - DECAY

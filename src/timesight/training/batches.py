@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
+
+import numpy as np
 from torch import Tensor
 
+from timesight.model.encode import encode_prompt
 from timesight.model.policy import Policy
+from timesight.model.prompt import Prompt
+from timesight.prefix.logprobs import completion_logprobs
+from timesight.prefix.tree import build_tree
+from timesight.types import TextPart, Video, VideoPart
+from timesight.video import Frames
 
 
 def zero_loss(policy: Policy) -> Tensor:
     """A loss of 0 that every weight has a part in, for a batch with nothing to learn from.
 
-    It passes through the model, as the batches of other processes do at the same time.
+    It is that of the shortest reply to the smallest video, in the same passes that the batches of other processes
+    make at the same time.
     """
-    pad = torch.tensor([[policy.processor.tokenizer.pad_token_id]], device=policy.device)
-    passed = policy(input_ids=pad, attention_mask=torch.ones_like(pad), use_cache=False).logits.sum()
-    weights = torch.stack([p.sum() for p in policy.model.parameters() if p.requires_grad])
-    loss: Tensor = (passed + weights.sum()) * 0.0
+    side = policy.factor
+    frames = Frames(np.zeros((2, side, side, 3), np.uint8), np.array([0.0, 0.5]), (0.0, 1.0), 1.0)
+    prompt = Prompt([VideoPart(Video(path=Path("black"))), TextPart(".")], [frames])
+    tree = build_tree(policy, [encode_prompt(policy, prompt)]).with_replies(
+        [[policy.processor.tokenizer.eos_token_id]]
+    )
+    logps, _ = completion_logprobs(policy, tree)
+    loss: Tensor = logps.sum() * 0.0
     return loss

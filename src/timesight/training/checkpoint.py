@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import gather_object
+from torch import Tensor
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from timesight.errors import InputError, reason_of
@@ -96,17 +97,18 @@ class Checkpoints:
         """
         folder = checkpoint_folder(self._out, state.step)
         unfinished = folder.with_name(f"unfinished-{folder.name}")
-        error = self._on_main(lambda: self._begin(unfinished))
+        weights = self._accelerator.get_state_dict(self._policy.wrapped) if self._policy.sharded else None
+        error = self._on_main(lambda: self._begin(unfinished, weights))
         error = error or self._everywhere(lambda: self._accelerator.save_state(str(unfinished / STATE_DIR)))
         error = error or self._on_main(lambda: self._end(unfinished, folder, state))
         if error is not None:
             self._on_main(lambda: shutil.rmtree(unfinished, ignore_errors=True))
         return error
 
-    def _begin(self, unfinished: Path) -> None:
+    def _begin(self, unfinished: Path, weights: dict[str, Tensor] | None) -> None:
         for left_behind in unfinished.parent.glob(f"unfinished-{PREFIX_CHECKPOINT_DIR}-*"):
             shutil.rmtree(left_behind)
-        self._policy.save(unfinished)
+        self._policy.save(unfinished, weights)
 
     def _end(self, unfinished: Path, folder: Path, state: TrainingState) -> None:
         files = {str(f.relative_to(unfinished)): f.stat().st_size for f in unfinished.rglob("*") if f.is_file()}

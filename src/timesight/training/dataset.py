@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from timesight.errors import VideoError
 from timesight.infer.prompts import encode_samples, wanted_frames
 from timesight.model.encode import EncodedPrompt
@@ -86,12 +88,26 @@ class PromptDataset:
         first = (micro_batch * self._num_processes + self._process) * self._batch_size
         return range(first, min(first + self._batch_size, len(self._schedule)))
 
+    def draw(self, seed: Sequence[int], count: int) -> list[list[Item]]:
+        """The items of ``count`` entries drawn from the whole schedule, others on each process."""
+        rng = np.random.default_rng((*seed, self._process))
+        places = rng.integers(len(self._schedule), size=count).tolist()
+        for place in places:
+            self._expect(place)
+        return [self._encode(self._schedule[place]) for place in places]
+
     def _items(self, place: int) -> list[Item]:
-        """The questions of an entry; the video is broken for all of them, or for none."""
-        entry = self._schedule[place]
+        """The questions of an entry, while the videos of the next ones are read."""
         for later in self._following(place):
-            upcoming = self._schedule[later]  # whose questions all show the same frames
-            self._reader.expect(wanted_frames(self._samples[upcoming.samples[0]], upcoming.think, self._tasks))
+            self._expect(later)
+        return self._encode(self._schedule[place])
+
+    def _expect(self, place: int) -> None:
+        entry = self._schedule[place]  # whose questions all show the same frames
+        self._reader.expect(wanted_frames(self._samples[entry.samples[0]], entry.think, self._tasks))
+
+    def _encode(self, entry: ScheduleEntry) -> list[Item]:
+        """The questions of an entry; the video is broken for all of them, or for none."""
         samples = [self._samples[index] for index in entry.samples]
         started = time.perf_counter()
         try:
@@ -123,7 +139,7 @@ def readable(items: Sequence[Item], quarantine: Quarantine, metrics: MetricsLog)
         else:
             prompts.append(item)
     metrics.log_metrics(
-        quarantined=float(len(quarantine)),
+        num_broken=float(len(items) - len(prompts)),
         num_prompts=float(len(prompts)),
         read_s=sum(item.read_s for item in prompts),
     )

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from timesight.artifacts import COMPLETIONS_DIR, CompletionEntry, write_records
 from timesight.errors import TrainingError
 from timesight.generate.base import Generator, Sampling
 from timesight.model.adapter import adapter_off
-from timesight.model.encode import EncodedPrompt
 from timesight.model.policy import Policy, frozen_copy
 from timesight.model.vision import FeatureStore
 from timesight.prefix.logprobs import completion_logprobs
@@ -33,14 +33,16 @@ from timesight.training.batches import zero_loss
 from timesight.training.dataset import Item, PromptItem, readable
 from timesight.training.losses import LossInputs, find_loss
 from timesight.training.metrics import MetricsLog
-from timesight.training.rollout import Rollout, make_rollout, sample_groups
+from timesight.training.rollout import Rollout, StepOutcome, make_rollout, sample_groups
 from timesight.training.settings import GrpoRecipe
+from timesight.training.sharding import gathered, shard_frozen
 from timesight.types import Judge
 from timesight.video import Quarantine
 
 LEAST_JUDGED, JUDGED_WINDOW = 20, 200  # replies: before their unscored share says anything; that it is taken of
 
-Reference = Callable[[], AbstractContextManager[Policy]]
+Reference = Callable[[], AbstractContextManager[Policy | None]]
+Draw = Callable[[Sequence[int], int], list[list[Item]]]  # seed, number of entries
 
 
 @dataclass(eq=False)
@@ -68,9 +70,10 @@ class Grpo:
         metrics: Where it reports.
         quarantine: Where broken videos go.
         generator: Samples replies.
-        reference: From ``reference_of``, before the policy has learned anything; None without a KL penalty.
+        reference: From ``reference_of``, before the policy has learned anything; by default there is none.
         judge: For tasks whose rewards take one.
         store: A frozen tower's features on disk.
+        draw: Gives the items of so many other entries, for ``dynamic_sampling``.
         tasks: Of the samples.
     """
 
@@ -83,15 +86,16 @@ class Grpo:
         metrics: MetricsLog,
         quarantine: Quarantine,
         generator: Generator,
-        reference: Reference | None = None,
+        reference: Reference = nullcontext,
         judge: Judge | None = None,
         store: FeatureStore | None = None,
+        draw: Draw = lambda seed, count: [],
         tasks: TaskRegistry = TASKS,
     ) -> None:
         self.num_iterations = recipe.grpo.num_iterations
         self._policy, self._recipe, self._settings, self._out = policy, recipe, recipe.grpo, out
         self._accelerator, self._metrics, self._quarantine = accelerator, metrics, quarantine
-        self._generator, self._judge, self._store, self._tasks = generator, judge, store, tasks
+        self._generator, self._judge, self._store, self._draw, self._tasks = generator, judge, store, draw, tasks
         self._sampling = Sampling(
             temperature=recipe.grpo.temperature,
             max_new_tokens=recipe.grpo.max_completion_length,
@@ -105,21 +109,16 @@ class Grpo:
     def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[Experience | None]:
         """Sample, reward and compare: the whole step at once, then in micro-batches; None for an empty one."""
         batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
-        items = [item for batch in batches for item in batch]
-        with self._metrics.stage("encode"):
-            trees = [self._prompt_tree(batch, len(batches)) if batch else None for batch in batches]
-        features = [of_prompt for tree in trees if tree is not None for of_prompt in tree.prompt_features()]
-        prompts = [replace(i.encoded, features=f) for i, f in zip(items, features, strict=True)]
-        rollout, advantages = self._roll_out(step, items, prompts)
-        experiences: list[Experience | None] = []
-        first = 0
-        for tree, batch in zip(trees, batches, strict=True):
-            if rollout is None or advantages is None or tree is None:
-                experiences.append(None)
-                continue
-            rows = slice(first, first + len(batch))
-            experiences.append(self._experience(tree, rollout.part(first, len(batch)), advantages[rows]))
-            first += len(batch)
+        with gathered(self._policy):
+            rollouts = self._roll_out(batches)
+            for attempt in range(self._settings.dynamic_sampling):
+                self._replace(rollouts, (self._recipe.seed, step, attempt))
+        advantages = self._advantages(step, [rollout for rollout in rollouts if rollout is not None])
+        with self._reference() as reference:
+            experiences = [
+                None if rollout is None else self._experience(rollout, next(advantages), reference)
+                for rollout in rollouts
+            ]
         self._share_out(experiences)
         return experiences
 
@@ -163,42 +162,84 @@ class Grpo:
 
     # Rollout
 
-    def _prompt_tree(self, items: Sequence[PromptItem], num_batches: int) -> PrefixTree:
-        """The prompts of a micro-batch with the features of their videos.
-
-        Where the tower learns, they serve the update too if it is a single pass; else that computes its own.
-        """
-        tree = build_tree(self._policy, [item.encoded for item in items])
-        with torch.set_grad_enabled(self._policy.trains_vision and num_batches == 1):
-            return tree.with_features(tree.vision(self._policy, self._store))
-
-    def _roll_out(
-        self, step: int, items: list[PromptItem], prompts: list[EncodedPrompt]
-    ) -> tuple[Rollout | None, Tensor | None]:
-        """Replies with rewards, and (B, G) advantages."""
+    def _roll_out(self, batches: Sequence[Sequence[PromptItem]]) -> list[Rollout | None]:
+        """Replies with rewards, sampled for all ``batches`` at once; None for an empty batch."""
+        with self._metrics.stage("encode"):
+            with_features = [self._with_features(batch, len(batches)) for batch in batches]
+        items = [item for batch in with_features for item in batch]
         if not items:
-            self._rewards_everywhere(None)
-            return None, None
+            return [None] * len(batches)
         with self._metrics.stage("sample"):
-            completions = sample_groups(
-                self._generator, items, prompts, self._settings.num_generations, self._sampling
-            )
+            completions = sample_groups(self._generator, items, self._settings.num_generations, self._sampling)
         with self._metrics.stage("reward"):
             rollout = make_rollout(items, completions, self._settings.reward_weights, self._judge, self._tasks)
             self._require_judgements(rollout)
-            everywhere = self._rewards_everywhere(rollout)
-            advantages = self._normalizer(rollout.rewards, rollout.tasks, everywhere)
-        self._metrics.log_metrics(**rollout.stats())
-        self._write(step, rollout, advantages)
-        return rollout, advantages
+        firsts = accumulate(map(len, batches), initial=0)
+        return [
+            rollout.part(first, len(batch)) if batch else None
+            for first, batch in zip(firsts, batches, strict=False)
+        ]
 
-    def _experience(self, prompts: PrefixTree, rollout: Rollout, advantages: Tensor) -> Experience:
-        """A micro-batch of ``rollout`` as tensors, with the reference's log-probabilities."""
+    def _with_features(self, items: Sequence[PromptItem], num_batches: int) -> list[PromptItem]:
+        """The prompts of a micro-batch with the features of their videos.
+
+        Where the tower learns, they serve the update too if it is a single pass of whole weights; else the update
+        computes its own.
+        """
+        if not items:
+            return []
+        serves_update = self._policy.trains_vision and num_batches == 1 and not self._policy.sharded
+        tree = build_tree(self._policy, [item.encoded for item in items])
+        with torch.set_grad_enabled(serves_update):
+            tree = tree.with_features(tree.vision(self._policy, self._store))
+        return [
+            replace(item, encoded=replace(item.encoded, features=features))
+            for item, features in zip(items, tree.prompt_features(), strict=True)
+        ]
+
+    def _replace(self, rollouts: list[Rollout | None], seed: Sequence[int]) -> None:
+        """Put entries drawn by ``seed`` in the places of those none of whose groups has spread (DAPO, section 3.2).
+
+        One whose video cannot be read, or that has no spread either, stays out: the old one teaches as much.
+        """
+        entries = [[] if rollout is None else rollout.entries() for rollout in rollouts]
+        flat = [
+            (number, n) for number, mine in enumerate(entries) for n, of in enumerate(mine) if not of.has_spread
+        ]
+        if not flat:
+            return
+        drawn = [readable(items, self._quarantine, self._metrics) for items in self._draw(seed, len(flat))]
+        fresh = self._roll_out(drawn)
+        for (number, n), rollout in zip(flat, fresh, strict=True):
+            if rollout is not None and rollout.has_spread:
+                entries[number][n] = rollout
+                self._metrics.log_metrics(num_replaced=1.0)
+        rollouts[:] = [Rollout.join(mine) if mine else None for mine in entries]
+
+    def _advantages(self, step: int, rollouts: Sequence[Rollout]) -> Iterator[Tensor]:
+        """(B, G) advantages of each rollout, whose replies are written and reported."""
+        outcomes = gather_object([rollout.outcome for rollout in rollouts])  # of all processes
+        if not outcomes:
+            return iter(())
+        outcome = StepOutcome.join(outcomes)
+        self._metrics.log_metrics(**outcome.stats())
+        everywhere = StepRewards(torch.tensor(outcome.rewards), outcome.tasks)
+        if not rollouts:
+            self._normalizer.observe(everywhere)
+            return iter(())
+        rollout = Rollout.join(rollouts)
+        advantages = self._normalizer(rollout.rewards, rollout.tasks, everywhere)
+        self._write(step, rollout, advantages)
+        return iter(torch.split(advantages, [len(mine.items) for mine in rollouts]))
+
+    def _experience(self, rollout: Rollout, advantages: Tensor, reference: Policy | None) -> Experience:
+        """A micro-batch as tensors, with the reference's log-probabilities."""
         policy, settings = self._policy, self._settings
         completions = rollout.completions
-        tree = prompts.with_replies([c.token_ids for c in completions])
+        tree = build_tree(policy, [item.encoded for item in rollout.items])
+        tree = tree.with_replies([c.token_ids for c in completions])
         with self._metrics.stage("reference"):
-            ref_logps = self._reference_logps(tree)
+            ref_logps = None if reference is None else self._reference_logps(tree, reference)
         if policy.trains_vision and not _has_graph(tree):
             tree = tree.with_features(None)
         mask = tree.leaves.mask
@@ -213,12 +254,10 @@ class Grpo:
             sampling_logps=_sampling_logps(tree, [c.logprobs for c in completions]),
         )
 
-    def _reference_logps(self, tree: PrefixTree) -> Tensor | None:
-        if self._reference is None:
-            return None
+    def _reference_logps(self, tree: PrefixTree, reference: Policy) -> Tensor:
         if self._policy.trains_vision:  # the reference sees with a tower of its own
             tree = tree.with_features(None)
-        with torch.no_grad(), self._reference() as reference:
+        with torch.no_grad():
             logps, _ = completion_logprobs(reference, tree, temperature=self._settings.temperature)
         return logps
 
@@ -230,14 +269,6 @@ class Grpo:
         passes = len(experiences) * self._accelerator.num_processes
         for experience in learning:
             experience.tokens_per_pass, experience.replies_per_pass = (totals / passes).tolist()
-
-    def _rewards_everywhere(self, rollout: Rollout | None) -> StepRewards | None:
-        """Rewards and tasks of all processes, where a scale needs them; every process asks, or none goes on."""
-        if self._accelerator.num_processes == 1 or self._normalizer.kind not in ("batch", "task"):
-            return None
-        mine = [] if rollout is None else list(zip(rollout.rewards.tolist(), rollout.tasks, strict=True))
-        rows = gather_object(mine)
-        return StepRewards(torch.tensor([rewards for rewards, _ in rows]), [task for _, task in rows])
 
     def _require_judgements(self, rollout: Rollout) -> None:
         """Raise TrainingError once the judge leaves more unscored than the recipe allows."""
@@ -287,14 +318,24 @@ def _sampling_logps(tree: PrefixTree, logprobs: Sequence[Sequence[float]]) -> Te
     return padded
 
 
-def reference_of(policy: Policy, recipe: GrpoRecipe) -> Reference | None:
+def reference_of(policy: Policy, recipe: GrpoRecipe, accelerator: Accelerator) -> Reference:
     """How to get at the policy as it is now: a frozen copy, or the policy with its adapter off.
 
     To be called before the weights of a checkpoint are loaded: a run that goes on keeps its first reference.
+
+    Returns:
+        Opens the reference, its weights whole on every process; gives None where the recipe has no KL penalty.
     """
     if recipe.grpo.beta == 0:
-        return None
-    if recipe.train.lora is not None:
-        return lambda: adapter_off(policy)
-    frozen = frozen_copy(policy)
-    return lambda: nullcontext(frozen)
+        return nullcontext
+    if recipe.train.lora is None:
+        frozen = frozen_copy(policy)
+        shard_frozen(accelerator, frozen)
+        return lambda: gathered(frozen)
+    return lambda: _without_adapter(policy)
+
+
+@contextmanager
+def _without_adapter(policy: Policy) -> Iterator[Policy]:
+    with gathered(policy), adapter_off(policy):
+        yield replace(policy, wrapped=None)  # whose passes would wait for other processes

@@ -26,6 +26,7 @@ from timesight.training.checkpoint import Checkpoints, TrainingState
 from timesight.training.dataset import Item
 from timesight.training.metrics import MetricsLog
 from timesight.training.settings import TrainSettings
+from timesight.training.sharding import finish_sharding, fsdp_plugin
 from timesight.training.stall import stall_warnings
 
 LOGGER = logging.getLogger("timesight")
@@ -111,6 +112,7 @@ class TrainingLoop(Generic[B]):
         )
         self._model, self._optimizer = accelerator.prepare(policy.model, optimizer)
         policy.wrapped = self._model
+        finish_sharding(policy)
         self._scheduler = get_scheduler(
             settings.lr_scheduler_type, optimizer, settings.warmup_steps, self._num_steps
         )
@@ -194,13 +196,18 @@ class TrainingLoop(Generic[B]):
                 getattr(listener, event)(*args)
 
 
-def make_accelerator(settings: TrainSettings, out: Path) -> Accelerator:
-    """``accelerate`` as the loop uses it. Raises RecipeError for a tracker that is not installed."""
+def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Accelerator:
+    """``accelerate`` as the loop uses it.
+
+    Raises:
+        RecipeError: For a tracker that is not installed, or a model that cannot be sharded as it should be.
+    """
     for tracker in settings.report_to:
         if find_spec(tracker) is None:
             raise RecipeError(f"train.report_to: {tracker} is not installed: pip install {tracker}")
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
+        fsdp_plugin=fsdp_plugin(policy),
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=settings.gradient_accumulation_steps, sync_with_dataloader=False
         ),
@@ -210,6 +217,7 @@ def make_accelerator(settings: TrainSettings, out: Path) -> Accelerator:
     if accelerator.state.deepspeed_plugin is not None:  # there is no data loader that it could ask
         config = accelerator.state.deepspeed_plugin.deepspeed_config
         config["train_micro_batch_size_per_gpu"] = settings.batch_size
+        config["gradient_clipping"] = settings.max_grad_norm
     if settings.report_to:
         accelerator.init_trackers(out.name)
     return accelerator

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 
 from timesight.artifacts import MetricsEntry, append_record, drop_torn_line, read_records, write_records
 
@@ -35,7 +36,8 @@ class MetricsLog:
     def log_metrics(self, **values: float) -> None:
         """Report ``values`` with the next step.
 
-        Over a step, seconds (``…_s``) and counts (``num_…``) are summed, all else is averaged.
+        Counts (``num_…``) are summed over a step and over processes. Seconds (``…_s``) are summed over a step, and
+        their mean over processes is taken. All else is averaged over all calls.
         """
         for name, value in values.items():
             if not math.isnan(value):
@@ -51,10 +53,15 @@ class MetricsLog:
         self.log_metrics(**{f"{name}_s": self._seconds() - begin})
 
     def write_step(self, step: int, **values: float) -> dict[str, float]:
-        """Write what was gathered since the last step, with ``values``; returns the entry."""
+        """Write what was gathered since the last step, with ``values``; returns the entry.
+
+        Every process calls it at the same time.
+        """
         now = time.perf_counter()
         step_s, self._logged = now - self._logged, now
-        entry = values | {name: _summary(name, of) for name, of in self._values.items()} | {"step_s": step_s}
+        everywhere = gather_object([dict(self._values)])
+        names = dict.fromkeys(name for of_process in everywhere for name in of_process)
+        entry = values | {name: _summary(name, everywhere) for name in names} | {"step_s": step_s}
         if "num_tokens" in entry:
             entry["tokens_per_s"] = entry["num_tokens"] / step_s
         self._values.clear()
@@ -82,6 +89,9 @@ class MetricsLog:
         return time.perf_counter()
 
 
-def _summary(name: str, values: list[float]) -> float:
+def _summary(name: str, everywhere: Sequence[Mapping[str, list[float]]]) -> float:
+    values = [value for of_process in everywhere for value in of_process.get(name, ())]
     total = sum(values)
-    return total if name.endswith("_s") or name.startswith("num_") else total / len(values)
+    if name.startswith("num_"):
+        return total
+    return total / (len(everywhere) if name.endswith("_s") else len(values))

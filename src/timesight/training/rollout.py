@@ -9,13 +9,13 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, groupby
 
 import torch
 from torch import Tensor
 
 from timesight.errors import ModelError, SampleError
 from timesight.generate.base import Completion, Generator, Sampling
-from timesight.model.encode import EncodedPrompt
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.scoring import component_means, group_totals, reply_rewards, required_components
 from timesight.training.advantages import group_std
@@ -50,24 +50,78 @@ class Rollout:
         prompts = slice(first, first + count)
         return Rollout(self.items[prompts], self.completions[rows], self.components[rows], self.rewards[prompts])
 
+    @staticmethod
+    def join(parts: Sequence[Rollout]) -> Rollout:
+        """The prompts of ``parts`` one after the other."""
+        return Rollout(
+            [item for part in parts for item in part.items],
+            [completion for part in parts for completion in part.completions],
+            [components for part in parts for components in part.components],
+            torch.cat([part.rewards for part in parts]),
+        )
+
+    def entries(self) -> list[Rollout]:
+        """One for each entry of the schedule: for prompts that were asked together on the same frames."""
+        sizes = [len(list(same)) for _, same in groupby(self.items, key=lambda item: id(item.encoded.patches))]
+        firsts = accumulate(sizes, initial=0)
+        return [self.part(first, size) for first, size in zip(firsts, sizes, strict=False)]
+
+    @property
+    def outcome(self) -> StepOutcome:
+        """What the other processes are told."""
+        return StepOutcome(
+            tasks=self.tasks,
+            rewards=self.rewards.tolist(),
+            components=[dict(components) for components in self.components],
+            lengths=[len(completion.token_ids) for completion in self.completions],
+            truncated=[completion.truncated for completion in self.completions],
+        )
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether any group has replies that earned more than others."""
+        return bool((group_std(self.rewards) >= ZERO_STD).any())
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """How the replies of a step did, of one process or of all: B prompts, G replies to each."""
+
+    tasks: list[str]  # B
+    rewards: list[list[float]]  # (B, G)
+    components: list[Rewards]  # B · G
+    lengths: list[int]  # B · G, tokens
+    truncated: list[bool]  # B · G
+
+    @staticmethod
+    def join(parts: Sequence[StepOutcome]) -> StepOutcome:
+        """The prompts of ``parts`` one after the other."""
+        return StepOutcome(
+            *(
+                list(chain.from_iterable(lists))
+                for lists in zip(*(vars(part).values() for part in parts), strict=True)
+            )
+        )
+
     def stats(self) -> dict[str, float]:
         """What there is to say about the replies; reward components are named ``reward/task/component``."""
-        lengths = [len(completion.token_ids) for completion in self.completions]
-        std = group_std(self.rewards)
+        rewards = torch.tensor(self.rewards)
+        std = group_std(rewards)
         return {
-            "reward": float(self.rewards.double().nanmean()),
+            "reward": float(rewards.double().nanmean()),
             "reward_std": float(std.mean()),
             "frac_reward_zero_std": float((std < ZERO_STD).double().mean()),
-            "unjudged_share": float((~self.rewards.isfinite()).double().mean()),
-            "completion_tokens": sum(lengths) / len(lengths),
-            "truncated_share": sum(completion.truncated for completion in self.completions) / len(lengths),
+            "unjudged_share": float((~rewards.isfinite()).double().mean()),
+            "completion_tokens": sum(self.lengths) / len(self.lengths),
+            "truncated_share": sum(self.truncated) / len(self.truncated),
             **self._component_means(),
         }
 
     def _component_means(self) -> dict[str, float]:
         rows_of: dict[str, list[Rewards]] = defaultdict(list)
+        group = len(self.components) // len(self.tasks)
         for row, components in enumerate(self.components):
-            rows_of[self.items[row // self.num_generations].sample.task].append(components)
+            rows_of[self.tasks[row // group]].append(components)
         means = {task: component_means(rows) for task, rows in rows_of.items()}
         return {f"reward/{task}/{name}": mean for task in means for name, mean in means[task].items()}
 
@@ -75,16 +129,15 @@ class Rollout:
 def sample_groups(
     generator: Generator,
     items: Sequence[PromptItem],
-    prompts: Sequence[EncodedPrompt],
     num_generations: int,
     sampling: Sampling,
 ) -> list[Completion]:
-    """``num_generations`` replies to each of ``items``, group after group; ``prompts`` are theirs.
+    """``num_generations`` replies to each of ``items``, group after group.
 
     Raises:
         SampleError: If a prompt cannot be given to the model.
     """
-    groups = generator.generate(prompts, num_generations, sampling)
+    groups = generator.generate([item.encoded for item in items], num_generations, sampling)
     for item, group in zip(items, groups, strict=True):
         if isinstance(group, ModelError):
             raise SampleError(f"{item.sample.id}: {group}")

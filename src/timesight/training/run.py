@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from timesight.tasks.corpus import prompts_and_replies
 from timesight.tasks.custom import custom_tasks
 from timesight.training.checkpoint import TrainingState, checkpoint_folder
 from timesight.training.dataset import PromptDataset
+from timesight.training.difficulty import by_difficulty
 from timesight.training.grpo import Grpo, reference_of
 from timesight.training.loop import Listener, TrainingLoop, make_accelerator, this_process
 from timesight.training.metrics import MetricsLog
@@ -104,6 +106,9 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
         everything = load_mixture(recipe.data, out, tasks=tasks)
         require_same_samples(everything, [source.name for source in recipe.data.all_sources], out)
     mixture = everything.usable(recipe.seed)
+    if recipe.data.difficulty is not None:
+        usable, mixture = mixture, by_difficulty(mixture, recipe.data.difficulty)
+        LOGGER.warning("data.difficulty keeps %d of %d samples", len(mixture.samples), len(usable.samples))
     judge = judge_for(recipe, mixture.samples, out, tasks)
     set_seed(recipe.seed)
     policy = load_model(recipe, out, mixture.samples, tasks)
@@ -165,10 +170,10 @@ def _train(
         num_processes=processes.num_processes,
         tasks=tasks,
     )
-    accelerator = make_accelerator(settings, out)
+    accelerator = make_accelerator(policy, settings, out)
     metrics = MetricsLog(out / METRICS_FILE, policy.device, accelerator)
     store = _feature_store(recipe, policy)
-    reference = reference_of(policy, recipe) if isinstance(recipe, GrpoRecipe) else None
+    reference = reference_of(policy, recipe, accelerator) if isinstance(recipe, GrpoRecipe) else nullcontext
     validation = load_validation(recipe.validation, tasks)
     loop: TrainingLoop[Any] = TrainingLoop(
         policy,
@@ -186,7 +191,20 @@ def _train(
     if isinstance(recipe, GrpoRecipe):
         generator = LocalGenerator(policy)
         return loop.run(
-            Grpo(policy, recipe, out, accelerator, metrics, quarantine, generator, reference, judge, store, tasks),
+            Grpo(
+                policy,
+                recipe,
+                out,
+                accelerator,
+                metrics,
+                quarantine,
+                generator,
+                reference=reference,
+                judge=judge,
+                store=store,
+                draw=dataset.draw,
+                tasks=tasks,
+            ),
             dataset.step,
         )
     return loop.run(Sft(policy, recipe, accelerator, metrics, quarantine, store, tasks), dataset.step)

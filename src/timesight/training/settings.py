@@ -75,10 +75,20 @@ class CurriculumSettings(Settings):
     share: Share = 0.5
 
 
+class DifficultySettings(Settings):
+    """Which samples suit a model, by what a preview of all of them earned (``--preview --num-prompts``)."""
+
+    preview: Path  # preview.jsonl
+    min_reward: float = 0.0  # mean total reward of the group
+    max_reward: float | None = None
+    min_std: float = Field(default=0.0, ge=0)  # of the group's total rewards
+
+
 class DataSettings(SourceSettings):
     """Where samples come from: one source, or several mixed."""
 
     sources: tuple[SourceSettings, ...] = ()
+    difficulty: DifficultySettings | None = None
     curriculum: CurriculumSettings | None = None
 
     @model_validator(mode="after")
@@ -160,6 +170,7 @@ class GrpoSettings(Settings):
     max_completion_length: int = Field(default=256, gt=0)
     temperature: float = Field(default=1.0, gt=0)
     num_iterations: int = Field(default=1, gt=0)  # updates on each batch of replies
+    dynamic_sampling: int = Field(default=0, ge=0)  # times that entries without spread are replaced by others
     epsilon: float = Field(default=0.2, gt=0, lt=1)
     epsilon_high: float | None = Field(default=None, gt=0)  # the upper end of the clip, if not the same
     beta: float = Field(default=0.04, ge=0)  # 0 loads no reference model

@@ -16,6 +16,7 @@ from timesight.tasks import Graded
 from timesight.tasks.aggregate import baseline_metrics, metrics_of
 from timesight.tasks.scoring import group_totals, reply_rewards, required_components
 from timesight.training.loop import REWARD, this_process
+from timesight.training.sharding import gathered
 from timesight.types import Judge, Sample
 
 
@@ -42,8 +43,9 @@ def validate(
     state = this_process()
     mine = share_of_videos(samples, state.process_index, state.num_processes)
     replies: list[tuple[str, str]] = []
-    for batch in answer_batches(LocalGenerator(policy), mine, config):
-        replies += [(sample.id, reply.text) for sample, reply in batch if isinstance(reply, Completion)]
+    with gathered(policy):  # processes need not keep step
+        for batch in answer_batches(LocalGenerator(policy), mine, config):
+            replies += [(sample.id, reply.text) for sample, reply in batch if isinstance(reply, Completion)]
     reply_of = dict(gather_object(replies))
     figures: dict[str, float] = {}
     if state.is_main_process:
