@@ -4,6 +4,7 @@
     metrics.jsonl       MetricsEntry     one line per step, and one per validation
     completions/*.jsonl CompletionEntry  one line per sampled reply
     quarantine.jsonl    QuarantineEntry  one line per video that cannot be read
+    preview.jsonl       PreviewEntry     one line per prompt that the untrained model replied to
     replies.jsonl       ReplyEntry       of an evaluation: one line per item
     items.jsonl         ItemEntry        what each item scored
     result.json         Result           the metrics
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -27,6 +29,7 @@ from timesight.files import json_content, json_text, read_text, text_lines, writ
 METRICS_FILE = "metrics.jsonl"
 COMPLETIONS_DIR = "completions"
 QUARANTINE_FILE = "quarantine.jsonl"
+PREVIEW_FILE = "preview.jsonl"
 REPLIES_FILE = "replies.jsonl"
 ITEMS_FILE = "items.jsonl"
 RESULT_FILE = "result.json"
@@ -73,6 +76,39 @@ class QuarantineEntry(Record):
 
     path: str
     reason: str
+
+
+class PreviewEntry(Record):
+    """What a group of replies of the untrained model earned.
+
+    Args:
+        settings: A digest of the settings that the replies depend on.
+        rewards: Of each reply; None where it was not judged.
+        components: Of each reply.
+        num_truncated: Replies that reached the limit of new tokens.
+    """
+
+    id: str
+    task: str
+    settings: str
+    rewards: tuple[float | None, ...]
+    components: tuple[dict[str, float | None], ...]
+    num_truncated: int
+
+    @property
+    def mean_reward(self) -> float | None:
+        """The mean of those that were judged; None where there are none."""
+        judged = self._judged()
+        return statistics.fmean(judged) if judged else None
+
+    @property
+    def reward_std(self) -> float:
+        """Their unbiased standard deviation; 0 for fewer than two."""
+        judged = self._judged()
+        return statistics.stdev(judged) if len(judged) > 1 else 0.0
+
+    def _judged(self) -> list[float]:
+        return [reward for reward in self.rewards if reward is not None]
 
 
 class ReplyEntry(Record):

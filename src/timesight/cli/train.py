@@ -16,6 +16,7 @@ from timesight.errors import RecipeError
     epilog="Example: timesight train tiny/grpo --out runs/grpo", short_help="Fine-tune a model by recipe."
 )
 @recipe_options
+@click.option("--num-prompts", type=click.IntRange(min=1), default=50, show_default=True, help="Of a preview.")
 @click.option(
     "--preview",
     is_flag=True,
@@ -29,6 +30,7 @@ def command(
     data: Path | None,
     as_json: bool,
     preview: bool,
+    num_prompts: int,
 ) -> None:
     """Run RECIPE, a YAML file or the name of a shipped recipe.
 
@@ -41,25 +43,26 @@ def command(
     if preview:
         if settings.kind != "grpo":
             raise RecipeError(f"--preview: {recipe} does not sample replies; it is for recipes of kind grpo")
-        show_preview(settings, out, as_json)
+        show_preview(settings, out, num_prompts, as_json)
     else:
         train(settings, out, as_json)
 
 
-def show_preview(recipe: Any, out: Path, as_json: bool) -> None:
+def show_preview(recipe: Any, out: Path, num_prompts: int, as_json: bool) -> None:
     """Sample from the untrained model and print its rewards by task, with advice.
 
     Args:
         recipe: Of kind ``grpo``.
-        out: Run directory, for synthetic worlds.
+        out: Run directory, for ``preview.jsonl`` and synthetic worlds.
+        num_prompts: How many to sample replies to.
         as_json: Print one JSON object instead of tables.
     """
     from timesight.cli.console import OUT, metric_table, percent, print_json, progress
-    from timesight.training.preview import NUM_PROMPTS, preview
+    from timesight.training.preview import preview
 
     write_world_with_progress(recipe, out)
-    with progress("preview", NUM_PROMPTS) as advance:
-        tasks = preview(recipe, out, on_prompts=advance)
+    with progress("preview", num_prompts) as advance:
+        tasks = preview(recipe, out, num_prompts, advance)
     if as_json:
         print_json({"tasks": [asdict(task) | {"advice": task.advice()} for task in tasks]})
         return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,6 +65,10 @@ class Mixture:
         if not mixture.samples:
             raise SampleError(f"none of the {len(self.samples)} samples has truth that can be trained on")
         return mixture
+
+    def only(self, suits: Callable[[Sample], bool]) -> Mixture:
+        """Select the samples that ``suits`` says yes to."""
+        return Mixture([replace(part, samples=list(filter(suits, part.samples))) for part in self._parts])
 
     def digests(self) -> list[str]:
         """A SHA-256 digest of the samples of each source, in their order; folders of videos may move."""

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from timesight.artifacts import PREVIEW_FILE, PreviewEntry, append_record, drop_torn_line, read_records
+from timesight.data.mixture import Mixture
 from timesight.generate.base import Generator, Sampling
 from timesight.generate.local import LocalGenerator
 from timesight.tasks import TASKS, Task, TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.tasks.scoring import component_means
-from timesight.training.advantages import group_std
 from timesight.training.dataset import PromptDataset, PromptItem
-from timesight.training.rollout import ZERO_STD, Rollout, make_rollout, sample_groups
+from timesight.training.rollout import ZERO_STD, make_rollout, sample_groups
 from timesight.training.run import judge_for, load_model
 from timesight.training.samples import load_mixture
-from timesight.training.schedule import make_schedule
+from timesight.training.schedule import ScheduleEntry, make_schedule
 from timesight.training.settings import GrpoRecipe
-from timesight.types import Judge, Rewards, Sample
+from timesight.types import Judge, Sample
 from timesight.video import FrameReader
 
 NUM_PROMPTS = 50
@@ -65,66 +67,106 @@ def preview(
     num_prompts: int = NUM_PROMPTS,
     on_prompts: Callable[[int], None] = lambda n: None,
 ) -> list[TaskPreview]:
-    """Sample a group of replies to each of ``num_prompts`` prompts from the model that ``recipe`` starts from.
+    """Sample a group of replies to each of some prompts from the model that ``recipe`` starts from.
 
-    A synthetic world is written to ``out``. ``on_prompts`` gets the number of prompts done. Raises what
-    reading data and models raises.
+    What each group earned is kept in ``out/preview.jsonl``, where a preview that was interrupted goes on, and which
+    ``data.difficulty`` reads.
+
+    Args:
+        recipe: What would be trained.
+        out: Run directory; a synthetic world is written to it.
+        num_prompts: As many, drawn as training would; or all, once each, where there are no more.
+        on_prompts: Called with the number of prompts that have been done since.
+
+    Returns:
+        One preview a task, sorted by name.
+
+    Raises:
+        InputError: And whatever else reading data and models raises.
     """
     tasks = custom_tasks(recipe.tasks)
     mixture = load_mixture(recipe.data, out, tasks=tasks).usable(recipe.seed)
     judge = judge_for(recipe, mixture.samples, out, tasks)
+    file, settings = out / PREVIEW_FILE, settings_digest(recipe)
+    drop_torn_line(file)
+    done = {entry.id: entry for entry in read_records(file, PreviewEntry) if entry.settings == settings}
+    asked = _drawn(mixture, num_prompts, recipe, tasks)
+    missing = [entry for entry in asked if mixture.samples[entry.samples[0]].id not in done]
+    on_prompts(len(asked) - len(missing))
     policy = load_model(recipe, out, mixture.samples, tasks)
-    schedule = make_schedule(mixture, num_prompts, seed=recipe.seed, think_share=float(recipe.think), tasks=tasks)
-    batch_size, rollouts = recipe.train.batch_size, []
+    batch_size = recipe.train.batch_size
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
-        dataset = PromptDataset(policy, mixture.samples, schedule, reader, batch_size, tasks=tasks)
+        dataset = PromptDataset(policy, mixture.samples, missing, reader, batch_size, tasks=tasks)
         generator = LocalGenerator(policy)
-        for step in range(math.ceil(len(schedule) / batch_size)):
+        for step in range(math.ceil(len(missing) / batch_size)):
             (items,) = dataset.step(step)
             prompts = [item for item in items if isinstance(item, PromptItem)]
-            if prompts:
-                rollouts.append(_roll_out(generator, prompts, recipe, judge, tasks))
+            for entry in _entries(generator, prompts, recipe, settings, judge, tasks):
+                append_record(file, entry)
+                done[entry.id] = entry
             on_prompts(len(items))
-    return summarize(rollouts, tasks)
+    samples = [mixture.samples[entry.samples[0]] for entry in asked]
+    return summarize([sample for sample in samples if sample.id in done], done, tasks)
 
 
-def _roll_out(
-    generator: Generator, items: list[PromptItem], recipe: GrpoRecipe, judge: Judge | None, tasks: TaskRegistry
-) -> Rollout:
-    settings = recipe.grpo
-    sampling = Sampling(temperature=settings.temperature, max_new_tokens=settings.max_completion_length)
-    prompts = [item.encoded for item in items]
-    completions = sample_groups(generator, items, prompts, settings.num_generations, sampling)
-    return make_rollout(items, completions, settings.reward_weights, judge, tasks)
+def _drawn(mixture: Mixture, num_prompts: int, recipe: GrpoRecipe, tasks: TaskRegistry) -> list[ScheduleEntry]:
+    if num_prompts >= len(mixture.samples):
+        return [ScheduleEntry((index,), recipe.think) for index in range(len(mixture.samples))]
+    drawn = make_schedule(mixture, num_prompts, seed=recipe.seed, think_share=float(recipe.think), tasks=tasks)
+    return list(dict.fromkeys(drawn))
 
 
-def summarize(rollouts: Sequence[Rollout], tasks: TaskRegistry = TASKS) -> list[TaskPreview]:
-    """One preview a task, sorted by name."""
+def settings_digest(recipe: GrpoRecipe) -> str:
+    """A digest of what the replies of a preview and their rewards depend on, but for the samples."""
+    settings = recipe.model_dump_json(exclude={"data", "train", "validation"})
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
+
+
+def _entries(
+    generator: Generator,
+    items: list[PromptItem],
+    recipe: GrpoRecipe,
+    settings: str,
+    judge: Judge | None,
+    tasks: TaskRegistry,
+) -> list[PreviewEntry]:
+    if not items:
+        return []
+    grpo = recipe.grpo
+    sampling = Sampling(temperature=grpo.temperature, max_new_tokens=grpo.max_completion_length)
+    completions = sample_groups(generator, items, grpo.num_generations, sampling)
+    rollout = make_rollout(items, completions, grpo.reward_weights, judge, tasks)
+    parts = [rollout.part(index, 1) for index in range(len(items))]
     return [
-        _summary(tasks[task], rollouts) for task in sorted({name for rollout in rollouts for name in rollout.tasks})
+        PreviewEntry(
+            id=item.sample.id,
+            task=item.sample.task,
+            settings=settings,
+            rewards=tuple(None if math.isnan(reward) else reward for reward in part.rewards[0].tolist()),
+            components=tuple(dict(components) for components in part.components),
+            num_truncated=sum(completion.truncated for completion in part.completions),
+        )
+        for item, part in zip(items, parts, strict=True)
     ]
 
 
-def _summary(task: Task[Any, Any], rollouts: Sequence[Rollout]) -> TaskPreview:
-    samples: list[Sample] = []
-    parts: list[Rewards] = []
-    stds: list[float] = []
-    truncated: list[bool] = []
-    for rollout in rollouts:
-        group = rollout.num_generations
-        for index, item in enumerate(rollout.items):
-            if item.sample.task == task.name:
-                rows = slice(index * group, (index + 1) * group)
-                samples.append(item.sample)
-                parts += rollout.components[rows]
-                stds += group_std(rollout.rewards[index : index + 1]).tolist()
-                truncated += [completion.truncated for completion in rollout.completions[rows]]
+def summarize(
+    samples: Sequence[Sample], entries: Mapping[str, PreviewEntry], tasks: TaskRegistry = TASKS
+) -> list[TaskPreview]:
+    """One preview a task, sorted by name, of ``samples`` by what the ``entries`` of their ids say."""
+    names = sorted({sample.task for sample in samples})
+    return [_summary(tasks[name], [s for s in samples if s.task == name], entries) for name in names]
+
+
+def _summary(task: Task[Any, Any], samples: Sequence[Sample], entries: Mapping[str, PreviewEntry]) -> TaskPreview:
+    mine = [entries[sample.id] for sample in samples]
+    num_replies = sum(len(entry.rewards) for entry in mine)
     return TaskPreview(
         task=task.name,
-        num_prompts=len(samples),
-        parts=component_means(parts),
-        frac_reward_zero_std=sum(std < ZERO_STD for std in stds) / len(stds),
-        truncated_share=sum(truncated) / len(truncated),
+        num_prompts=len(mine),
+        parts=component_means([components for entry in mine for components in entry.components]),
+        frac_reward_zero_std=sum(entry.reward_std < ZERO_STD for entry in mine) / len(mine),
+        truncated_share=sum(entry.num_truncated for entry in mine) / num_replies,
         baselines={
             name: component_means(task.rewards([task.render(answer) for answer in answers], samples))
             for name, answers in task.baselines(samples, [None] * len(samples)).items()
