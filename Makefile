@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test quick check format clean
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
+
+.PHONY: setup demo test test-vllm quick check format clean
 
 setup: $(STAMP)
 
@@ -20,6 +23,15 @@ demo: setup
 
 test: setup
 	$(TESTS)
+
+# With a real vLLM server, in an environment of its own (6.3 GB).
+test-vllm: setup $(VLLM_STAMP)
+	TIMESIGHT_VLLM_PYTHON=$(abspath $(VLLM))/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/vllm
+
+$(VLLM_STAMP): tests/vllm/requirements.txt
+	$(PYTHON) -m venv $(VLLM)
+	PIP_FIND_LINKS= PIP_CONFIG_FILE=/dev/null $(VLLM)/bin/python -m pip install --quiet --no-deps --requirement $<
+	touch $@
 
 quick: setup
 	$(TESTS) -m "not slow and not browser and not gpu"
@@ -35,4 +47,4 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

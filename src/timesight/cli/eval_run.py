@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="Only so many videos, drawn by the seed.")
 @click.option("--model", default="tiny", show_default=True, help="Model folder, run directory or hub id.")
 @click.option("--model-url", help="OpenAI-compatible address where --model is served.")
+@click.option("--vllm-url", help="Address where vLLM serves the folder --model; frames are sent as they are.")
 @click.option("--think", is_flag=True, help="Ask in think mode, whatever the model was trained with.")
 @click.option("--clue", is_flag=True, help="Look again at what each answer rests on, and answer again.")
 @clue_options
@@ -94,6 +95,7 @@ class Request:
     limit: int | None
     model: str
     model_url: str | None
+    vllm_url: str | None
     think: bool
     clue: bool
     passes: int
@@ -159,7 +161,7 @@ def run(request: Request) -> None:
         request.model,
         generator,
         config,
-        url=request.model_url,
+        url=request.model_url or request.vllm_url,
         split=request.split,
         subtitles=request.subtitles,
     )
@@ -196,7 +198,7 @@ def opened(
 
     quiet_libraries()
     processes()  # before the model: it selects the GPU of this process
-    generator: Generator = open_generator(request.model, request.model_url)
+    generator: Generator = open_generator(request.model, request.model_url, request.vllm_url)
     budget = budget_of(generator, request)
     config = InferenceConfig(
         budget,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,6 +81,7 @@ class Generator(ABC):
     """
 
     name: str
+    takes_weights = False  # whether a policy that learns has to be told to it by ``update_weights``
 
     @property
     @abstractmethod
@@ -121,8 +122,13 @@ class Generator(ABC):
         yield completion.text
         return completion
 
-    def update_weights(self, policy: Any, version: int) -> None:
+    def update_weights(self, policy: Any, version: int, weights: Mapping[str, Any] | None = None) -> None:
         """Go on with the weights of ``policy``, which are those after ``version`` updates.
+
+        Args:
+            policy: As it is now.
+            version: Number of updates.
+            weights: Of the whole model, where the policy's own are sharded.
 
         Raises:
             ModelError: If the generator's model does not learn.

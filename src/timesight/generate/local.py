@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 
@@ -12,8 +13,9 @@ from timesight.generate.base import Completion, CompletionStream, Generator, Sam
 from timesight.generate.decode import sample_replies, stream_reply
 from timesight.generate.hf import TransformersGenerator
 from timesight.generate.served import ServedGenerator
+from timesight.generate.vllm import VllmGenerator
 from timesight.model.encode import EncodedPrompt, encode_prompts
-from timesight.model.load import is_policy, load_policy
+from timesight.model.load import is_policy, load_encoder, load_policy
 from timesight.model.policy import Policy
 from timesight.model.prompt import Prompt
 from timesight.prefix.tree import build_tree
@@ -77,7 +79,7 @@ class LocalGenerator(Generator):
             raise ModelError(f"{self.name}: gives no reply ({reason})") from error
         return completion
 
-    def update_weights(self, policy: Policy, version: int) -> None:
+    def update_weights(self, policy: Policy, version: int, weights: Mapping[str, Any] | None = None) -> None:
         """Nothing to do: the weights are the policy's own. Raises ModelError for another policy's."""
         if policy is not self.policy:
             raise ModelError(f"{self.name}: generates with the weights of its own policy only")
@@ -111,16 +113,20 @@ class LocalGenerator(Generator):
         return iter([rows[first : first + group] for first in range(0, len(rows), group)])
 
 
-def open_generator(model: str, url: str | None = None) -> Generator:
+def open_generator(model: str, url: str | None = None, vllm_url: str | None = None) -> Generator:
     """The generator that ``model`` stands for.
 
     Args:
         model: A Qwen-VL policy, any other model of ``transformers``, or the name of a served one.
         url: Where it is served.
+        vllm_url: Where vLLM serves the folder ``model``, which is asked with the frames themselves.
 
     Raises:
         InputError: If it cannot be opened.
+        ModelError: If the vLLM server does not answer.
     """
+    if vllm_url is not None:
+        return VllmGenerator(load_encoder(model), vllm_url)
     if url is not None:
         return ServedGenerator(model, url)
     return LocalGenerator(load_policy(model)) if is_policy(model) else TransformersGenerator(model)

@@ -104,9 +104,9 @@ class ServedGenerator(Generator):
             )
             return self._read(completion)
         except FOR_ALL as error:
-            raise self._error(_reason(error)) from None
+            raise self._error(error_reason(error)) from None
         except APIError as error:
-            return self._error(_reason(error))
+            return self._error(error_reason(error))
         except Exception:  # whatever a server may call a completion
             return self._error(f"{NO_REPLY}: what came cannot be read as JSON")
 
@@ -177,7 +177,7 @@ def _shown(completion: Any) -> str:
     return str(completion.to_json(indent=None, warnings=False) if isinstance(completion, BaseModel) else completion)
 
 
-def _reason(error: APIError) -> str:
+def error_reason(error: APIError) -> str:
     """The server's own words where there are any, what went wrong with the connection where there are none."""
     said = error.body.get("message", error.body) if isinstance(error.body, dict) else error.body
     return str(said or error.__cause__ or error.message)

@@ -35,6 +35,11 @@ def add_adapter(policy: Policy, *, r: int, alpha: int, dropout: float) -> None:
         _cast_inputs(policy, False)
 
 
+def has_adapter(policy: Policy) -> bool:
+    """Whether adapters have been added to ``policy``."""
+    return bool(getattr(policy.model, "_hf_peft_config_loaded", False))
+
+
 @contextmanager
 def without_autocast(policy: Policy) -> Iterator[None]:
     """Arithmetic in the weights' own type; adapters, in float32 on a bf16 base, cast their inputs themselves."""

@@ -75,11 +75,31 @@ def load_policy(
         if adapter is not None:
             model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"cannot load a model from {base}: {first_line}") from None
+        raise _not_loadable(base, error) from None
     if quantize is None:
         model = model.to(device)
     return as_policy(model, processor, str(path), autocast_bf16=dtype == "mixed" or (dtype == "auto" and on_cpu))
+
+
+def load_encoder(path: str | Path) -> Policy:
+    """A Qwen-VL model without its weights, which are on the meta device: it encodes prompts for a server.
+
+    Args:
+        path: As in ``load_policy``.
+
+    Raises:
+        InputError: As ``load_policy``.
+    """
+    base = base_folder(path)
+    try:
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+        model.generation_config = GenerationConfig.from_pretrained(base)
+        processor = AutoProcessor.from_pretrained(resolve(path), trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _not_loadable(base, error) from None
+    return as_policy(model, processor, str(path))
 
 
 def is_policy(path: str | Path) -> bool:
@@ -152,6 +172,11 @@ def _base_of(adapter: Path) -> str:
             f"into base_model_name_or_path of {ADAPTER_FILE}"
         )
     return base
+
+
+def _not_loadable(base: str | Path, error: Exception) -> InputError:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(f"cannot load a model from {base}: {first_line}")
 
 
 def _speaks_qwen_vl(config: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,7 +114,7 @@ class Policy:
         """Whether any weight of the vision tower learns, so that its features must be computed anew each step."""
         return any(p.requires_grad for p in self.core.visual.parameters())
 
-    def save(self, out: Path, weights: dict[str, Tensor] | None = None) -> None:
+    def save(self, out: Path, weights: Mapping[str, Tensor] | None = None) -> None:
         """Write an ordinary Hugging Face folder; with these ``weights``, where the model's own are sharded."""
         self.model.save_pretrained(out, state_dict=weights)
         self.processor.save_pretrained(out)

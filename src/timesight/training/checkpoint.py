@@ -22,6 +22,7 @@ from timesight.errors import InputError, reason_of
 from timesight.files import write_text
 from timesight.model.load import ADAPTER_FILE, TRAINING_STATE, newest_checkpoint
 from timesight.model.policy import Policy
+from timesight.training.sharding import full_weights
 
 STATE_DIR = "state"
 FILES = "files"  # of the checkpoint, with their sizes
@@ -97,7 +98,7 @@ class Checkpoints:
         """
         folder = checkpoint_folder(self._out, state.step)
         unfinished = folder.with_name(f"unfinished-{folder.name}")
-        weights = self._accelerator.get_state_dict(self._policy.wrapped) if self._policy.sharded else None
+        weights = full_weights(self._accelerator, self._policy)
         error = self._on_main(lambda: self._begin(unfinished, weights))
         error = error or self._everywhere(lambda: self._accelerator.save_state(str(unfinished / STATE_DIR)))
         error = error or self._on_main(lambda: self._end(unfinished, folder, state))

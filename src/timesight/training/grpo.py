@@ -35,7 +35,7 @@ from timesight.training.losses import LossInputs, find_loss
 from timesight.training.metrics import MetricsLog
 from timesight.training.rollout import Rollout, StepOutcome, make_rollout, sample_groups
 from timesight.training.settings import GrpoRecipe
-from timesight.training.sharding import gathered, shard_frozen
+from timesight.training.sharding import full_weights, gathered, shard_frozen
 from timesight.types import Judge
 from timesight.video import Quarantine
 
@@ -109,6 +109,8 @@ class Grpo:
     def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[Experience | None]:
         """Sample, reward and compare: the whole step at once, then in micro-batches; None for an empty one."""
         batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
+        if self._generator.takes_weights:
+            self._push(step - 1)
         with gathered(self._policy):
             rollouts = self._roll_out(batches)
             for attempt in range(self._settings.dynamic_sampling):
@@ -161,6 +163,13 @@ class Grpo:
         self._normalizer.load_state_dict(state["advantages"])
 
     # Rollout
+
+    def _push(self, version: int) -> None:
+        """Let the generator have the weights of now."""
+        with self._metrics.stage("push"):
+            weights = full_weights(self._accelerator, self._policy)
+            self._generator.update_weights(self._policy, version, weights)
+            self._accelerator.wait_for_everyone()
 
     def _roll_out(self, batches: Sequence[Sequence[PromptItem]]) -> list[Rollout | None]:
         """Replies with rewards, sampled for all ``batches`` at once; None for an empty batch."""

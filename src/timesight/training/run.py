@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,13 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
 from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE
 from timesight.data.mixture import Mixture
 from timesight.errors import InputError, RecipeError
 from timesight.files import json_content, json_text, read_text, write_text
+from timesight.generate.base import Generator
 from timesight.generate.local import LocalGenerator
+from timesight.generate.vllm import VllmGenerator
 from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
 from timesight.judge import open_judge
 from timesight.model.adapter import add_adapter
@@ -52,6 +56,7 @@ from timesight.world import WorldJudge
 
 LOGGER = logging.getLogger("timesight")
 RECIPE_FILE, DATA_FILE = "recipe.yaml", "data.json"
+PUSHED_DIR = "pushed"  # weights for a server that samples
 NEW = "new:"
 
 
@@ -189,7 +194,7 @@ def _train(
     )
     set_seed(recipe.seed + processes.process_index)  # each process samples replies of its own
     if isinstance(recipe, GrpoRecipe):
-        generator = LocalGenerator(policy)
+        generator = _generator(recipe, policy, out)
         return loop.run(
             Grpo(
                 policy,
@@ -208,6 +213,22 @@ def _train(
             dataset.step,
         )
     return loop.run(Sft(policy, recipe, accelerator, metrics, quarantine, store, tasks), dataset.step)
+
+
+def _generator(recipe: GrpoRecipe, policy: Policy, out: Path) -> Generator:
+    """What samples the replies."""
+    url = recipe.grpo.vllm_server_base_url
+    if url is None:
+        return LocalGenerator(policy)
+    (run,) = broadcast_object_list([secrets.token_hex(4)])
+    return VllmGenerator(
+        policy,
+        url,
+        pushed_dir=out / PUSHED_DIR,
+        run=run,
+        is_main=this_process().is_main_process,
+        timeout_s=recipe.grpo.vllm_server_timeout,
+    )
 
 
 def _schedule(

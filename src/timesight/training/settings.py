@@ -177,6 +177,9 @@ class GrpoSettings(Settings):
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     loss_type: str = "grpo"  # of train.losses: grpo, bnpo, dr_grpo, dapo; or module:function
     importance_sampling_level: Literal["token", "sequence"] = "token"
+    vllm_server_base_url: str | None = None  # of a server that samples the replies; None: the policy does
+    vllm_server_timeout: float = Field(default=240.0, gt=0)  # seconds to wait for it
+    # None: token_truncate where a server samples, and none where the policy itself does
     importance_sampling_correction: Literal["token_truncate", "sequence_mask"] | None = None
     importance_sampling_clip_max: float = Field(default=3.0, gt=0)
     scale_rewards: str = "group"  # or batch, none, task, or module:function
@@ -205,7 +208,10 @@ class GrpoSettings(Settings):
             "importance_sampling_correction",
             "importance_sampling_clip_max",
         )
-        return {name: getattr(self, name) for name in names}
+        options = {name: getattr(self, name) for name in names}
+        if self.vllm_server_base_url is not None and self.importance_sampling_correction is None:
+            options["importance_sampling_correction"] = "token_truncate"
+        return options
 
 
 class _Recipe(Settings):

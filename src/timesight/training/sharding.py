@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from torch import Tensor
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, register_fsdp_forward_method
 
 from timesight.errors import RecipeError
@@ -65,6 +66,11 @@ def finish_sharding(policy: Policy) -> None:
             policy(input_ids=pad, use_cache=False)
         model.reshard()
         _forget_passes(model)
+
+
+def full_weights(accelerator: Accelerator, policy: Policy) -> dict[str, Tensor] | None:
+    """Where the weights are sharded, all of them, on the CPU of the main process; every process has to ask."""
+    return dict(accelerator.get_state_dict(policy.wrapped)) if policy.sharded else None
 
 
 @contextmanager
