@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from timesight.model.load import load_policy
 
+SAVE_S = 0.04  # less than a checkpoint takes
 OVERRIDES = ("train.save_steps=1", "data.world.num_videos=40", "reading.workers=0", "grpo.num_generations=8")
 
 
@@ -29,33 +31,49 @@ def main() -> None:
     """Two runs, and what differs between them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draws = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        begin = time.perf_counter()
-        start(whole, options.steps).wait()
-        length_s = time.perf_counter() - begin
-        during_save = 0
-        for _ in range(options.kills):
+        begin = time.monotonic()
+        process = start(whole, options.steps)
+        wait(process, lambda: (whole / "checkpoint-1").exists())
+        first_s = time.monotonic() - begin
+        process.wait()
+        kills = during_save = 0
+        for number in range(options.kills):
             process = start(killed, options.steps)
-            until = time.monotonic() + draws.uniform(0.3, 1.0) * length_s / 2
-            while process.poll() is None and time.monotonic() < until:
-                time.sleep(0.005)
+            until = time.monotonic() + draws.uniform(0.5, 1.5) * first_s
+            wait(process, lambda until=until: time.monotonic() > until)
+            if number % 2:  # every second kill hits a checkpoint
+                wait(process, lambda: is_saving(killed))
+                time.sleep(draws.uniform(0, SAVE_S))
             if process.poll() is None:
-                during_save += bool(list(killed.glob("unfinished-checkpoint-*")))
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+                kills += 1
+                during_save += is_saving(killed)
         while start(killed, options.steps).wait() != 0:
             raise SystemExit("the run could not be gone on with")
         weights, again = (load_policy(run, dtype="float32").model.state_dict() for run in (whole, killed))
         same = all(torch.equal(weights[name], again[name]) for name in weights)
         entries = [metrics(run) for run in (whole, killed)]
-        print(f"{options.kills} kills, {during_save} of them while a checkpoint was being written")
+        print(f"{kills} kills, {during_save} of them while a checkpoint was being written")
         print("weights equal bit for bit" if same else "weights DIFFER")
         print("metrics equal" if entries[0] == entries[1] else "metrics DIFFER")
+
+
+def wait(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> None:
+    """Until the moment has come, or the process has ended."""
+    while process.poll() is None and not moment():
+        time.sleep(0.002)
+
+
+def is_saving(run: Path) -> bool:
+    """Whether a checkpoint has been begun and not been finished."""
+    return any(run.glob("unfinished-checkpoint-*"))
 
 
 def start(out: Path, steps: int) -> subprocess.Popen[bytes]:
