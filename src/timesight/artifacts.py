@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -282,18 +283,24 @@ def line_of(record: Record) -> str:
     return json_text(record.model_dump(mode="python")) + "\n"
 
 
-def read_records(file: Path, kind: type[R], again: str = "run the command that wrote it again") -> list[R]:
+def read_records(
+    file: Path, kind: type[R], again: str = "run the command that wrote it again", *, growing: bool = False
+) -> list[R]:
     """Read the records of a JSONL file; a missing file has none.
 
     Args:
         file: JSONL.
         kind: Schema of its records.
         again: For the error message: what to do about an invalid line.
+        growing: Another process may be writing it: a last line without its newline is left out.
 
     Raises:
         InputError: If a line is no such record; the message names file and line.
     """
-    return [record for _, record in _numbered(file, kind, again)] if file.is_file() else []
+    if not file.is_file():
+        return []
+    num_lines = file.read_bytes().count(b"\n") if growing else None
+    return [record for _, record in islice(_numbered(file, kind, again), num_lines)]
 
 
 def _numbered(file: Path, kind: type[R], again: str) -> Iterator[tuple[int, R]]:

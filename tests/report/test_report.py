@@ -35,6 +35,13 @@ def test_a_bare_run_becomes_one_page_that_needs_no_other(tmp_path: Path) -> None
     assert "var(--series-1)" in html
 
 
+def test_a_run_that_goes_on_can_be_reported(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 9, "rew')  # as far as it has been written
+    assert "8 training steps" in build_report(tmp_path).read_text()
+
+
 def test_a_compared_run_shows_figures_and_timelines(tmp_path: Path) -> None:
     write_run(tmp_path)
     metrics = {"mIoU": 0.5, "R1@0.5": 0.4}

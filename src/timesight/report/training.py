@@ -39,7 +39,8 @@ def training_report(run_dir: Path) -> Path:
     metrics_file = run_dir / METRICS_FILE
     if not metrics_file.is_file():
         raise InputError(f"{run_dir} holds neither a training run (metrics.jsonl) nor an evaluation (items.jsonl)")
-    entries = [entry.metrics | {"step": entry.step} for entry in read_records(metrics_file, MetricsEntry)]
+    records = read_records(metrics_file, MetricsEntry, growing=True)
+    entries = [entry.metrics | {"step": entry.step} for entry in records]
     comparison = read_json(run_dir / "comparison.json")
     return write_page(
         run_dir,
@@ -51,7 +52,7 @@ def training_report(run_dir: Path) -> Path:
         few_note=FEW_NOTE if comparison and are_few(comparison["num_videos"]) else "",
         timelines=_timelines(run_dir),
         answer=read_json(run_dir / "answer.json"),
-        num_quarantined=len(read_records(run_dir / QUARANTINE_FILE, QuarantineEntry)),
+        num_quarantined=len(read_records(run_dir / QUARANTINE_FILE, QuarantineEntry, growing=True)),
         recipe=read_text(run_dir / "recipe.yaml"),
     )
 
