@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
+from accelerate.commands.config.config_args import ClusterConfig
 
 from timesight.cli import COMMANDS
 from timesight.cli.chat import command as chat_command
@@ -97,6 +100,14 @@ def test_eval_in_think_mode(world: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "mIoU" in result.stdout
     assert "replies unparsable" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero2", "zero3"])
+def test_launch_config(name: str) -> None:
+    content = yaml.safe_load(run("launch-config", name, "--gpus", 16, "--machines", 2).stdout)
+    assert (content["num_processes"], content["num_machines"]) == (16, 2)
+    known = {field.name for field in fields(ClusterConfig)}
+    assert set(content) <= known  # what accelerate launch takes
 
 
 @pytest.mark.slow

@@ -55,6 +55,20 @@ def test_weights_gradients_and_moments_by_hand() -> None:
     assert lora["gradients"] == pytest.approx(4 * adapters / 1e9)
 
 
+def test_sharded_weights_and_what_is_sent_by_hand() -> None:
+    model = model_shape(SEVEN_B)
+    needed = {how: plan(recipe("charades/grpo"), model, 100, 8, launch=how) for how in ("ddp", "zero2", "fsdp2")}
+    memory = needed["fsdp2"].memory
+    assert memory["weights"] == memory["gradients"] == pytest.approx(4 * model.total / 8 / 1e9)
+    assert memory["reference"] == pytest.approx(needed["ddp"].memory["reference"] / 8)
+    gathered = 2 * model.total / 1e9  # in bf16, to sample
+    assert memory["sampling"] == pytest.approx(needed["ddp"].memory["sampling"] + gathered)
+    sent = {how: of.communicated_gb / (7 / 8 * model.total / 1e9) for how, of in needed.items()}
+    # gradients summed once; in bf16 after each of eight passes, and the weights; 18 gathers and eight sums
+    assert sent == pytest.approx({"ddp": 2 * 4, "zero2": 8 * 2 + 2, "fsdp2": 18 * 2 + 8 * 4})
+    assert plan(recipe("charades/grpo"), model, 100).communicated_gb == 0
+
+
 def test_tokens_and_steps_by_hand() -> None:
     needed = plan(recipe("charades/grpo", "train.epochs=2"), model_shape(SEVEN_B), 12_408)
     assert needed.steps == 3102  # 2 × 12,408 prompts, 8 a step

@@ -22,23 +22,31 @@ WORLD_QUESTIONS = 3.5  # on a video of the synthetic world
     "--samples", type=click.IntRange(1), help="Size of the training set; else the recipe's file is counted."
 )
 @click.option("--gpus", "num_gpus", default=1, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--launch",
+    type=click.Choice(["ddp", "zero2", "fsdp2"]),
+    help="How several GPUs share a model: zero2 for a whole one, ddp for adapters, if not said.",
+)
 @click.option("--tflops", type=float, help="bf16 rate of a GPU, in 1e12 operations a second; else measured here.")
 @click.option("--gbs", type=float, help="Memory rate of a GPU, in GB a second; else measured here.")
+@click.option("--link-gbs", type=float, help="Rate between GPUs, in GB a second; else left out.")
 @json_option
 def command(
     recipe: str,
     overrides: tuple[str, ...],
     samples: int | None,
     num_gpus: int,
+    launch: Any,
     tflops: float | None,
     gbs: float | None,
+    link_gbs: float | None,
     as_json: bool,
 ) -> None:
     """Compute tokens, memory and time of RECIPE, a YAML file or the name of a shipped recipe.
 
     Memory is computed from the model's shapes, at the longest prompts and replies the recipe allows. Time comes
     from the rates of this machine, or from the ones given, and is a lower bound: no kernel reaches them.
-    Left out: the CUDA context, fragmentation, reading videos, and what several GPUs tell each other.
+    Left out: the CUDA context, fragmentation and reading videos, and without --link-gbs what GPUs send each other.
     """
     from timesight.bench.rates import matrix_rate, memory_rate
     from timesight.cli.console import OUT, metric_table, print_json, quiet_libraries
@@ -50,10 +58,13 @@ def command(
     settings = load_recipe(recipe, overrides)
     count, entries = (samples, None) if samples else _count(settings)
     model = model_shape(settings.model)
-    result = plan(settings, model, count, num_gpus, num_entries=entries)
-    seconds = result.seconds_per_step(
-        tflops * 1e12 if tflops else matrix_rate(), gbs * 1e9 if gbs else memory_rate()
+    result = plan(settings, model, count, num_gpus, num_entries=entries, launch=launch)
+    parts_s = result.seconds_by_part(
+        tflops * 1e12 if tflops else matrix_rate(),
+        gbs * 1e9 if gbs else memory_rate(),
+        link_gbs * 1e9 if link_gbs else None,
     )
+    seconds = sum(parts_s.values())
     if as_json:
         print_json(
             {
@@ -61,6 +72,8 @@ def command(
                 "memory_gb": round(result.memory_gb, 1),
                 "seconds_per_step": round(seconds, 2),
                 "steps": result.steps,
+                "seconds": {name: round(value, 3) for name, value in parts_s.items()},
+                "communicated_gb": round(result.communicated_gb, 2),
                 "memory": {name: round(gb, 2) for name, gb in result.memory.items()},
                 "parameters": model.total,
             }
@@ -71,7 +84,10 @@ def command(
     }
     OUT.print(metric_table(f"{settings.model}, {model.total / 1e9:.2f} billion weights", {"GB a GPU": parts}))
     OUT.print(f"{result.tokens_per_step:,} tokens a step, {result.steps:,} steps")
-    OUT.print(f"{seconds:.1f} s a step at the least, {seconds * result.steps / 3600:.1f} h in all")
+    if num_gpus > 1:
+        OUT.print(f"{result.communicated_gb:.0f} GB sent by each GPU in a step")
+    shares = ", ".join(f"{name} {value:.1f}" for name, value in parts_s.items() if value)
+    OUT.print(f"{seconds:.1f} s a step at the least ({shares}), {seconds * result.steps / 3600:.1f} h in all")
 
 
 def _count(settings: Any) -> tuple[int, int]:

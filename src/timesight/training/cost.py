@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from timesight.model.shape import ModelShape
 from timesight.training.schedule import num_steps
 from timesight.training.settings import GrpoRecipe, SftRecipe
+
+Launch = Literal["ddp", "zero2", "fsdp2"]
 
 FLOAT32, BFLOAT16, FOUR_BIT = 4.0, 2.0, 0.52  # bytes a weight; NF4 with doubly quantized scales
 ADAM_BYTES = 8.0  # two float32 moments a weight
@@ -30,6 +33,7 @@ class Plan:
     flops_per_step: float
     sampled_tokens: float  # one after the other
     weight_bytes: float  # read for each sampled token
+    communicated_gb: float  # sent by each GPU, and received
     memory: dict[str, float]
 
     @property
@@ -38,10 +42,21 @@ class Plan:
         passing = max(self.memory["sampling"], self.memory["update"])
         return sum(gb for name, gb in self.memory.items() if name not in ("sampling", "update")) + passing
 
-    def seconds_per_step(self, flops_per_s: float, bytes_per_s: float) -> float:
-        """At these measured rates: the update is bound by arithmetic, sampling by reading the weights."""
-        reading = self.sampled_tokens * self.weight_bytes / bytes_per_s
-        return self.flops_per_step / flops_per_s + reading
+    def seconds_by_part(
+        self, flops_per_s: float, bytes_per_s: float, link_bytes_per_s: float | None = None
+    ) -> dict[str, float]:
+        """Seconds of a step at these rates, one part after the other.
+
+        Args:
+            flops_per_s: Of a GPU, which bounds prefill, reference and update.
+            bytes_per_s: Of its memory, which bounds sampling: each token reads the weights.
+            link_bytes_per_s: Between GPUs. None: what they send each other is left out.
+        """
+        return {
+            "arithmetic": self.flops_per_step / flops_per_s,
+            "sampling": self.sampled_tokens * self.weight_bytes / bytes_per_s,
+            "communication": self.communicated_gb * GB / link_bytes_per_s if link_bytes_per_s else 0.0,
+        }
 
 
 @dataclass(frozen=True)
@@ -66,10 +81,9 @@ def plan(
     num_gpus: int = 1,
     *,
     num_entries: int | None = None,
+    launch: Launch | None = None,
 ) -> Plan:
     """What ``recipe`` needs on each of ``num_gpus`` GPUs.
-
-    With several GPUs, moments and gradients of a whole model are shared out (ZeRO-2).
 
     Args:
         recipe: What is trained, and how.
@@ -78,7 +92,11 @@ def plan(
         num_gpus: Processes.
         num_entries: Entries of the schedule that these questions are dealt as; None: as few as
             ``train.questions_per_video`` allows. Memory is always that of entries with so many questions.
+        launch: How the model is spread over several GPUs (``timesight launch-config``). None: ``zero2`` for a whole
+            model, ``ddp`` for adapters.
     """
+    if num_gpus == 1 or launch is None:
+        launch = "zero2" if num_gpus > 1 and recipe.train.lora is None else "ddp"
     train = recipe.train
     grpo = recipe.grpo if isinstance(recipe, GrpoRecipe) else None
     cap = train.questions_per_video
@@ -99,8 +117,31 @@ def plan(
         flops_per_step=train.gradient_accumulation_steps * (forward + backward + again + prefill),
         sampled_tokens=fresh * reply if grpo else 0.0,  # the replies of a step are sampled together
         weight_bytes=(model.total - model.tower) * BFLOAT16,
-        memory=_memory(recipe, model, num_gpus, fullest),
+        communicated_gb=_communicated(recipe, model, num_gpus, launch) / GB,
+        memory=_memory(recipe, model, num_gpus, fullest, launch),
     )
+
+
+def _communicated(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, launch: Launch) -> float:
+    """Bytes that a GPU sends in a step: gradients, and weights where they are gathered."""
+    others = (num_gpus - 1) / num_gpus
+    learning, passes = _learning(recipe, model), recipe.train.gradient_accumulation_steps
+    if launch == "ddp":
+        return 2 * others * learning * FLOAT32
+    if launch == "zero2":
+        return others * (passes * learning + model.total) * BFLOAT16
+    gathers = 2 * passes  # forward and backward
+    if isinstance(recipe, GrpoRecipe):
+        gathers += 2 if recipe.grpo.beta > 0 else 1  # for sampling, and for the reference
+    return others * (gathers * model.total * BFLOAT16 + passes * learning * FLOAT32)
+
+
+def _learning(recipe: SftRecipe | GrpoRecipe, model: ModelShape) -> int:
+    """Weights that learn."""
+    if recipe.train.lora is not None:
+        return recipe.train.lora.r * model.lora_sites
+    frozen = {"tower": model.tower, "merger": model.merger}
+    return model.total - sum(frozen[part] for part in recipe.train.freeze)
 
 
 def _sizes(recipe: SftRecipe | GrpoRecipe, model: ModelShape, questions: float) -> _Pass:
@@ -119,24 +160,25 @@ def _sizes(recipe: SftRecipe | GrpoRecipe, model: ModelShape, questions: float) 
     )
 
 
-def _memory(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, sizes: _Pass) -> dict[str, float]:
+def _memory(
+    recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, sizes: _Pass, launch: Launch
+) -> dict[str, float]:
     train = recipe.train
-    lora = train.lora
+    lora, learning = train.lora, _learning(recipe, model)
     uses_reference = isinstance(recipe, GrpoRecipe) and recipe.grpo.beta > 0
-    sharded = num_gpus > 1 and lora is None  # DeepSpeed's stage 2 keeps bf16 weights and shares out the rest
+    zero2 = launch == "zero2" and lora is None  # keeps bf16 weights, with those of Adam in float32, shared out
     if lora is not None:
         linear = FOUR_BIT if lora.quantize else BFLOAT16
         weights = model.text_linear * linear + (model.total - model.text_linear) * BFLOAT16
-        learning = lora.r * model.lora_sites
         weights += learning * FLOAT32
     else:
-        weights = model.total * (BFLOAT16 if sharded else FLOAT32)
-        frozen = {"tower": model.tower, "merger": model.merger}
-        learning = model.total - sum(frozen[part] for part in train.freeze)
-    gradients = learning * (BFLOAT16 if sharded else FLOAT32)
-    moments = learning * (ADAM_BYTES + (FLOAT32 if sharded else 0.0))
-    share = num_gpus if sharded else 1
+        weights = model.total * (BFLOAT16 if zero2 else FLOAT32)
+    gradients = learning * (BFLOAT16 if zero2 else FLOAT32)
+    moments = learning * (ADAM_BYTES + (FLOAT32 if zero2 else 0.0))
+    share = num_gpus if launch != "ddp" else 1
+    weight_share = num_gpus if launch == "fsdp2" else 1
     reference = model.reference_bytes if uses_reference and lora is None else 0.0
+    gathered = model.total * BFLOAT16 if launch == "fsdp2" else 0.0  # of all layers to sample, of two to update
 
     row, patches = sizes.row, sizes.patches
     layer = row * (3 * model.intermediate + 8 * model.hidden) * BFLOAT16
@@ -150,11 +192,12 @@ def _memory(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, si
     vision = vision if checkpointed else model.vision_layers * (vision_layer + vision_kept)
     # A node's keys and values are there once, and the replies of the whole step are sampled together.
     cache = train.gradient_accumulation_steps * row * model.kv_width * model.layers * BFLOAT16
+    text += 2 * gathered / model.layers
     return {
-        "weights": weights / GB,
+        "weights": weights / weight_share / GB,
         "gradients": gradients / share / GB,
         "optimizer": moments / share / GB,
-        "reference": reference / GB,
-        "sampling": cache / GB if isinstance(recipe, GrpoRecipe) else 0.0,
+        "reference": reference / weight_share / GB,
+        "sampling": (cache + gathered) / GB if isinstance(recipe, GrpoRecipe) else 0.0,
         "update": (text + vision + VOCABULARY_CHUNKS) / GB,
     }
