@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from openai import APIConnectionError, APIError, NotFoundError
+from openai import APIConnectionError, APIError, InternalServerError, NotFoundError
 from PIL import Image
 
 from timesight.errors import ModelError
@@ -36,6 +36,11 @@ from timesight.types import TextPart
 from timesight.video import FrameBudget, Frames
 
 LOGGER = logging.getLogger("timesight")
+GONE = (
+    APIConnectionError,
+    InternalServerError,
+    NotFoundError,
+)  # what a server that dies or has been restarted says
 # Mean difference of log-probabilities, in nats a token: rounding makes less, other positions made up to 2.4.
 MAX_DIFFERENCE = 0.1
 AS_SENT = {"do_sample_frames": False, "do_resize": False, "cap_pixels_per_frame": False}
@@ -107,15 +112,14 @@ class VllmGenerator(Generator):
         """
         sampling = sampling or Sampling()
         encoded = encode_prompts(self._policy, prompts)
-        seeds = _seeds(len(encoded), sampling)
         until = time.monotonic() + self._server.timeout_s
         while True:
             try:
                 if self._pushed is not None and not self._server.has(self._pushed):
                     self._server.load(self._pushed)
-                groups = self._ask_all(encoded, num_generations, sampling, seeds)
+                groups = self._ask_all(encoded, num_generations, sampling)
                 break
-            except (APIConnectionError, NotFoundError) as error:
+            except GONE as error:
                 if time.monotonic() > until:
                     raise self._server.error(error_reason(error)) from None
                 LOGGER.warning("vLLM at %s: %s; waiting for it", self._server.url, error_reason(error))
@@ -153,22 +157,17 @@ class VllmGenerator(Generator):
                 shutil.rmtree(before.folder, ignore_errors=True)
 
     def _ask_all(
-        self, prompts: Sequence[EncodedPrompt], group: int, sampling: Sampling, seeds: Sequence[int]
+        self, prompts: Sequence[EncodedPrompt], group: int, sampling: Sampling
     ) -> list[list[Completion] | ModelError]:
         pool = ThreadPoolExecutor(self._concurrency)
-        asked = [
-            pool.submit(self._ask, prompt, group, sampling, seed)
-            for prompt, seed in zip(prompts, seeds, strict=True)
-        ]
+        asked = [pool.submit(self._ask, prompt, group, sampling) for prompt in prompts]
         try:
             wait(asked, return_when=FIRST_EXCEPTION)
         finally:
             pool.shutdown(cancel_futures=True)
         return [future.result() for future in asked]
 
-    def _ask(
-        self, prompt: EncodedPrompt, group: int, sampling: Sampling, seed: int
-    ) -> list[Completion] | ModelError:
+    def _ask(self, prompt: EncodedPrompt, group: int, sampling: Sampling) -> list[Completion] | ModelError:
         try:
             response: Any = self._server.client.chat.completions.create(
                 model=self._pushed.name if self._pushed and self._pushed.is_adapter else self._server.model,
@@ -178,9 +177,9 @@ class VllmGenerator(Generator):
                 max_tokens=sampling.max_new_tokens,
                 logprobs=True,
                 top_logprobs=0,
-                seed=seed,
                 extra_body={
                     **NO_DEFAULTS,
+                    **_seed(sampling),
                     "allowed_token_ids": self._allowed(sampling),
                     "stop_token_ids": sorted(self._policy.end_ids),
                     "return_token_ids": True,
@@ -188,7 +187,7 @@ class VllmGenerator(Generator):
                     **_media_options(prompt.frames),
                 },
             )
-        except (APIConnectionError, NotFoundError):
+        except GONE:
             raise
         except APIError as error:
             return self._server.error(error_reason(error))
@@ -250,11 +249,9 @@ class VllmGenerator(Generator):
         self._compared = True
 
 
-def _seeds(count: int, sampling: Sampling) -> list[int]:
-    """A seed for each prompt, from the process's random numbers, which a checkpoint keeps."""
-    if sampling.seed is not None:
-        return [sampling.seed] * count
-    return [int(seed) for seed in torch.randint(2**31, (count,))]
+def _seed(sampling: Sampling) -> dict[str, int]:
+    """Sent only where it says something: vLLM 0.32 for CPUs cannot go back on a seed when it splits a prompt."""
+    return {} if sampling.seed is None or sampling.temperature == 0 else {"seed": sampling.seed}
 
 
 def _messages(prompt: Prompt) -> list[Any]:

@@ -192,12 +192,13 @@ class Grpo:
     def _with_features(self, items: Sequence[PromptItem], num_batches: int) -> list[PromptItem]:
         """The prompts of a micro-batch with the features of their videos.
 
-        Where the tower learns, they serve the update too if it is a single pass of whole weights; else the update
-        computes its own.
+        Where the tower learns, they serve the update too if it is a single pass of whole weights over just these
+        prompts; else the update computes its own.
         """
         if not items:
             return []
-        serves_update = self._policy.trains_vision and num_batches == 1 and not self._policy.sharded
+        is_single = num_batches == 1 and not self._settings.dynamic_sampling and not self._policy.sharded
+        serves_update = self._policy.trains_vision and is_single
         tree = build_tree(self._policy, [item.encoded for item in items])
         with torch.set_grad_enabled(serves_update):
             tree = tree.with_features(tree.vision(self._policy, self._store))

@@ -205,11 +205,14 @@ def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Acce
     for tracker in settings.report_to:
         if find_spec(tracker) is None:
             raise RecipeError(f"train.report_to: {tracker} is not installed: pip install {tracker}")
+    plugin = fsdp_plugin(policy)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
-        fsdp_plugin=fsdp_plugin(policy),
+        fsdp_plugin=plugin,
         gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=settings.gradient_accumulation_steps, sync_with_dataloader=False
+            num_steps=settings.gradient_accumulation_steps,
+            sync_with_dataloader=False,
+            sync_each_batch=plugin is not None,  # else each process would keep the gradients of all weights
         ),
         log_with=list(settings.report_to) or None,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "logs")),
