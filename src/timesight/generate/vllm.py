@@ -122,7 +122,7 @@ class VllmGenerator(Generator):
             except GONE as error:
                 if time.monotonic() > until:
                     raise self._server.error(error_reason(error)) from None
-                LOGGER.warning("vLLM at %s: %s; waiting for it", self._server.url, error_reason(error))
+                LOGGER.warning("%s; asking again", self._server.error(error_reason(error)))
                 time.sleep(RETRY_S)
                 self._server.wait()
                 if self._pushed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from timesight.clients import openai_client
 from timesight.errors import ModelError
 from timesight.generate.served import error_reason
 
+LOGGER = logging.getLogger("timesight")
 RETRY_S = 2.0  # between two looks at a server that does not answer
 CACHES = ("prefix", "mm", "encoder")
 HOW_TO_START = (
@@ -52,14 +54,18 @@ class VllmServer:
 
     def wait(self) -> None:
         """Until it answers. Raises ModelError where that takes too long."""
-        until = time.monotonic() + self.timeout_s
+        begin = time.monotonic()
+        said = False
         while True:
             try:
                 self.client.models.list()
                 return
             except APIError as error:
-                if time.monotonic() > until:
+                if time.monotonic() > begin + self.timeout_s:
                     raise self.error(error_reason(error)) from None
+                if not said:
+                    LOGGER.warning("%s; waiting up to %.0f s", self.error(error_reason(error)), self.timeout_s)
+                    said = True
                 time.sleep(RETRY_S)
 
     def load(self, weights: PushedWeights) -> None:

@@ -48,6 +48,7 @@ from timesight.training.samples import WORLD_DIR, load_mixture, load_validation
 from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule, num_steps
 from timesight.training.settings import GrpoRecipe, SftRecipe
 from timesight.training.sft import Sft
+from timesight.training.sharding import load_whole
 from timesight.training.validate import validate
 from timesight.training.watch import Watch
 from timesight.types import Judge, Sample
@@ -116,6 +117,7 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
         LOGGER.warning("data.difficulty keeps %d of %d samples", len(mixture.samples), len(usable.samples))
     judge = judge_for(recipe, mixture.samples, out, tasks)
     set_seed(recipe.seed)
+    load_whole()
     policy = load_model(recipe, out, mixture.samples, tasks)
     if (idle := idle_gpus()) > 0:
         LOGGER.warning(

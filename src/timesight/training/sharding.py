@@ -25,6 +25,15 @@ from timesight.model.policy import Policy
 TOWER_PASS = "get_video_features"  # the method through which the vision tower runs outside the model's forward
 
 
+def load_whole() -> None:
+    """Let every process load all weights, whatever the launcher says.
+
+    ``accelerate`` would leave all but the first process without them until they are sharded; here a reference is
+    copied from them and a checkpoint is loaded into them before.
+    """
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+
+
 def fsdp_plugin(policy: Policy) -> FullyShardedDataParallelPlugin | None:
     """How FSDP2 shards ``policy``, or None where the launcher does not ask for it.
 
