@@ -26,9 +26,9 @@ test: setup
 
 # With a real vLLM server, in an environment of its own (6.3 GB).
 test-vllm: setup $(VLLM_STAMP)
-	TIMESIGHT_VLLM_PYTHON=$(abspath $(VLLM))/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/vllm
+	TIMESIGHT_VLLM_PYTHON=$(abspath $(VLLM))/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/vllm_server
 
-$(VLLM_STAMP): tests/vllm/requirements.txt
+$(VLLM_STAMP): tests/vllm_server/requirements.txt
 	$(PYTHON) -m venv $(VLLM)
 	PIP_FIND_LINKS= PIP_CONFIG_FILE=/dev/null $(VLLM)/bin/python -m pip install --quiet --no-deps --requirement $<
 	touch $@

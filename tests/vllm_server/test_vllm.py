@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.vllm.conftest import Server
+from tests.vllm_server.conftest import Server
 
 from timesight import evaluate
 from timesight.data import read_jsonl
