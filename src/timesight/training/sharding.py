@@ -79,7 +79,10 @@ def finish_sharding(policy: Policy) -> None:
 
 def full_weights(accelerator: Accelerator, policy: Policy) -> dict[str, Tensor] | None:
     """Where the weights are sharded, all of them, on the CPU of the main process; every process has to ask."""
-    return dict(accelerator.get_state_dict(policy.wrapped)) if policy.sharded else None
+    if not policy.sharded:
+        return None
+    weights: dict[str, Tensor] | None = accelerator.get_state_dict(policy.wrapped)  # the others get nothing
+    return weights
 
 
 @contextmanager
