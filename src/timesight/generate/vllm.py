@@ -44,8 +44,10 @@ GONE = (
 # Mean difference of log-probabilities, in nats a token: rounding makes less, other positions made up to 2.4.
 MAX_DIFFERENCE = 0.1
 AS_SENT = {"do_sample_frames": False, "do_resize": False, "cap_pixels_per_frame": False}
-NO_DEFAULTS = {
-    "top_p": 1.0,
+ALWAYS: dict[str, Any] = {
+    "return_token_ids": True,
+    "mm_processor_kwargs": AS_SENT,
+    "top_p": 1.0,  # and what follows: none of the served folder's defaults
     "top_k": -1,
     "min_p": 0.0,
     "repetition_penalty": 1.0,
@@ -159,15 +161,18 @@ class VllmGenerator(Generator):
     def _ask_all(
         self, prompts: Sequence[EncodedPrompt], group: int, sampling: Sampling
     ) -> list[list[Completion] | ModelError]:
+        options = ALWAYS | _seed(sampling) | self._token_options(sampling)  # of a whole vocabulary: once for all
         pool = ThreadPoolExecutor(self._concurrency)
-        asked = [pool.submit(self._ask, prompt, group, sampling) for prompt in prompts]
+        asked = [pool.submit(self._ask, prompt, group, sampling, options) for prompt in prompts]
         try:
             wait(asked, return_when=FIRST_EXCEPTION)
         finally:
             pool.shutdown(cancel_futures=True)
         return [future.result() for future in asked]
 
-    def _ask(self, prompt: EncodedPrompt, group: int, sampling: Sampling) -> list[Completion] | ModelError:
+    def _ask(
+        self, prompt: EncodedPrompt, group: int, sampling: Sampling, options: dict[str, Any]
+    ) -> list[Completion] | ModelError:
         try:
             response: Any = self._server.client.chat.completions.create(
                 model=self._pushed.name if self._pushed and self._pushed.is_adapter else self._server.model,
@@ -177,15 +182,7 @@ class VllmGenerator(Generator):
                 max_tokens=sampling.max_new_tokens,
                 logprobs=True,
                 top_logprobs=0,
-                extra_body={
-                    **NO_DEFAULTS,
-                    **_seed(sampling),
-                    "allowed_token_ids": self._allowed(sampling),
-                    "stop_token_ids": sorted(self._policy.end_ids),
-                    "return_token_ids": True,
-                    "mm_processor_kwargs": AS_SENT,
-                    **_media_options(prompt.frames),
-                },
+                extra_body=options | _media_options(prompt.frames),
             )
         except GONE:
             raise
@@ -195,10 +192,13 @@ class VllmGenerator(Generator):
         choices = sorted(response.choices, key=lambda choice: choice.index)
         return [self._completion(choice, len(prompt)) for choice in choices]
 
-    def _allowed(self, sampling: Sampling) -> list[int]:
+    def _token_options(self, sampling: Sampling) -> dict[str, Any]:
         banned = self._policy.banned_token_ids if sampling.suppress_tokens is None else sampling.suppress_tokens
         size = int(self._policy.model.config.get_text_config().vocab_size)
-        return sorted(set(range(size)) - set(banned))
+        return {
+            "allowed_token_ids": sorted(set(range(size)) - set(banned)),
+            "stop_token_ids": sorted(self._policy.end_ids),
+        }
 
     def _completion(self, choice: Any, prompt_tokens: int) -> Completion:
         ids = tuple(choice.token_ids)
