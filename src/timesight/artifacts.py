@@ -64,10 +64,17 @@ class MetricsEntry(Record):
 
 
 class CompletionEntry(Record):
-    """A sampled reply, with its reward components (None: not judged) and its advantage."""
+    """A sampled reply, with its reward components (None: not judged) and its advantage.
+
+    Args:
+        first_look: The reply that chose the ``segments`` of a second look, after which ``reply`` was given.
+        segments: In seconds from the start of the file.
+    """
 
     id: str
     reply: str
+    first_look: str | None = None
+    segments: tuple[tuple[float, float], ...] | None = None
     rewards: dict[str, float | None]
     advantage: float
 

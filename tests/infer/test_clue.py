@@ -147,9 +147,10 @@ def test_prompts_with_no_or_several_videos_are_answered_once(video: Path) -> Non
 def test_segments_stay_in_the_window_of_the_question(video: Path) -> None:
     script = Script("<answer>0.2 to 1.4</answer>")
     asked = prompt(video, start_s=1.0, end_s=2.0)
-    (answer,) = ClueGenerator(script, BUDGET).answer([asked])
-    assert isinstance(answer, Completion)
-    assert answer.passes[1].segments == (Span(1.0, 1.9),)
+    for grid_s, segment in ((0.0, Span(1.0, 1.9)), (0.5, Span(1.0, 2.0))):
+        (answer,) = ClueGenerator(script, BUDGET, ClueSettings(grid_s=grid_s)).answer([asked])
+        assert isinstance(answer, Completion)
+        assert answer.passes[1].segments == (segment,)
 
 
 spans = st.lists(

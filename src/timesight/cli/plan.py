@@ -87,6 +87,8 @@ def command(
     if num_gpus > 1:
         OUT.print(f"{result.communicated_gb:.0f} GB sent by each GPU in a step")
     shares = ", ".join(f"{name} {value:.1f}" for name, value in parts_s.items() if value)
+    if settings.train.look_again:
+        OUT.print("First looks only: second looks (train.look_again) are not counted.")
     OUT.print(f"{seconds:.1f} s a step at the least ({shares}), {seconds * result.steps / 3600:.1f} h in all")
 
 

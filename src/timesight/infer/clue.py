@@ -9,6 +9,7 @@ reply names no usable span, it is the answer; a later reply without one does not
 from __future__ import annotations
 
 import collections.abc
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from timesight.types import Pass, Span, Video, VideoPart, segment_parts
 from timesight.video import FrameBudget, FrameReader, Frames, SecondLook, Wanted
 from timesight.video.pool import VideoPool
 
+GRID_DIGITS = 6  # of a time over the grid, which forgive what floats add to a multiple
 NO_SPAN = "the reply names no usable span: there is nothing to look at again"
 LOST_SPAN = "the last look's reply names no usable span: the answer before it stands"
 NOT_ONE_VIDEO = "the prompt does not hold one video: there is nothing to look at again"
@@ -36,6 +38,8 @@ class ClueSettings(SecondLook):
     Args:
         padding_share: By how much a segment is extended on each side, as a fraction of its length.
         padding_s: The least extension on each side, in seconds.
+        grid_s: Segments are extended to multiples of it, in seconds, so that replies which mean the same see the
+            same; 0 leaves them.
         max_segments: Most segments; the first ones that a reply names are taken.
         max_passes: Most passes over the video, the first one included; 1 takes no second look.
         settled_iou: IoU of the spans of two passes, in [0, 1], from which on no further pass follows.
@@ -43,6 +47,7 @@ class ClueSettings(SecondLook):
 
     padding_share: float = Field(default=0.25, ge=0)
     padding_s: float = Field(default=0.5, ge=0)
+    grid_s: float = Field(default=0.5, ge=0)
     max_segments: int = Field(default=3, ge=1)
     max_passes: int = Field(default=2, ge=1)
     settled_iou: float = Field(default=0.9, ge=0, le=1)
@@ -226,7 +231,7 @@ class _Passes:
 
 
 def choose_segments(spans: Sequence[Span], window_s: tuple[float, float], settings: ClueSettings) -> list[Span]:
-    """Choose the segments for the next pass: the named spans, padded, clipped, and merged where they overlap.
+    """Choose the segments for the next pass: the named spans, padded to the grid, clipped, and merged.
 
     Args:
         spans: In the order in which the reply names them, in seconds from the start of the file.
@@ -241,7 +246,11 @@ def choose_segments(spans: Sequence[Span], window_s: tuple[float, float], settin
     padded = []
     for span in inside:
         padding_s = max(settings.padding_s, settings.padding_share * span.length_s)
-        padded.append(Span(max(start_s, span.start_s - padding_s), min(end_s, span.end_s + padding_s)))
+        first_s, last_s = span.start_s - padding_s, span.end_s + padding_s
+        if settings.grid_s:
+            first_s = min(first_s, math.floor(round(first_s / settings.grid_s, GRID_DIGITS)) * settings.grid_s)
+            last_s = max(last_s, math.ceil(round(last_s / settings.grid_s, GRID_DIGITS)) * settings.grid_s)
+        padded.append(Span(max(start_s, first_s), min(end_s, last_s)))
     return [span for span in merge_spans(padded) if span.length_s > 0]
 
 

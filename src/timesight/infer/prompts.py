@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from timesight.model.encode import EncodedPrompt, encode_prompt, encode_prompts
+from timesight.model.encode import EncodedPrompt, encode_prompt
 from timesight.model.policy import Policy
 from timesight.model.prompt import Exchange, Prompt
 from timesight.tasks import TASKS, TaskRegistry
@@ -51,13 +51,6 @@ def encode_sample(
         VideoError: If the video cannot be read.
     """
     return encode_prompt(policy, build_prompt(sample, think, reader, tasks=tasks))
-
-
-def encode_samples(
-    policy: Policy, samples: Sequence[Sample], think: bool, reader: FrameReader, tasks: TaskRegistry = TASKS
-) -> list[EncodedPrompt]:
-    """The prompts of ``samples`` as tensors; what they show alike is encoded once. Raises VideoError."""
-    return encode_prompts(policy, [build_prompt(sample, think, reader, tasks=tasks) for sample in samples])
 
 
 def shown_frames(sample: Sample, tasks: TaskRegistry = TASKS) -> Hashable:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from timesight.errors import VideoError
-from timesight.infer.prompts import encode_samples, wanted_frames
-from timesight.model.encode import EncodedPrompt
+from timesight.infer.prompts import build_prompt, wanted_frames
+from timesight.model.encode import EncodedPrompt, encode_prompts
 from timesight.model.policy import Policy
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.training.metrics import MetricsLog
@@ -21,7 +21,14 @@ from timesight.video import FrameReader, Quarantine
 
 @dataclass(frozen=True, eq=False)
 class PromptItem:
-    """A prompt ready for the policy, and how long it took to get it ready."""
+    """A prompt ready for the policy.
+
+    Args:
+        sample: What is asked.
+        think: Whether it is asked in think mode.
+        encoded: The prompt as tensors.
+        read_s: How long it took to get it ready.
+    """
 
     sample: Sample
     think: bool
@@ -109,13 +116,7 @@ class PromptDataset:
     def _encode(self, entry: ScheduleEntry) -> list[Item]:
         """The questions of an entry; the video is broken for all of them, or for none."""
         samples = [self._samples[index] for index in entry.samples]
-        started = time.perf_counter()
-        try:
-            prompts = encode_samples(self._policy, samples, entry.think, self._reader, self._tasks)
-        except VideoError as error:
-            return [BrokenItem(sample, error) for sample in samples]
-        read_s = (time.perf_counter() - started) / len(samples)
-        return [PromptItem(s, entry.think, prompt, read_s) for s, prompt in zip(samples, prompts, strict=True)]
+        return read_items(self._policy, samples, entry.think, self._reader, self._tasks)
 
     def _following(self, place: int) -> Iterator[int]:
         """``place`` and those after it that fall to this process, as far as the reader reads ahead."""
@@ -127,6 +128,20 @@ class PromptDataset:
             if place >= len(self._schedule):
                 return
             yield place
+
+
+def read_items(
+    policy: Policy, samples: Sequence[Sample], think: bool, reader: FrameReader, tasks: TaskRegistry = TASKS
+) -> list[Item]:
+    """``samples`` that show the same frames as items; all of them are broken if the video is."""
+    started = time.perf_counter()
+    try:
+        prompts = [build_prompt(sample, think, reader, tasks=tasks) for sample in samples]
+    except VideoError as error:
+        return [BrokenItem(sample, error) for sample in samples]
+    encoded = encode_prompts(policy, prompts)
+    read_s = (time.perf_counter() - started) / len(samples)
+    return [PromptItem(sample, think, mine, read_s) for sample, mine in zip(samples, encoded, strict=True)]
 
 
 def readable(items: Sequence[Item], quarantine: Quarantine, metrics: MetricsLog) -> list[PromptItem]:

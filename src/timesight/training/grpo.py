@@ -21,7 +21,7 @@ from torch import Tensor
 
 from timesight.artifacts import COMPLETIONS_DIR, CompletionEntry, write_records
 from timesight.errors import TrainingError
-from timesight.generate.base import Generator, Sampling
+from timesight.generate.base import Completion, Generator, Sampling
 from timesight.model.adapter import adapter_off
 from timesight.model.policy import Policy, frozen_copy
 from timesight.model.vision import FeatureStore
@@ -31,9 +31,10 @@ from timesight.tasks import TASKS, TaskRegistry
 from timesight.training.advantages import AdvantageNormalizer, StepRewards
 from timesight.training.batches import zero_loss
 from timesight.training.dataset import Item, PromptItem, readable
+from timesight.training.look_again import SecondLooks
 from timesight.training.losses import LossInputs, find_loss
 from timesight.training.metrics import MetricsLog
-from timesight.training.rollout import Rollout, StepOutcome, make_rollout, sample_groups
+from timesight.training.rollout import Rollout, Sampler, StepOutcome
 from timesight.training.settings import GrpoRecipe
 from timesight.training.sharding import full_weights, gathered, shard_frozen
 from timesight.types import Judge
@@ -74,6 +75,7 @@ class Grpo:
         judge: For tasks whose rewards take one.
         store: A frozen tower's features on disk.
         draw: Gives the items of so many other entries, for ``dynamic_sampling``.
+        second_looks: Makes the prompts of a second turn, for ``train.look_again``.
         tasks: Of the samples.
     """
 
@@ -90,16 +92,22 @@ class Grpo:
         judge: Judge | None = None,
         store: FeatureStore | None = None,
         draw: Draw = lambda seed, count: [],
+        second_looks: SecondLooks | None = None,
         tasks: TaskRegistry = TASKS,
     ) -> None:
         self.num_iterations = recipe.grpo.num_iterations
         self._policy, self._recipe, self._settings, self._out = policy, recipe, recipe.grpo, out
         self._accelerator, self._metrics, self._quarantine = accelerator, metrics, quarantine
-        self._generator, self._judge, self._store, self._draw, self._tasks = generator, judge, store, draw, tasks
-        self._sampling = Sampling(
+        self._generator, self._store, self._draw, self._tasks = generator, store, draw, tasks
+        self._looks_again = second_looks is not None
+        sampling = Sampling(
             temperature=recipe.grpo.temperature,
             max_new_tokens=recipe.grpo.max_completion_length,
             suppress_tokens=policy.banned_token_ids,
+        )
+        grpo = recipe.grpo
+        self._sampler = Sampler(
+            generator, grpo.num_generations, sampling, grpo.reward_weights, judge, tasks, second_looks
         )
         self._loss = find_loss(recipe.grpo.loss_type, recipe.grpo.loss_options())
         self._reference = reference
@@ -107,7 +115,10 @@ class Grpo:
         self._judged: deque[bool] = deque(maxlen=JUDGED_WINDOW)  # whether the judge scored each of the last replies
 
     def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[Experience | None]:
-        """Sample, reward and compare: the whole step at once, then in micro-batches; None for an empty one."""
+        """Sample, reward and compare: the whole step at once, then in micro-batches; None for an empty one.
+
+        With second looks, each micro-batch of first turns is followed by one of second turns.
+        """
         batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
         if self._generator.takes_weights:
             self._push(step - 1)
@@ -116,11 +127,13 @@ class Grpo:
             for attempt in range(self._settings.dynamic_sampling):
                 self._replace(rollouts, (self._recipe.seed, step, attempt))
         advantages = self._advantages(step, [rollout for rollout in rollouts if rollout is not None])
+        experiences: list[Experience | None] = []
         with self._reference() as reference:
-            experiences = [
-                None if rollout is None else self._experience(rollout, next(advantages), reference)
-                for rollout in rollouts
-            ]
+            for rollout in rollouts:
+                mine = next(advantages) if rollout is not None else None
+                experiences.append(self._first_turns(rollout, mine, reference))
+                if self._looks_again:
+                    experiences.append(self._second_turns(rollout, mine, reference))
         self._share_out(experiences)
         return experiences
 
@@ -179,15 +192,20 @@ class Grpo:
         if not items:
             return [None] * len(batches)
         with self._metrics.stage("sample"):
-            completions = sample_groups(self._generator, items, self._settings.num_generations, self._sampling)
+            completions = self._sampler.sample(items)
+            turns = self._sampler.look_again(items, completions, self._with_frozen_features)
         with self._metrics.stage("reward"):
-            rollout = make_rollout(items, completions, self._settings.reward_weights, self._judge, self._tasks)
+            rollout = self._sampler.rollout(items, completions, turns)
             self._require_judgements(rollout)
         firsts = accumulate(map(len, batches), initial=0)
         return [
             rollout.part(first, len(batch)) if batch else None
             for first, batch in zip(firsts, batches, strict=False)
         ]
+
+    def _with_frozen_features(self, items: Sequence[PromptItem]) -> list[PromptItem]:
+        """Prompts of second looks with their features, which serve the update where the tower does not learn."""
+        return list(items) if self._policy.trains_vision else self._with_features(items, 1)
 
     def _with_features(self, items: Sequence[PromptItem], num_batches: int) -> list[PromptItem]:
         """The prompts of a micro-batch with the features of their videos.
@@ -242,11 +260,34 @@ class Grpo:
         self._write(step, rollout, advantages)
         return iter(torch.split(advantages, [len(mine.items) for mine in rollouts]))
 
-    def _experience(self, rollout: Rollout, advantages: Tensor, reference: Policy | None) -> Experience:
-        """A micro-batch as tensors, with the reference's log-probabilities."""
+    def _first_turns(
+        self, rollout: Rollout | None, advantages: Tensor | None, reference: Policy | None
+    ) -> Experience | None:
+        """All replies to the first prompts, with (B, G) advantages."""
+        if rollout is None or advantages is None:
+            return None
+        return self._experience(rollout.items, rollout.completions, advantages.flatten(), reference)
+
+    def _second_turns(
+        self, rollout: Rollout | None, advantages: Tensor | None, reference: Policy | None
+    ) -> Experience | None:
+        """The replies after a second look, each with the advantage of the reply that chose what it shows."""
+        if rollout is None or advantages is None or not (rows := rollout.second_rows):
+            return None
+        turns = [turn for row in rows if (turn := rollout.second_turns[row]) is not None]
+        items, completions = [turn.item for turn in turns], [turn.completion for turn in turns]
+        return self._experience(items, completions, advantages.flatten()[rows], reference)
+
+    def _experience(
+        self,
+        items: Sequence[PromptItem],
+        completions: Sequence[Completion],
+        advantages: Tensor,
+        reference: Policy | None,
+    ) -> Experience:
+        """A micro-batch as tensors, with (R,) advantages and the reference's log-probabilities."""
         policy, settings = self._policy, self._settings
-        completions = rollout.completions
-        tree = build_tree(policy, [item.encoded for item in rollout.items])
+        tree = build_tree(policy, [item.encoded for item in items])
         tree = tree.with_replies([c.token_ids for c in completions])
         with self._metrics.stage("reference"):
             ref_logps = None if reference is None else self._reference_logps(tree, reference)
@@ -259,7 +300,7 @@ class Grpo:
         return Experience(
             tree=tree,
             mask=mask,
-            advantages=advantages.flatten().to(policy.device),
+            advantages=advantages.to(policy.device),
             ref_logps=ref_logps,
             sampling_logps=_sampling_logps(tree, [c.logprobs for c in completions]),
         )
@@ -301,15 +342,23 @@ class Grpo:
         folder = self._out / COMPLETIONS_DIR
         rank = self._accelerator.process_index
         name = f"step-{step:06d}.jsonl" if rank == 0 else f"step-{step:06d}.process-{rank}.jsonl"
-        rows = zip(rollout.completions, rollout.components, advantages.flatten().tolist(), strict=True)
+        rows = zip(
+            rollout.completions,
+            rollout.second_turns,
+            rollout.components,
+            advantages.flatten().tolist(),
+            strict=True,
+        )
         entries = [
             CompletionEntry(
                 id=rollout.items[row // rollout.num_generations].sample.id,
-                reply=completion.text,
+                reply=first.text if second is None else second.completion.text,
+                first_look=None if second is None else first.text,
+                segments=None if second is None else second.item.sample.segments,
                 rewards=dict(components),
                 advantage=round(advantage, 4),
             )
-            for row, (completion, components, advantage) in enumerate(rows)
+            for row, (first, second, components, advantage) in enumerate(rows)
         ]
         write_records(folder / name, entries)
 

@@ -210,7 +210,7 @@ def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Acce
         cpu=not torch.cuda.is_available(),
         fsdp_plugin=plugin,
         gradient_accumulation_plugin=GradientAccumulationPlugin(
-            num_steps=settings.gradient_accumulation_steps,
+            num_steps=settings.gradient_accumulation_steps * (2 if settings.look_again else 1),  # turns
             sync_with_dataloader=False,
             sync_each_batch=plugin is not None,  # else each process would keep the gradients of all weights
         ),

@@ -11,18 +11,18 @@ from typing import Any
 
 from timesight.artifacts import PREVIEW_FILE, PreviewEntry, append_record, drop_torn_line, read_records
 from timesight.data.mixture import Mixture
-from timesight.generate.base import Generator, Sampling
+from timesight.generate.base import Sampling
 from timesight.generate.local import LocalGenerator
 from timesight.tasks import TASKS, Task, TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.tasks.scoring import component_means
 from timesight.training.dataset import PromptDataset, PromptItem
-from timesight.training.rollout import ZERO_STD, make_rollout, sample_groups
-from timesight.training.run import judge_for, load_model
+from timesight.training.rollout import ZERO_STD, Sampler
+from timesight.training.run import judge_for, load_model, second_looks_of
 from timesight.training.samples import load_mixture
 from timesight.training.schedule import ScheduleEntry, make_schedule
 from timesight.training.settings import GrpoRecipe
-from timesight.types import Judge, Sample
+from timesight.types import Sample
 from timesight.video import FrameReader
 
 NUM_PROMPTS = 50
@@ -97,11 +97,19 @@ def preview(
     batch_size = recipe.train.batch_size
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
         dataset = PromptDataset(policy, mixture.samples, missing, reader, batch_size, tasks=tasks)
-        generator = LocalGenerator(policy)
+        sampler = Sampler(
+            LocalGenerator(policy),
+            recipe.grpo.num_generations,
+            Sampling(temperature=recipe.grpo.temperature, max_new_tokens=recipe.grpo.max_completion_length),
+            recipe.grpo.reward_weights,
+            judge,
+            tasks,
+            second_looks_of(recipe, policy, reader, tasks),
+        )
         for step in range(math.ceil(len(missing) / batch_size)):
             (items,) = dataset.step(step)
             prompts = [item for item in items if isinstance(item, PromptItem)]
-            for entry in _entries(generator, prompts, recipe, settings, judge, tasks):
+            for entry in _entries(sampler, prompts, settings):
                 append_record(file, entry)
                 done[entry.id] = entry
             on_prompts(len(items))
@@ -119,23 +127,16 @@ def _drawn(mixture: Mixture, num_prompts: int, recipe: GrpoRecipe, tasks: TaskRe
 def settings_digest(recipe: GrpoRecipe) -> str:
     """A digest of what the replies of a preview and their rewards depend on, but for the samples."""
     settings = recipe.model_dump_json(exclude={"data", "train", "validation"})
+    if recipe.train.look_again:
+        settings += "look again"
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
-def _entries(
-    generator: Generator,
-    items: list[PromptItem],
-    recipe: GrpoRecipe,
-    settings: str,
-    judge: Judge | None,
-    tasks: TaskRegistry,
-) -> list[PreviewEntry]:
+def _entries(sampler: Sampler, items: list[PromptItem], settings: str) -> list[PreviewEntry]:
     if not items:
         return []
-    grpo = recipe.grpo
-    sampling = Sampling(temperature=grpo.temperature, max_new_tokens=grpo.max_completion_length)
-    completions = sample_groups(generator, items, grpo.num_generations, sampling)
-    rollout = make_rollout(items, completions, grpo.reward_weights, judge, tasks)
+    completions = sampler.sample(items)
+    rollout = sampler.rollout(items, completions, sampler.look_again(items, completions))
     parts = [rollout.part(index, 1) for index in range(len(items))]
     return [
         PreviewEntry(
@@ -144,7 +145,7 @@ def _entries(
             settings=settings,
             rewards=tuple(None if math.isnan(reward) else reward for reward in part.rewards[0].tolist()),
             components=tuple(dict(components) for components in part.components),
-            num_truncated=sum(completion.truncated for completion in part.completions),
+            num_truncated=sum(part.outcome.truncated),
         )
         for item, part in zip(items, parts, strict=True)
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby
 
@@ -20,17 +20,27 @@ from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.scoring import component_means, group_totals, reply_rewards, required_components
 from timesight.training.advantages import group_std
 from timesight.training.dataset import PromptItem
+from timesight.training.look_again import SecondLooks
 from timesight.types import Judge, Rewards
 
 ZERO_STD = 1e-6  # a group whose rewards differ by less teaches nothing
 
 
 @dataclass(frozen=True, eq=False)
+class Turn:
+    """A prompt and the reply to it."""
+
+    item: PromptItem
+    completion: Completion
+
+
+@dataclass(frozen=True, eq=False)
 class Rollout:
-    """B · G replies, row by row, group after group."""
+    """B · G replies, row by row, group after group; the last turn of each is rewarded, and all of them learn."""
 
     items: Sequence[PromptItem]  # B
-    completions: Sequence[Completion]  # B · G
+    completions: Sequence[Completion]  # B · G, to the prompts of ``items``
+    second_turns: Sequence[Turn | None]  # B · G, after a second look; None where the first reply stays the answer
     components: Sequence[Rewards]  # B · G named reward components
     rewards: Tensor  # (B, G) weighted sums, NaN where a reply could not be judged
 
@@ -48,7 +58,13 @@ class Rollout:
         """``count`` prompts from the ``first`` on, with their replies."""
         rows = slice(first * self.num_generations, (first + count) * self.num_generations)
         prompts = slice(first, first + count)
-        return Rollout(self.items[prompts], self.completions[rows], self.components[rows], self.rewards[prompts])
+        return Rollout(
+            self.items[prompts],
+            self.completions[rows],
+            self.second_turns[rows],
+            self.components[rows],
+            self.rewards[prompts],
+        )
 
     @staticmethod
     def join(parts: Sequence[Rollout]) -> Rollout:
@@ -56,6 +72,7 @@ class Rollout:
         return Rollout(
             [item for part in parts for item in part.items],
             [completion for part in parts for completion in part.completions],
+            [turn for part in parts for turn in part.second_turns],
             [components for part in parts for components in part.components],
             torch.cat([part.rewards for part in parts]),
         )
@@ -67,14 +84,24 @@ class Rollout:
         return [self.part(first, size) for first, size in zip(firsts, sizes, strict=False)]
 
     @property
+    def second_rows(self) -> list[int]:
+        """The replies that have a second turn, those on the same segments one after the other."""
+        return _by_frames([None if turn is None else turn.item for turn in self.second_turns])
+
+    @property
     def outcome(self) -> StepOutcome:
         """What the other processes are told."""
+        turns = [
+            [first, *([] if second is None else [second.completion])]
+            for first, second in zip(self.completions, self.second_turns, strict=True)
+        ]
         return StepOutcome(
             tasks=self.tasks,
             rewards=self.rewards.tolist(),
             components=[dict(components) for components in self.components],
-            lengths=[len(completion.token_ids) for completion in self.completions],
-            truncated=[completion.truncated for completion in self.completions],
+            lengths=[sum(len(completion.token_ids) for completion in mine) for mine in turns],
+            truncated=[any(completion.truncated for completion in mine) for mine in turns],
+            looked_again=[len(mine) > 1 for mine in turns],
         )
 
     @property
@@ -92,6 +119,7 @@ class StepOutcome:
     components: list[Rewards]  # B · G
     lengths: list[int]  # B · G, tokens
     truncated: list[bool]  # B · G
+    looked_again: list[bool]  # B · G
 
     @staticmethod
     def join(parts: Sequence[StepOutcome]) -> StepOutcome:
@@ -107,6 +135,7 @@ class StepOutcome:
         """What there is to say about the replies; reward components are named ``reward/task/component``."""
         rewards = torch.tensor(self.rewards)
         std = group_std(rewards)
+        looked_again = sum(self.looked_again) / len(self.looked_again)
         return {
             "reward": float(rewards.double().nanmean()),
             "reward_std": float(std.mean()),
@@ -114,6 +143,7 @@ class StepOutcome:
             "unjudged_share": float((~rewards.isfinite()).double().mean()),
             "completion_tokens": sum(self.lengths) / len(self.lengths),
             "truncated_share": sum(self.truncated) / len(self.truncated),
+            **({"looked_again_share": looked_again} if looked_again else {}),
             **self._component_means(),
         }
 
@@ -126,39 +156,94 @@ class StepOutcome:
         return {f"reward/{task}/{name}": mean for task in means for name, mean in means[task].items()}
 
 
-def sample_groups(
-    generator: Generator,
-    items: Sequence[PromptItem],
-    num_generations: int,
-    sampling: Sampling,
-) -> list[Completion]:
-    """``num_generations`` replies to each of ``items``, group after group.
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """Samples replies to prompts and rewards them.
 
-    Raises:
-        SampleError: If a prompt cannot be given to the model.
+    Args:
+        generator: Replies.
+        num_generations: G, replies to each prompt.
+        sampling: How.
+        reward_weights: By reward component.
+        judge: For tasks whose rewards take one.
+        tasks: Of the samples.
+        second_looks: Makes the prompts of a second turn; None: there is none.
     """
-    groups = generator.generate([item.encoded for item in items], num_generations, sampling)
-    for item, group in zip(items, groups, strict=True):
-        if isinstance(group, ModelError):
-            raise SampleError(f"{item.sample.id}: {group}")
-    return [completion for group in groups if not isinstance(group, ModelError) for completion in group]
+
+    generator: Generator
+    num_generations: int
+    sampling: Sampling
+    reward_weights: Mapping[str, float]
+    judge: Judge | None = None
+    tasks: TaskRegistry = TASKS
+    second_looks: SecondLooks | None = None
+
+    def sample(self, items: Sequence[PromptItem]) -> list[Completion]:
+        """G replies to each of ``items``, group after group.
+
+        Raises:
+            SampleError: If a prompt cannot be given to the model.
+        """
+        return self._replies(items, self.num_generations)
+
+    def look_again(
+        self,
+        items: Sequence[PromptItem],
+        replies: Sequence[Completion],
+        prepare: Callable[[Sequence[PromptItem]], Sequence[PromptItem]] = tuple,
+    ) -> list[Turn | None]:
+        """The second turns of ``replies`` to ``items``, with one reply to each second look.
+
+        Args:
+            items: First prompts.
+            replies: G to each of them.
+            prepare: Applied to the second prompts before they are replied to.
+
+        Raises:
+            SampleError: If a prompt cannot be given to the model.
+        """
+        turns: list[Turn | None] = [None] * len(replies)
+        if self.second_looks is None:
+            return turns
+        asked = [item for item in items for _ in range(self.num_generations)]
+        again = self.second_looks.prompts(asked, replies)
+        rows = _by_frames(again)
+        prompts = prepare([item for row in rows if (item := again[row]) is not None])
+        for row, turn in zip(rows, map(Turn, prompts, self._replies(prompts, 1)), strict=True):
+            turns[row] = turn
+        return turns
+
+    def rollout(
+        self, items: Sequence[PromptItem], completions: Sequence[Completion], turns: Sequence[Turn | None]
+    ) -> Rollout:
+        """Reward the last turn of each reply to ``items``."""
+        group = self.num_generations
+        asked = [item for item in items for _ in range(group)]
+        texts = [
+            first.text if second is None else second.completion.text
+            for first, second in zip(completions, turns, strict=True)
+        ]
+        samples, thinks = [item.sample for item in asked], [item.think for item in asked]
+        components = reply_rewards(texts, samples, thinks, self.judge, self.tasks)
+        rewards = torch.full((len(items), group), math.nan)
+        for index, item in enumerate(items):
+            mine = components[index * group : (index + 1) * group]
+            required = required_components(self.tasks.of(item.sample))
+            rewards[index] = torch.tensor(group_totals(mine, self.reward_weights, required))
+        return Rollout(items, completions, turns, components, rewards)
+
+    def _replies(self, items: Sequence[PromptItem], count: int) -> list[Completion]:
+        groups = self.generator.generate([item.encoded for item in items], count, self.sampling) if items else []
+        for item, group in zip(items, groups, strict=True):
+            if isinstance(group, ModelError):
+                raise SampleError(f"{item.sample.id}: {group}")
+        return [completion for group in groups if not isinstance(group, ModelError) for completion in group]
 
 
-def make_rollout(
-    items: Sequence[PromptItem],
-    completions: Sequence[Completion],
-    reward_weights: Mapping[str, float],
-    judge: Judge | None = None,
-    tasks: TaskRegistry = TASKS,
-) -> Rollout:
-    """Reward the replies to ``items``."""
-    group = len(completions) // len(items)
-    asked = [item for item in items for _ in range(group)]
-    texts = [completion.text for completion in completions]
-    components = reply_rewards(texts, [i.sample for i in asked], [i.think for i in asked], judge, tasks)
-    rewards = torch.full((len(items), group), math.nan)
-    for index, item in enumerate(items):
-        mine = components[index * group : (index + 1) * group]
-        required = required_components(tasks.of(item.sample))
-        rewards[index] = torch.tensor(group_totals(mine, reward_weights, required))
-    return Rollout(items, completions, components, rewards)
+def _by_frames(items: Sequence[PromptItem | None]) -> list[int]:
+    """The places of the items that are there, those on the same frames one after the other."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, item in enumerate(items):
+        if item is not None:
+            places[id(item.encoded.patches)].append(place)
+    return list(chain.from_iterable(places.values()))

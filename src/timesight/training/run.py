@@ -28,6 +28,7 @@ from timesight.generate.base import Generator
 from timesight.generate.local import LocalGenerator
 from timesight.generate.vllm import VllmGenerator
 from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
+from timesight.infer.clue import ClueSettings
 from timesight.judge import open_judge
 from timesight.model.adapter import add_adapter
 from timesight.model.load import load_policy
@@ -41,6 +42,7 @@ from timesight.training.checkpoint import TrainingState, checkpoint_folder
 from timesight.training.dataset import PromptDataset
 from timesight.training.difficulty import by_difficulty
 from timesight.training.grpo import Grpo, reference_of
+from timesight.training.look_again import SecondLooks
 from timesight.training.loop import Listener, TrainingLoop, make_accelerator, this_process
 from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import difference, dump_recipe, load_recipe
@@ -188,7 +190,7 @@ def _train(
         out,
         accelerator,
         metrics,
-        validate=(lambda: validate(policy, validation, _validation_config(recipe, tasks), judge))
+        validate=(lambda: validate(policy, validation, _validation_config(recipe, tasks), judge, clue_of(recipe)))
         if validation
         else None,
         validate_steps=recipe.validation.every_steps if recipe.validation else None,
@@ -210,11 +212,25 @@ def _train(
                 judge=judge,
                 store=store,
                 draw=dataset.draw,
+                second_looks=second_looks_of(recipe, policy, reader, tasks),
                 tasks=tasks,
             ),
             dataset.step,
         )
     return loop.run(Sft(policy, recipe, accelerator, metrics, quarantine, store, tasks), dataset.step)
+
+
+def clue_of(recipe: SftRecipe | GrpoRecipe) -> ClueSettings | None:
+    """How ``recipe`` takes second looks; None where it takes none."""
+    return ClueSettings(**recipe.second_look.model_dump()) if recipe.train.look_again else None
+
+
+def second_looks_of(
+    recipe: GrpoRecipe, policy: Policy, reader: FrameReader, tasks: TaskRegistry
+) -> SecondLooks | None:
+    """What makes the prompts of second looks; None where ``recipe`` takes none."""
+    clue = clue_of(recipe)
+    return None if clue is None else SecondLooks(policy, reader, clue, tasks)
 
 
 def _generator(recipe: GrpoRecipe, policy: Policy, out: Path) -> Generator:

@@ -135,6 +135,9 @@ class TrainSettings(Settings):
     batch_size: int = Field(default=1, gt=0)  # videos
     questions_per_video: int = Field(default=1, gt=0)  # on the same frames, which are computed once for all of them
     gradient_accumulation_steps: int = Field(default=1, gt=0)
+    look_again: bool = (
+        False  # GRPO: what a reply names is shown again, closer, and the reply after that is rewarded
+    )
     save_steps: int = Field(default=100, gt=0)
     freeze: tuple[VisionPart, ...] = ()
     lora: LoraSettings | None = None
@@ -248,6 +251,14 @@ class GrpoRecipe(_Recipe):
             raise ValueError("train.save_steps must be a multiple of grpo.num_iterations, so that a run can resume")
         return self
 
+    @model_validator(mode="after")
+    def _the_policy_looks_again(self) -> GrpoRecipe:
+        if self.train.look_again and self.grpo.vllm_server_base_url is not None:
+            raise ValueError(
+                "train.look_again: a server does not sample second looks; leave vllm_server_base_url out"
+            )
+        return self
+
 
 class SftRecipe(_Recipe):
     """Supervised fine-tuning on gold replies, loss on the reply only.
@@ -259,3 +270,9 @@ class SftRecipe(_Recipe):
     loss_average: LossAverage = "token"
     think_share: Share = 0.0  # share of the samples asked in think mode
     think_first: Share = 0.0  # over this share of the steps, all of them are
+
+    @model_validator(mode="after")
+    def _nothing_is_sampled(self) -> SftRecipe:
+        if self.train.look_again:
+            raise ValueError("train.look_again is for GRPO: gold replies do not choose what to look at")
+        return self

@@ -8,9 +8,10 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
 
-from timesight.generate.base import Completion
+from timesight.generate.base import Completion, Generator
 from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import InferenceConfig, answer_batches, share_of_videos
+from timesight.infer.clue import ClueGenerator, ClueSettings
 from timesight.model.policy import Policy
 from timesight.tasks import Graded
 from timesight.tasks.aggregate import baseline_metrics, metrics_of
@@ -25,6 +26,7 @@ def validate(
     samples: Sequence[Sample],
     config: InferenceConfig,
     judge: Judge | None = None,
+    clue: ClueSettings | None = None,
 ) -> dict[str, float]:
     """What the policy answers to held-out samples; every process asks about its share of the videos.
 
@@ -33,6 +35,7 @@ def validate(
         samples: All of them, on every process.
         config: How they are asked.
         judge: For tasks whose rewards take one; asked by the main process alone.
+        clue: Answer after a second look; None: after one look.
 
     Returns:
         On every process: the replies' mean reward (``validation/reward``), each task's metrics
@@ -44,7 +47,7 @@ def validate(
     mine = share_of_videos(samples, state.process_index, state.num_processes)
     replies: list[tuple[str, str]] = []
     with gathered(policy):  # processes need not keep step
-        for batch in answer_batches(LocalGenerator(policy), mine, config):
+        for batch in answer_batches(_generator(policy, config, clue), mine, config):
             replies += [(sample.id, reply.text) for sample, reply in batch if isinstance(reply, Completion)]
     reply_of = dict(gather_object(replies))
     figures: dict[str, float] = {}
@@ -53,6 +56,11 @@ def validate(
         figures = _figures(answered, [reply_of[sample.id] for sample in answered], config, judge)
         figures["validation/num_unreadable"] = float(len(samples) - len(answered))
     return dict(broadcast_object_list([figures])[0])
+
+
+def _generator(policy: Policy, config: InferenceConfig, clue: ClueSettings | None) -> Generator:
+    generator = LocalGenerator(policy)
+    return generator if clue is None else ClueGenerator(generator, config.budget, clue)
 
 
 def _figures(
