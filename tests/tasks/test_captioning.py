@@ -45,6 +45,22 @@ def test_recall_is_the_share_of_reference_events_that_are_told() -> None:
     }
 
 
+def test_f1_pays_for_precision_too() -> None:
+    task = TASKS["captioning"].with_reward("event_f1")  # type: ignore[attr-defined]
+    assert task.component_names == ("format", "event_f1")
+
+    def f1(caption: str) -> float | None:
+        rewards: dict[str, float | None] = task.reward(f"<answer>{caption}</answer>", sample(), judge=Words())
+        return rewards["event_f1"]
+
+    assert f1("Cats eat. Dogs run") == 1
+    assert f1("Cats eat") == pytest.approx(2 / 3)  # precision 1, recall 1/2
+    assert f1("Cats eat. Dogs run. Birds sing. Fish swim") == pytest.approx(2 / 3)  # precision 1/2, recall 1
+    assert f1("Birds sing") == 0
+    assert f1("all is down") is None
+    assert TASKS["captioning"].component_names == ("format", "event_recall")
+
+
 def test_without_a_judge_or_with_one_that_is_down_nothing_is_zero() -> None:
     unknown = {"format": 1.0, "event_recall": None}
     assert TASK.reward("<answer>dogs run</answer>", sample()) == unknown

@@ -145,3 +145,9 @@ def test_a_recipe_names_what_is_wrong() -> None:
         load_recipe("tiny/grpo", ["data.world.tasks=[counting]"])
     with pytest.raises(RecipeError, match=r"duration_s.*the least comes first: \[3, 8\]"):
         load_recipe("tiny/grpo", ["data.world.duration_s=[8, 3]"])
+
+
+def test_a_recipe_chooses_what_captions_earn() -> None:
+    assert custom_tasks(TaskSettings())["captioning"].component_names == ("format", "event_recall")
+    chosen = custom_tasks(TaskSettings(caption_reward="event_f1"))["captioning"]
+    assert chosen.component_names == ("format", "event_f1")

@@ -86,7 +86,7 @@ class Task(ABC, Generic[S, A]):
     Sample: type[S]
     form: ClassVar[ReplyForm]
     template: ClassVar[str]
-    components: ClassVar[tuple[str, ...]]
+    components: tuple[str, ...]
     metric_protocols: ClassVar[tuple[str, ...]] = (OFFICIAL,)
     averages_over: ClassVar[str | None] = None
     question_form: ClassVar[QuestionForm | None] = None

@@ -2,7 +2,8 @@
 
 Reply: ``<answer>…</answer>``, free text.
 Reward components: ``format`` (equation 3) and ``event_recall`` (equation 6): the share of the reference's events
-that a judge finds in the caption. All captions are judged in one call, so that a judge can batch them.
+that a judge finds in the caption; or, with ``with_reward``, ``event_f1``, the harmonic mean of recall and precision:
+recall alone pays for saying more. All captions are judged in one call, so that a judge can batch them.
 Metrics, as DREAM-1K's: event_recall; event_precision, the share of the caption's own events that the reference
 entails; both as means over the subsets (``meta.subset``) of the means within them; and the F1 of these two means.
 An empty list of events scores 1. A caption that could not be judged is left out and counted as such; it never
@@ -11,9 +12,10 @@ scores 0.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, Self
 
 from timesight.tasks.base import Graded, Task
 from timesight.tasks.form import ReplyForm, Tag
@@ -23,6 +25,7 @@ LOGGER = logging.getLogger("timesight")
 QUESTION = "Describe what happens in this video."
 MAX_CHARS = 8000
 RECALL, PRECISION, F1 = "event_recall", "event_precision", "event_f1"
+CaptionReward = Literal["event_recall", "event_f1"]
 
 
 class CaptioningSample(Sample):
@@ -43,9 +46,20 @@ class Captioning(Task[CaptioningSample, str]):
     Sample = CaptioningSample
     form = ReplyForm((Tag("answer", "DESCRIPTION"),))
     template = "{question} {form}"
-    components = (RECALL,)
+    components: tuple[str, ...] = (RECALL,)
     needs_judge = True
     averages_over = "subset"
+
+    def with_reward(self, reward: CaptionReward) -> Self:
+        """A copy of this task whose captions earn ``reward``.
+
+        Args:
+            reward: ``event_recall``, as in the paper, or ``event_f1``, for which the judge lists each caption's own
+                events too: twice the questions.
+        """
+        other = copy.copy(self)
+        other.components = (reward,)
+        return other
 
     def fields(self, sample: CaptioningSample) -> dict[str, str]:
         """The template field ``question``."""
@@ -74,10 +88,17 @@ class Captioning(Task[CaptioningSample, str]):
     def batch_reward_components(
         self, answers: Sequence[str], samples: Sequence[CaptioningSample], judge: Judge | None
     ) -> list[Rewards]:
-        """``event_recall`` (equation 6); None if the judge gives no verdict or finds no event in the reference."""
+        """``event_recall`` (equation 6), or ``event_f1``.
+
+        None if the judge gives no verdict, or finds no event in the reference.
+        """
         listed = _reference_events(samples, judge)
         events = [mine or sample.events for mine, sample in zip(listed, samples, strict=True)]
-        return [{RECALL: recall} for recall in _shares(answers, events, judge)]
+        recalls = _shares(answers, events, judge)
+        if self.components == (RECALL,):
+            return [{RECALL: recall} for recall in recalls]
+        precisions = _precisions(samples, _events(answers, judge), judge)
+        return [{F1: _f1(*both)} for both in zip(recalls, precisions, strict=True)]
 
     def item_metrics(
         self,
@@ -96,7 +117,7 @@ class Captioning(Task[CaptioningSample, str]):
         events = _events(captions, judge)
         told = [None if mine == () else text for text, mine in zip(captions, events, strict=True)]
         recalls = _shares(told, _reference_events(samples, judge), judge)
-        precisions = _shares([sample.caption.lower() for sample in samples], events, judge)
+        precisions = _precisions(samples, events, judge)
         judged: dict[int, dict[str, float] | None] = {
             n: None if recall is None or precision is None else {RECALL: recall, PRECISION: precision}
             for n, recall, precision in zip(asked, recalls, precisions, strict=True)
@@ -106,8 +127,7 @@ class Captioning(Task[CaptioningSample, str]):
 
     def derived_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
         """The F1 of mean recall and mean precision."""
-        total = means[RECALL] + means[PRECISION]
-        return {F1: 2 * means[RECALL] * means[PRECISION] / total if total else 0.0}
+        return {F1: _f1(means[RECALL], means[PRECISION]) or 0.0}
 
     def question(self, sample: CaptioningSample) -> str:
         """The ``question``; empty for the default one."""
@@ -123,6 +143,20 @@ def _reference_events(samples: Sequence[CaptioningSample], judge: Judge | None) 
     references = list(dict.fromkeys(sample.caption.lower() for sample in samples if sample.events is None))
     known = dict(zip(references, _events(references, judge), strict=True))
     return [s.events if s.events is not None else known[s.caption.lower()] for s in samples]
+
+
+def _precisions(
+    samples: Sequence[CaptioningSample], events: Sequence[tuple[str, ...] | None], judge: Judge | None
+) -> list[float | None]:
+    """The share of each caption's ``events`` that the reference entails; None where the judge gives no verdict."""
+    return _shares([sample.caption.lower() for sample in samples], events, judge)
+
+
+def _f1(recall: float | None, precision: float | None) -> float | None:
+    """The harmonic mean; 0 where both are 0, None where one is unknown."""
+    if recall is None or precision is None:
+        return None
+    return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
 
 
 def _shares(

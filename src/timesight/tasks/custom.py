@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from timesight.errors import InputError
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.base import Task
+from timesight.tasks.captioning import RECALL, Captioning, CaptionReward
 
 
 class PromptTemplates(BaseModel):
@@ -31,13 +32,15 @@ class TaskSettings(BaseModel):
     files: tuple[Path, ...] = ()  # Python files with a list TASKS; a task with a known name replaces the known one
     prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its template
     reward_protocol: Literal["official", "paper"] = "official"  # where the two differ
+    caption_reward: CaptionReward = "event_recall"
 
 
 def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskRegistry:
-    """A registry with the changes of ``settings``: files first, then prompts, then the reward protocol.
+    """A registry with the changes of ``settings``: files first, then prompts, then the rewards.
 
     Raises:
-        InputError: If a file has no valid tasks, or a prompt is of an unknown task or not a valid template.
+        InputError: If a file has no valid tasks, a prompt is of an unknown task or not a valid template, or the
+            captions of a custom task are to earn one of ours.
     """
     for file in settings.files:
         tasks = tasks.with_tasks(read_tasks(file))
@@ -46,6 +49,11 @@ def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskReg
             raise InputError(f"tasks.prompts: no task {name}; known: {', '.join(tasks)}")
         texts = PromptTemplates(answer=texts) if isinstance(texts, str) else texts
         tasks = tasks.with_tasks([tasks[name].with_template(texts.answer, texts.think)])
+    captioning = tasks[Captioning.name]
+    if settings.caption_reward != RECALL:
+        if not isinstance(captioning, Captioning):
+            raise InputError(f"tasks.caption_reward: {Captioning.name} is a custom task with rewards of its own")
+        tasks = tasks.with_tasks([captioning.with_reward(settings.caption_reward)])
     return tasks.with_reward_protocol(settings.reward_protocol)
 
 
