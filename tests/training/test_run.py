@@ -96,7 +96,8 @@ def test_a_few_grpo_steps_leave_a_whole_run_directory(world: Path, new_model: Pa
         assert name in entries[-1]
     replies = [json.loads(line) for line in (tmp_path / "completions/step-000001.jsonl").read_text().splitlines()]
     assert len(replies) == 8
-    assert set(replies[0]) == {"version", "id", "reply", "rewards", "advantage"}
+    names = {"version", "id", "reply", "first_look", "segments", "rewards", "advantage"}
+    assert set(replies[0]) == names
 
 
 def test_grpo_makes_the_reward_rise(world: Path, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Reply: ``<answer>…</answer>``, free text.
 Reward components: ``format`` (equation 3) and ``event_recall`` (equation 6): the share of the reference's events
-that a judge finds in the caption; or, with ``with_reward``, ``event_f1``, the harmonic mean of recall and precision:
-recall alone pays for saying more. All captions are judged in one call, so that a judge can batch them.
+that a judge finds in the caption. Recall pays for saying more; ``with_reward`` puts ``event_f1`` in its place, the
+harmonic mean of recall and precision. All captions are judged in one call, so that a judge can batch them.
 Metrics, as DREAM-1K's: event_recall; event_precision, the share of the caption's own events that the reference
 entails; both as means over the subsets (``meta.subset``) of the means within them; and the F1 of these two means.
 An empty list of events scores 1. A caption that could not be judged is left out and counted as such; it never
