@@ -16,7 +16,7 @@ from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.training.dataset import PromptDataset
 from timesight.training.schedule import ScheduleEntry, make_schedule
-from timesight.training.settings import CurriculumSettings
+from timesight.training.settings import CurriculumSettings, DataSettings
 from timesight.types import Sample
 
 
@@ -90,6 +90,32 @@ def test_a_curriculum_may_go_by_any_number() -> None:
     assert max(durations[:10]) <= 4 < max(durations[50:])
     with pytest.raises(SampleError, match=r"a0: the curriculum goes by meta\.size, which is None here"):
         make_schedule(mixture, 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size"))
+
+
+def test_a_curriculum_may_have_phases() -> None:
+    sizes = {"a": 50, "b": 30, "c": 20}
+    mixture = Mixture([MixtureSource(samples(name, count), name=name) for name, count in sizes.items()])
+    phases = ({"share": 0.25, "weights": {"a": 1}}, {"share": 0.5, "weights": {"b": 2, "c": 1}})
+    by = CurriculumSettings.model_validate({"phases": phases})
+    turns = make_schedule(mixture, 400, seed=0, think_share=0, curriculum=by)
+    shown = [mixture.samples[turn.samples[0]].id[0] for turn in turns]
+    assert set(shown[:100]) == {"a"}
+    assert 3 * shown[100:300].count("c") == pytest.approx(shown[100:300].count("b"), abs=15)
+    assert set(shown[300:]) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "said"),
+    [
+        ({"phases": [{"share": 0.5, "weights": {"other": 1}}]}, "no source other; there are v.jsonl"),
+        ({"phases": [{"share": 0.5, "weights": {"v.jsonl": 0}}]}, "needs a source with a weight above 0"),
+        ({"phases": [{"share": 0.6, "weights": {"v.jsonl": 1}}] * 2}, "more than the run"),
+        ({"by": "meta.size", "phases": [{"share": 0.6, "weights": {"v.jsonl": 1}}]}, "say phases, or by and share"),
+    ],
+)
+def test_phases_that_cannot_be_are_refused(curriculum: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        DataSettings.model_validate({"jsonl": "v.jsonl", "curriculum": curriculum})
 
 
 def test_a_curriculum_keeps_to_the_weights() -> None:

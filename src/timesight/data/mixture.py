@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,11 +20,13 @@ class MixtureSource:
     Args:
         weight: How often an epoch shows each sample: 2 shows each twice, 0.5 alternating halves of them.
         limit: Most samples that ``usable`` takes; None takes all.
+        name: By which ``Mixture.reweighted`` knows it.
     """
 
     samples: Sequence[Sample]
     weight: float = 1.0
     limit: int | None = None
+    name: str = ""
 
     def usable(self, seed: int) -> MixtureSource:
         """Select the samples with usable truth, and of these ``limit`` at random for the whole run.
@@ -37,7 +39,7 @@ class MixtureSource:
         """
         kept = [sample for sample in self.samples if not sample.problems]
         chosen = np.random.default_rng(seed).permutation(len(kept))[: self.limit]
-        return MixtureSource([kept[index] for index in sorted(chosen.tolist())], self.weight)
+        return replace(self, samples=[kept[index] for index in sorted(chosen.tolist())], limit=None)
 
 
 class Mixture:
@@ -69,6 +71,10 @@ class Mixture:
     def only(self, suits: Callable[[Sample], bool]) -> Mixture:
         """Select the samples that ``suits`` says yes to."""
         return Mixture([replace(part, samples=list(filter(suits, part.samples))) for part in self._parts])
+
+    def reweighted(self, weights: Mapping[str, float]) -> Mixture:
+        """The same samples with other weights of the sources, by name; those that are not named are not shown."""
+        return Mixture([replace(part, weight=weights.get(part.name, 0.0)) for part in self._parts])
 
     def digests(self) -> list[str]:
         """A SHA-256 digest of the samples of each source, in their order; folders of videos may move."""

@@ -25,7 +25,7 @@ def load_mixture(
     ``on_video`` is called for each video that is written. Raises SampleError where two sources share an id.
     """
     sources = [
-        MixtureSource(_load(source, out, on_video, tasks), source.weight, source.limit)
+        MixtureSource(_load(source, out, on_video, tasks), source.weight, source.limit, source.key)
         for source in data.all_sources
     ]
     seen: set[str] = set()

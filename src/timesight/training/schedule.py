@@ -131,7 +131,11 @@ def make_schedule(
     """
     rng = np.random.default_rng(seed)
     dealer = Dealer(mixture, questions_per_video, tasks)
-    early = _easy_first(mixture, dealer, num_entries, curriculum, rng, tasks) if curriculum else []
+    early: list[tuple[int, ...]] = []
+    if curriculum is not None and curriculum.phases:
+        early = _in_phases(mixture, num_entries, curriculum, seed, questions_per_video, tasks)
+    elif curriculum is not None:
+        early = _easy_first(mixture, dealer, num_entries, curriculum, rng, tasks)
     order = [*early, *islice(dealer.entries(seed), num_entries - len(early))]
     thinks = np.repeat(rng.random(math.ceil(num_entries / batch_size)) < think_share, batch_size)[:num_entries]
     thinks[: int(think_first * num_entries)] = True
@@ -143,6 +147,22 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_entries: int, num_processes: i
     per_step = recipe.train.batch_size * recipe.train.gradient_accumulation_steps * num_processes
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
     return recipe.train.max_steps or math.ceil(num_entries / per_step) * num_iterations
+
+
+def _in_phases(
+    mixture: Mixture,
+    num_entries: int,
+    curriculum: CurriculumSettings,
+    seed: int,
+    questions_per_video: int,
+    tasks: TaskRegistry,
+) -> list[tuple[int, ...]]:
+    """Entries of each phase, dealt from the sources as it weighs them."""
+    entries: list[tuple[int, ...]] = []
+    for phase in curriculum.phases:
+        dealer = Dealer(mixture.reweighted(phase.weights), questions_per_video, tasks)
+        entries += islice(dealer.entries(seed), round(phase.share * num_entries))
+    return entries
 
 
 def _easy_first(

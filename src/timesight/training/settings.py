@@ -17,6 +17,7 @@ from timesight.world import QUESTIONS, WorldSettings
 
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+EASY_SHARE = 0.5
 GOLD_LENGTH = "gold_length"  # of the reply in think mode, in characters
 VisionPart = Literal["tower", "merger"]
 
@@ -60,6 +61,11 @@ class SourceSettings(Settings):
         return self
 
     @property
+    def key(self) -> str:
+        """What a curriculum calls the source: the split of a synthetic world, or the file or data set."""
+        return self.world.split if self.world else str(self.jsonl or self.hub)
+
+    @property
     def name(self) -> str:
         """What the source is, for messages and for the run directory."""
         return str(self.jsonl or self.hub or f"world {self.world.split if self.world else ''}")
@@ -68,11 +74,32 @@ class SourceSettings(Settings):
         return [name for name in ("jsonl", "hub", "world") if getattr(self, name) is not None]
 
 
+class PhaseSettings(Settings):
+    """A part of the run with other weights of the sources."""
+
+    share: float = Field(gt=0, le=1)  # of the run
+    weights: Mapping[str, Weight]  # by split of a world, file or data set; sources that are not named are not shown
+
+
 class CurriculumSettings(Settings):
-    """Easy samples first: over ``share`` of the run, harder and harder ones join in."""
+    """Easy samples first: over ``share`` of the run, harder and harder ones join in; or ``phases``, in their order.
+
+    After either, the sources have their own weights.
+    """
 
     by: str = GOLD_LENGTH  # or a number of the samples, such as meta.duration_s; small is easy
-    share: Share = 0.5
+    share: Share = EASY_SHARE
+    phases: tuple[PhaseSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> CurriculumSettings:
+        if self.phases and (self.by, self.share) != (GOLD_LENGTH, EASY_SHARE):
+            raise ValueError("say phases, or by and share")
+        if sum(phase.share for phase in self.phases) > 1:
+            raise ValueError("the shares of the phases add up to more than the run")
+        if not all(any(phase.weights.values()) for phase in self.phases):
+            raise ValueError("each phase needs a source with a weight above 0")
+        return self
 
 
 class DifficultySettings(Settings):
@@ -98,6 +125,10 @@ class DataSettings(SourceSettings):
         splits = [world.split for world in self.worlds]
         if len(set(splits)) < len(splits):
             raise ValueError("data.sources holds several worlds with the same split: give each a name of its own")
+        known = [source.key for source in self.all_sources]
+        for name in (name for phase in self.curriculum.phases for name in phase.weights) if self.curriculum else ():
+            if name not in known:
+                raise ValueError(f"curriculum.phases: no source {name}; there are {', '.join(known)}")
         return self
 
     @property
