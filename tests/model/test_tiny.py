@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoProcessor
 
+from timesight.model.load import load_policy
 from timesight.model.tiny import embedded_path
 
 
@@ -22,3 +23,10 @@ def test_a_picture_gives_the_same_patches_as_an_image_and_as_a_video(new_model: 
         )
         np.testing.assert_array_equal(video["video_grid_thw"], image["image_grid_thw"])
         np.testing.assert_allclose(video["pixel_values_videos"], image["pixel_values"], atol=1e-6)
+
+
+def test_a_new_model_keeps_to_the_limits_of_its_processor(new_model: Path) -> None:
+    policy = load_policy(new_model)
+    budget, token = policy.default_budget, policy.factor**2
+    assert (budget.max_frames, budget.min_pixels, budget.max_pixels) == (80, token, 6 * token)
+    assert budget.total_pixels == 96 * token

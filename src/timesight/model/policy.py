@@ -43,9 +43,14 @@ class Policy:
 
     @cached_property
     def default_budget(self) -> FrameBudget:
-        """The paper's budget, within the frame size that the model's own processor asks for."""
-        size = self.processor.video_processor.size
-        return FrameBudget(min_pixels=size["shortest_edge"], max_pixels=size["longest_edge"])
+        """The paper's budget, within the limits of the model's own processor."""
+        paper, own = FrameBudget(), self.processor.video_processor
+        return FrameBudget(
+            max_frames=min(paper.max_frames, own.max_frames),
+            min_pixels=own.size["shortest_edge"],
+            max_pixels=own.size["longest_edge"],
+            total_pixels=getattr(own, "total_pixels", paper.total_pixels),  # our tiny models' own setting
+        )
 
     @cached_property
     def end_ids(self) -> frozenset[int]:

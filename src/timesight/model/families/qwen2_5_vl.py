@@ -20,7 +20,7 @@ from timesight.model.families.tiny_configs import (
     VISION_CONFIG,
     text_config,
     token_ids,
-    video_size,
+    video_limits,
 )
 from timesight.model.positions import use_authors_positions
 
@@ -67,7 +67,7 @@ def new_tiny(tokenizer: PreTrainedTokenizerFast, size: str) -> tuple[Any, Any]:
     processor = Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(patch_size=14),
         tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(patch_size=14, size=video_size(28)),
+        video_processor=Qwen2VLVideoProcessor(patch_size=14, **video_limits(28)),
         chat_template=CHAT_TEMPLATE,
     )
     return Qwen2_5_VLForConditionalGeneration(_tiny_config(tokenizer, size)), processor

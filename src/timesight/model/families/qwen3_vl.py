@@ -23,13 +23,13 @@ from timesight.model.families.tiny_configs import (
     VISION_CONFIG,
     text_config,
     token_ids,
-    video_size,
+    video_limits,
 )
 
 
 def new_tiny(tokenizer: PreTrainedTokenizerFast, size: str) -> tuple[Any, Any]:
     """A small untrained model and its processor."""
-    video_processor = Qwen3VLVideoProcessor(patch_size=16, size=video_size(32))
+    video_processor = Qwen3VLVideoProcessor(patch_size=16, **video_limits(32))
     processor = Qwen3VLProcessor(
         # The image class's own mean and std are Qwen2-VL's; published Qwen3-VL folders state one pair for both.
         image_processor=Qwen2VLImageProcessor(

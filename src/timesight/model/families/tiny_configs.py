@@ -35,9 +35,11 @@ CHAT_TEMPLATE = """\
 {% endif -%}"""
 
 
-def video_size(factor: int) -> dict[str, int]:
-    """Smallest and largest number of pixels of a frame, for sides that are multiples of ``factor``."""
-    return {"shortest_edge": factor * factor, "longest_edge": 6 * factor * factor}
+def video_limits(factor: int) -> dict[str, Any]:
+    """Limits of video processors: pixels of a frame, of sides divisible by ``factor``, frames, all pixels."""
+    token = factor * factor
+    size = {"shortest_edge": token, "longest_edge": 6 * token}
+    return {"size": size, "max_frames": 80, "total_pixels": 96 * token}
 
 
 def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
