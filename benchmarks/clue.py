@@ -1,7 +1,8 @@
-"""What looking again brings: python benchmarks/clue.py [--model MODEL] [--videos N]
+"""What looking again brings: python benchmarks/clue.py [--model MODEL] [--videos N] [--fps-boost F]
 
-Questions about details of the synthetic world, answered in words: which color a shape's mark has (three to seven
-pixels wide in the first look), and which color it flashes for 0.2 s (seldom among the first look's frames). Asked
+Questions about details in long videos of the synthetic world, answered in words. Videos last 60 to 120 s, and each
+shape is visible for 1 to 3 s. Which color has the dot in a shape (three pixels wide in the first look)? Which color
+has its spark, which lights up for 0.2 s (as small, and seldom among the first look's frames)? Asked
 
 - *first look*: the whole video, once.
 - *clue*: then what the answer rests on, closer (``eval --clue``).
@@ -36,7 +37,7 @@ from timesight.statistics import cluster_bootstrap
 from timesight.tasks import TASKS
 from timesight.types import Sample, Span
 from timesight.video import FrameBudget, FrameReader
-from timesight.world import WorldSettings, write_world
+from timesight.world import WORLDS, write_world
 
 MAX_NEW_TOKENS = 40
 PIXELS_PER_TOKEN = 2 * 28 * 28  # frames are merged in pairs
@@ -47,19 +48,20 @@ def main() -> None:
     """One line a way of looking, for all questions and for each kind."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--videos", type=int, default=160)
+    parser.add_argument("--videos", type=int, default=140)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--fps-boost", type=float, default=2.5, help="the recipe's, as tiny/look_again has it")
     flags = parser.parse_args()
     generator = LocalGenerator(load_policy(flags.model))
     with tempfile.TemporaryDirectory() as folder:
         write_world(
             Path(folder),
             {"test": flags.videos},
-            WorldSettings(duration_s=(8.0, 12.0), max_shapes=3, tasks=("open_qa",), details=True),
+            WORLDS["long"].model_copy(update={"tasks": ("open_qa",)}),
             seed=flags.seed,
         )
         samples = [s for s in read_jsonl(Path(folder) / "test.jsonl") if "detail" in s.meta]
-        looks = Looks(generator, generator.default_budget, ClueSettings(), flags.seed)
+        looks = Looks(generator, generator.default_budget, ClueSettings(fps_boost=flags.fps_boost), flags.seed)
         show(looks.ways(samples), samples)
 
 
@@ -118,6 +120,7 @@ class Looks:
                 "max_frames": frames,
                 "min_pixels": 784,
                 "max_pixels": pixels,
+                "total_pixels": pixels * frames,
             }
         )
 

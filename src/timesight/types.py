@@ -37,6 +37,10 @@ class Span:
         """Length in seconds."""
         return self.end_s - self.start_s
 
+    def overlaps(self, other: Span) -> bool:
+        """Whether the two have more than an end in common."""
+        return self.start_s < other.end_s and other.start_s < self.end_s
+
 
 @dataclass(frozen=True)
 class Box:

@@ -26,7 +26,7 @@ def policy(new_model: Path) -> Policy:
 def prompts(policy: Policy, world: Path) -> PrefixTree:
     """Three prompts of different lengths."""
     reader = FrameReader(policy.default_budget, policy.factor)
-    encoded = [encode_sample(policy, s, False, reader) for s in read_jsonl(world / "train.jsonl")[:8]]
+    encoded = [encode_sample(policy, s, False, reader) for s in read_jsonl(world / "train.jsonl")[:40]]
     by_length = {len(prompt): prompt for prompt in encoded}
     assert len(by_length) >= 3
     return build_tree(policy, [*by_length.values()][:3])

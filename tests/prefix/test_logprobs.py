@@ -54,7 +54,9 @@ def prompts(policy: Policy, world: Path) -> PrefixTree:
     """Prompts of three videos of different lengths."""
     unique = {sample.video.path: sample for sample in read_jsonl(world / "train.jsonl")}
     reader = FrameReader(policy.default_budget, policy.factor)
-    return build_tree(policy, [encode_sample(policy, s, False, reader) for s in list(unique.values())[:3]])
+    encoded = [encode_sample(policy, sample, False, reader) for sample in unique.values()]
+    of_length = {len(prompt): prompt for prompt in encoded}
+    return build_tree(policy, list(of_length.values())[:3])
 
 
 def gradients(

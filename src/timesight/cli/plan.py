@@ -9,7 +9,7 @@ import click
 from timesight.cli.options import json_option
 from timesight.errors import InputError
 
-WORLD_QUESTIONS = 3.5  # on a video of the synthetic world
+COUNTED_SCENES = 200  # of a synthetic world, for the questions on a video
 
 
 @click.command(
@@ -95,7 +95,7 @@ def command(
 def _count(settings: Any) -> tuple[int, int]:
     """Questions of an epoch, and the entries they are dealt as, from the recipe's own files.
 
-    A synthetic world has about 3.5 questions a video.
+    A synthetic world is counted by its first scenes.
     """
     from timesight.data import read_jsonl
     from timesight.data.mixture import Mixture, MixtureSource
@@ -105,8 +105,9 @@ def _count(settings: Any) -> tuple[int, int]:
     questions = entries = 0.0
     for source in settings.data.all_sources:
         if source.world is not None:
-            count = round(WORLD_QUESTIONS * source.world.num_videos)
-            dealt = round(count / min(cap, WORLD_QUESTIONS))
+            a_video = _world_questions(source.world)
+            count = round(a_video * source.world.num_videos)
+            dealt = round(count / min(cap, max(1.0, a_video)))
         elif source.jsonl is not None and source.jsonl.exists():
             mixture = Mixture([MixtureSource(read_jsonl(source.jsonl))])
             count, dealt = len(mixture.samples), Dealer(mixture, cap).num_entries(1, settings.seed)
@@ -116,3 +117,14 @@ def _count(settings: Any) -> tuple[int, int]:
         share = source.weight * min(1.0, (source.limit or count) / max(count, 1))
         questions, entries = questions + share * count, entries + share * dealt
     return round(questions), round(entries)
+
+
+def _world_questions(world: Any) -> float:
+    """Questions on a video of a synthetic world, on average."""
+    from pathlib import Path
+
+    from timesight.world.generate import make_scenes
+    from timesight.world.questions import samples_of
+
+    scenes = make_scenes(world.split, min(COUNTED_SCENES, world.num_videos), world, world.seed)
+    return sum(len(list(samples_of(scene, Path("counted.mp4"), world))) for scene in scenes) / len(scenes)

@@ -124,21 +124,17 @@ def _invitation(host: str, port: int) -> str:
 
 
 def _add_examples(store: VideoStore, folder: Path) -> None:
-    """Three videos of the synthetic world, and three with details for looking again."""
+    """Three videos of the synthetic world, and three long ones with details for looking again."""
     from timesight.types import Video
-    from timesight.world import WorldSettings, make_scene, write_video
+    from timesight.world import WORLDS, make_scene, write_video
 
     for number in range(6):
-        details = number >= 3
-        plain, detailed = (
-            WorldSettings(duration_s=(5.0, 8.0)),
-            WorldSettings(duration_s=(8.0, 12.0), max_shapes=3, details=True),
-        )
-        scene = make_scene(f"example-{number}", (EXAMPLES_SEED, number), detailed if details else plain)
+        kind = "short" if number < 3 else "long"
+        scene = make_scene(f"example-{number}", (EXAMPLES_SEED, number), WORLDS[kind])
         path = folder / f"{number}.mp4"
         write_video(scene, path)
         shapes = " and ".join(shape.name for shape in scene.shapes)
-        what = f"{shapes}, with marks and flashes" if details else shapes
+        what = f"{shapes}, with dots and sparks" if kind == "long" else shapes
         store.add_example(Video(path=path), f"example {number + 1}: {what}")
 
 

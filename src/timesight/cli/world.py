@@ -11,6 +11,7 @@ from timesight.errors import InputError
 from timesight.tasks import TASKS
 
 TASK_NAMES = list(TASKS)
+KINDS = ("short", "long", "out-of-domain", "general")  # of ``world.WORLDS``, without its imports
 
 
 @click.command(
@@ -23,22 +24,25 @@ TASK_NAMES = list(TASKS)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Same seed, same world.")
 @click.option("--task", "tasks", multiple=True, type=click.Choice(TASK_NAMES), help="Only these; all by default.")
 @click.option(
-    "--details", is_flag=True, help="With details that only a second look shows, and questions about them."
+    "--kind",
+    default="short",
+    show_default=True,
+    type=click.Choice(KINDS),
+    help="What is asked: everything; details in videos of one to two minutes; what training does not show; number, "
+    "order, direction, before and after.",
 )
 @json_option
-def command(
-    out: Path, train: int, test: int, seed: int, tasks: tuple[str, ...], details: bool, as_json: bool
-) -> None:
+def command(out: Path, train: int, test: int, seed: int, tasks: tuple[str, ...], kind: str, as_json: bool) -> None:
     """Write OUT/train.jsonl and OUT/test.jsonl with the .mp4 files they ask about: samples of all tasks."""
     from timesight.cli.console import print_json, progress
-    from timesight.world import WorldSettings, write_world
+    from timesight.world import WORLDS, write_world
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: OUT is a folder")
     splits = {name: count for name, count in (("train", train), ("test", test)) if count}
     if not splits:
         raise InputError("nothing to write: give --train or --test a number of videos")
-    settings = WorldSettings(tasks=tasks or None, details=details)
+    settings = WORLDS[kind].model_copy(update={"tasks": tasks}) if tasks else WORLDS[kind]
     with progress("synthetic world", sum(splits.values())) as advance:
         files = write_world(out, splits, settings, seed=seed, on_video=advance)
     counts = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in files.items()}

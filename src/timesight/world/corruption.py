@@ -1,4 +1,7 @@
-"""Label noise: answers that are wrong on purpose, as in data from the web; the videos are not changed."""
+"""Label noise: answers that are wrong on purpose, in the ways of hasty annotators; the videos are not changed.
+
+A model that is pretrained on them sees more than it says, which leaves something for GRPO to bring out.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from timesight.geometry import clip_box
+from timesight.tasks.quality_assessment import Label
 from timesight.types import Box, Span
 from timesight.world.settings import WorldSettings
 
 T = TypeVar("T")
-SHIFT_SHARE = 0.05  # of the frame: the largest shift of a corrupted box
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class Corruption:
     """Adds the label noise of ``settings`` to answers (``label_noise``, ``boundary_jitter_s``)."""
 
     settings: WorldSettings
+
+    def _strikes(self, rng: np.random.Generator) -> bool:
+        return bool(rng.random() < self.settings.label_noise)
 
     def span(self, span: Span, duration_s: float, rng: np.random.Generator) -> Span:
         """Jitter the ends of a span, or replace it by a random one.
@@ -34,7 +39,7 @@ class Corruption:
             With probability ``label_noise`` a random span of the video. Otherwise ``span``, each end moved by up to
             ``boundary_jitter_s``, cut to the video. Ends are rounded to 0.1 s.
         """
-        if rng.random() < self.settings.label_noise:
+        if self._strikes(rng):
             ends_s = rng.uniform(0.0, duration_s, size=2)
         else:
             ends_s = np.array([span.start_s, span.end_s]) + rng.uniform(
@@ -43,16 +48,23 @@ class Corruption:
         start_s, end_s = sorted(np.clip(ends_s, 0.0, duration_s).round(1).tolist())
         return Span(start_s, end_s)
 
-    def choice(self, right: T, choices: Sequence[T], rng: np.random.Generator) -> T:
-        """Return ``right``, or with probability ``label_noise`` a random one of ``choices``, which may equal it."""
-        other = choices[int(rng.integers(len(choices)))]  # always drawn, so that later draws do not change
-        return other if rng.random() < self.settings.label_noise else right
+    def option(self, right: int, rng: np.random.Generator) -> int:
+        """The index of the right option, or the first one: what is ticked without reading on."""
+        return 0 if self._strikes(rng) else right
+
+    def label(self, right: Label, rng: np.random.Generator) -> Label:
+        """The right label, or "high quality": what is said without a close look."""
+        return "high quality" if self._strikes(rng) else right
+
+    def words(self, right: T, others: Sequence[T], rng: np.random.Generator) -> T:
+        """The right answer, or a random one of ``others``."""
+        other = others[int(rng.integers(len(others)))]  # always drawn, so that later draws do not change
+        return other if self._strikes(rng) else right
 
     def boxes(self, boxes: Sequence[Box], rng: np.random.Generator) -> list[Box]:
-        """Shift each box with probability ``label_noise``, by up to 0.05 of the frame, and clip it to the frame."""
-        moved = []
-        for box in boxes:
-            share = SHIFT_SHARE if rng.random() < self.settings.label_noise else 0.0
-            x, y = rng.uniform(-share, share, size=2)
-            moved.append(clip_box(box.x0 + x, box.y0 + y, box.x1 + x, box.y1 + y))
-        return moved
+        """The boxes of a track, or the first one over and over."""
+        return [boxes[0]] * len(boxes) if self._strikes(rng) else list(boxes)
+
+    def sentences(self, sentences: Sequence[str], rng: np.random.Generator) -> list[str]:
+        """The sentences of a caption, or only the first one: what is written before boredom sets in."""
+        return list(sentences[:1]) if self._strikes(rng) else list(sentences)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,22 @@ from timesight.tasks.grounded_qa import GroundedQa
 from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.tasks.object_tracking import ObjectTracking
 from timesight.tasks.open_qa import OpenQa
-from timesight.tasks.quality_assessment import QualityAssessment
+from timesight.tasks.quality_assessment import Label, QualityAssessment
 from timesight.tasks.temporal_grounding import TemporalGrounding
 from timesight.types import Sample, Span
+from timesight.world.choices import Choice, general_choices, plain_choices, shape_names
 from timesight.world.corruption import Corruption
-from timesight.world.scene import COLORS, DEFECT_SHARE, FPS, KINDS, Scene, Shape, make_scene
+from timesight.world.generate import DEFECT_SHARE, make_scene
+from timesight.world.scene import COLORS, FPS, LONG_S, DefectKind, Scene, Shape
 from timesight.world.settings import WorldSettings
+from timesight.world.wording import wording_of
 
 NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
 BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
-NUM_OPTIONS = 3
 WHOLE_SHARE = 0.15  # of the segments
-STILL_SHARE = 0.3  # of the shapes that do not move: for these, repeating the first box is enough
+PADDING_S = (0.2, 1.2)  # of a segment around what is asked about
 Fields = dict[str, Any]
+Ask = Callable[[Scene, Corruption, np.random.Generator], Iterator[Fields]]
 
 
 def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[Sample]:
@@ -42,31 +45,25 @@ def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[S
         video: Path of its file, for the samples.
         settings: Tasks and label noise.
     """
-    corruption = Corruption(settings)
-    naming, cutting = (np.random.default_rng((*scene.seed, stream)) for stream in (4, 6))
+    corruption, segments = Corruption(settings), _Segments(scene, settings.second_look_share)
     for number, (task, ask) in enumerate(QUESTIONS.items()):
         if task not in (settings.tasks or QUESTIONS) or (scene.defect and task != QualityAssessment.name):
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
         for count, fields in enumerate(ask(scene, corruption, rng)):
-            named = task == MultipleChoice.name and naming.random() < settings.named_share
-            if named:
-                fields["question"] = f"Which option says {fields['options'][fields['answer']]}?"
-            meta = {"duration_s": scene.duration_s} | ({"needs_video": not named} if settings.named_share else {})
-            shown = Span(0.0, scene.duration_s)
             rests_on = fields.pop("rests_on", None)
-            if rests_on is not None and cutting.random() < settings.second_look_share:
-                shown = _around(rests_on, scene.duration_s, cutting)
-                fields["segments"] = [_pair(shown)]
+            shown = segments.around(rests_on) if rests_on is not None else None
             so = f"; so: {fields.pop('so')}" if "so" in fields else ""
+            meta: Fields = {"thought": scene.listing(shown or Span(0.0, scene.duration_s)) + so}
+            meta |= {"duration_s": scene.duration_s} | ({"shift": scene.shift} if scene.shift else {})
             yield TASKS[task].Sample.model_validate(
                 {
                     "id": f"world/{scene.name}/{task}#{count}",
                     "task": task,
-                    "video": video,
-                    "meta": {"thought": scene.listing(shown) + so} | meta | fields.pop("meta", {}),
+                    "video": {"path": video} | fields.pop("window", {}),
+                    "meta": meta | fields.pop("meta", {}),
                 }
-                | ({"video": {"path": video} | fields.pop("window")} if "window" in fields else {})
+                | ({"segments": [_pair(shown)]} if shown else {})
                 | fields
             )
 
@@ -82,154 +79,132 @@ def unseen_samples(num_scenes: int, seed: int = 0) -> list[Sample]:
     return [s for scene in scenes for s in samples_of(scene, Path("unseen.mp4"), WorldSettings())]
 
 
+class _Segments:
+    """Which questions show a segment instead of the whole video; all that rest on the same span show the same."""
+
+    def __init__(self, scene: Scene, share: float) -> None:
+        self._scene, self._share = scene, share
+        self._chosen: dict[Span, Span | None] = {}
+        self._rng = np.random.default_rng((*scene.seed, 6))
+
+    def around(self, span: Span) -> Span | None:
+        """The segment of a second look at ``span``; None for questions that show the whole video."""
+        if span not in self._chosen:
+            self._chosen[span] = self._cut(span) if self._rng.random() < self._share else None
+        return self._chosen[span]
+
+    def _cut(self, span: Span) -> Span:
+        duration_s = self._scene.duration_s
+        before_s, after_s = self._rng.uniform(*PADDING_S, size=2)
+        if self._rng.random() < WHOLE_SHARE and duration_s <= LONG_S:
+            return Span(0.0, duration_s)
+        return Span(round(max(0.0, span.start_s - before_s), 1), round(min(duration_s, span.end_s + after_s), 1))
+
+
 def _grounding(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     for event in scene.events():
         span = corruption.span(event.span, scene.duration_s, rng)
-        yield {"query": event.sentence, "spans": [_pair(span)], "rests_on": event.span}
+        yield {"query": wording_of(scene).event(event), "spans": [_pair(span)], "rests_on": event.span}
 
 
 def _tracking(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """One shape while it is visible, a moving one if there is one; a blinking one is absent while it is dark."""
-    moving = [shape for shape in scene.shapes if shape.moves]
-    if not moving and rng.random() > STILL_SHARE:
-        return
-    shape = (moving or scene.shapes)[0]
-    first, length = round(shape.visible.start_s * FPS), round(shape.visible.length_s * FPS)
-    times_s = [(first + k * length // NUM_TRACKED) / FPS for k in range(NUM_TRACKED)]
-    absent = [n for n, time_s in enumerate(times_s) if not shape.shown_at(time_s)]
-    if 0 in absent or len(absent) == NUM_TRACKED - 1:
-        return
-    boxes = [shape.box_at(time_s, (scene.width_px, scene.height_px)) for time_s in times_s]
-    given, *rest = boxes
-    said = [rounded_box(box, BOX_DIGITS) for box in (given, *corruption.boxes(rest, rng))]
-    yield {
-        "object": shape.name,
-        "times_s": times_s,
-        "boxes": [[box.x0, box.y0, box.x1, box.y1] for box in said],
-        "absent": absent,
-        "window": {"start_s": shape.visible.start_s, "end_s": shape.visible.end_s},
-        "meta": {"thought": f"the {shape.name} {shape.action}"},
-    }
+    """Each moving shape, from the first to the last frame that shows it: repeating its first box is not enough."""
+    for shape in scene.shapes:
+        if not shape.moves:
+            continue
+        first, length = round(shape.visible.start_s * FPS), round(shape.visible.length_s * FPS)
+        times_s = [(first + k * (length - 1) // (NUM_TRACKED - 1)) / FPS for k in range(NUM_TRACKED)]
+        boxes = [shape.box_at(time_s, (scene.width_px, scene.height_px)) for time_s in times_s]
+        said = corruption.boxes([rounded_box(box, BOX_DIGITS) for box in boxes], rng)
+        yield {
+            "object": shape.name,
+            "times_s": times_s,
+            "boxes": [[box.x0, box.y0, box.x1, box.y1] for box in said],
+            "window": {"start_s": shape.visible.start_s, "end_s": shape.visible.end_s},
+            "meta": {"thought": f"the {shape.name} {shape.action}"},
+        }
 
 
 def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """Two questions about which shapes there are, how many, in which order, and what one does."""
-    shape = scene.shapes[int(rng.integers(len(scene.shapes)))]
-    asked = [
-        ("Which shape is in the video?", shape.name, _absent_names(scene, rng)),
-        (f"What does the {shape.name} do?", f"It {shape.action}", ["It stays", "It moves", "It blinks"]),
-        ("How many shapes are there?", str(len(scene.shapes)), ["1", "2", "3"]),
-    ]
-    asked += [
-        (
-            f"Which shape is {turn} to appear?",
-            found.name,
-            [s.name for s in scene.shapes] + _absent_names(scene, rng),
-        )
-        for turn, found in scene.turns().items()
-        if len(scene.shapes) > 1
-    ]
-    for index in rng.permutation(len(asked))[:2]:
-        yield _options(*asked[int(index)], corruption, rng)
+    """Plain questions, or general ones; some name their answer."""
+    settings = corruption.settings
+    naming = np.random.default_rng((*scene.seed, 4))
+    choices = general_choices(scene, rng) if settings.general else plain_choices(scene, rng)
+    for choice in choices:
+        fields = choice.fields(corruption, rng)
+        named = naming.random() < settings.named_share
+        if named:
+            fields["question"] = f"Which option says {fields['so']}?"
+        meta = {"kind": choice.kind} if settings.general else {}
+        yield fields | {"meta": meta | ({"needs_video": not named} if settings.named_share else {})}
 
 
 def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     """Which shape does something, and when; in scenes with details, only questions about these."""
-    for question, right, others, fields in _details(scene, corruption, rng):
-        yield _options(question, right, others, corruption, rng) | fields
+    for choice, shape in _details(scene, rng):
+        yield choice.fields(corruption, rng) | _evidence(shape.visible, scene, corruption, rng) | _kind(choice)
     if (asked := _asked(scene, rng)) is None or scene.has_details:
         return
     question, shape, span = asked
-    others = [s.name for s in scene.shapes] + _absent_names(scene, rng)
-    spans = [_pair(corruption.span(span, scene.duration_s, rng))]
-    yield _options(question, shape.name, others, corruption, rng) | {"spans": spans, "rests_on": span}
+    choice = Choice(question, shape.name, shape_names(scene, rng), "which")
+    yield choice.fields(corruption, rng) | _evidence(span, scene, corruption, rng)
 
 
 def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     """Which, what and when, to be answered in words; in scenes with details, also questions about these."""
-    for question, right, others, fields in _details(scene, corruption, rng):
-        yield {"question": question, "answer": corruption.choice(right, [right, *others], rng)} | fields
+    for choice, shape in _details(scene, rng):
+        answer = corruption.words(choice.right, choice.wrong, rng)
+        fields = _evidence(shape.visible, scene, corruption, rng) | _kind(choice)
+        yield {"question": choice.question, "answer": answer} | fields
+    words = wording_of(scene)
     shape = scene.shapes[int(rng.integers(len(scene.shapes)))]
     event = scene.events()[int(rng.integers(len(scene.events())))]
-    when = f"When is it that {event.sentence}?" if rng.random() < 0.5 else event.sentence
+    sentence = words.event(event)
     asked = [
-        (f"What does the {shape.name} do?", f"It {shape.action}", shape.visible),
-        (when, event.sentence, event.span),
+        (words.what_does(shape), f"It {shape.action}", shape.visible),
+        (f"When is it that {sentence}?" if rng.random() < 0.5 else sentence, sentence, event.span),
     ]
     if (found := _asked(scene, rng)) is not None:
         question, shown, span = found
         asked.append((question, shown.name, span))
     for question, answer, span in asked:
-        spans = [_pair(corruption.span(span, scene.duration_s, rng))]
-        yield {"question": question, "answer": answer, "so": answer, "spans": spans, "rests_on": span}
-
-
-def _details(
-    scene: Scene, corruption: Corruption, rng: np.random.Generator
-) -> Iterator[tuple[str, str, list[str], Fields]]:
-    """Questions about details that need a second look: question, answer, wrong answers, and the evidence."""
-    for shape in scene.shapes:
-        if shape.detail is None or shape.blinks:
-            continue
-        colors = [color for color in COLORS if color != shape.color]
-        for kind, question, right in (
-            ("mark", f"Which color is the mark inside the {shape.name}?", shape.detail.mark_color),
-            ("flash", f"Which color does the {shape.name} flash?", shape.detail.flash_color),
-        ):
-            others = [colors[n] for n in rng.permutation(len(colors)) if colors[n] != right]
-            spans = [_pair(corruption.span(shape.visible, scene.duration_s, rng))]
-            yield question, right, others, {"spans": spans, "rests_on": shape.visible, "meta": {"detail": kind}}
-
-
-def _around(span: Span, duration_s: float, rng: np.random.Generator) -> Span:
-    """The segment of a second look at ``span``: a bit longer, by a random padding; sometimes the whole video."""
-    if rng.random() < WHOLE_SHARE:
-        return Span(0.0, duration_s)
-    before_s, after_s = rng.uniform(0.2, 1.0, size=2)
-    return Span(round(max(0.0, span.start_s - before_s), 1), round(min(duration_s, span.end_s + after_s), 1))
-
-
-def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | None:
-    """A random question which shape does something, with the shape and when; None if none is unambiguous."""
-    asked: list[tuple[str, Shape, Span]] = []
-    for action in ("moves", "blinks"):
-        doing = [shape for shape in scene.shapes if shape.action == action]
-        if len(doing) == 1:
-            (event,) = (event for event in doing[0].events() if event.action == action)
-            asked.append((f"Which shape {action}?", doing[0], event.span))
-    asked += [(f"Which shape is {turn} to appear?", s, s.visible) for turn, s in scene.turns().items()]
-    return asked[int(rng.integers(len(asked)))] if asked else None
+        fields = _evidence(span, scene, corruption, rng)
+        yield {"question": question, "answer": answer, "so": answer} | fields
 
 
 def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """What each shape does, in order of appearance, without times; in scenes with details, only these."""
-    for question, right, others, fields in _details(scene, corruption, rng):
-        del fields["spans"]
-        yield {"question": question, "caption": corruption.choice(right, [right, *others], rng)} | fields
+    """What each shape does, in order of appearance; in scenes with details, one word about each of these."""
+    for choice, shape in _details(scene, rng):
+        caption = corruption.words(choice.right, choice.wrong, rng)
+        yield {"question": choice.question, "caption": caption, "rests_on": shape.visible} | _kind(choice)
     if scene.has_details:
         return
-    names = _absent_names(scene, rng)
-    events = []
-    for shape in sorted(scene.shapes, key=lambda shape: shape.visible.start_s):
-        name = corruption.choice(shape.name, names, rng)
-        events.append(f"the {name} is visible")
-        action = corruption.choice(shape.action, ("stays", "moves", "blinks"), rng)
-        events += [f"the {name} {action}"] if action != "stays" else []
-    yield {"caption": ". ".join(events) + ".", "events": events}
+    sentences = [f"the {shape.name} {shape.action}" for shape in scene.in_order]
+    said = corruption.sentences(sentences, rng)
+    yield {"caption": ". ".join(said) + ".", "events": sentences}
+    if corruption.settings.listings:
+        listing = scene.listing(Span(0.0, scene.duration_s))
+        yield {"question": "List what is visible, second by second.", "caption": listing}
 
 
 def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """One question about each scene with a defect, and about as many others."""
+    """Both labels come equally often: only some of the scenes without a defect are asked about."""
     if scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE):
         return
-    label = "low quality" if scene.defect else "high quality"
-    said = corruption.choice(label, ("low quality", "high quality"), rng)
-    yield {"label": said, "meta": {"thought": f"the picture is {_LOOKS[scene.defect]}"}}
+    label: Label = "low quality" if scene.defect else "high quality"
+    looks = LOOKS[scene.defect.kind if scene.defect else None]
+    yield {"label": corruption.label(label, rng), "meta": {"thought": f"the picture is {looks}"}}
 
 
-_LOOKS = {None: "clear", "noise": "full of noise", "blocks": "made of blocks", "dark": "too dark"}
+LOOKS: dict[DefectKind | None, str] = {
+    None: "clear",
+    "noise": "full of noise",
+    "blocks": "made of blocks",
+    "dark": "too dark",
+    "blur": "not sharp",
+}
 
-QUESTIONS: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator[Fields]]] = {
+QUESTIONS: dict[str, Ask] = {
     TemporalGrounding.name: _grounding,
     ObjectTracking.name: _tracking,
     MultipleChoice.name: _choice,
@@ -240,28 +215,39 @@ QUESTIONS: dict[str, Callable[[Scene, Corruption, np.random.Generator], Iterator
 }
 
 
-def _options(
-    question: str,
-    right: str,
-    others: Sequence[str],
-    corruption: Corruption,
-    rng: np.random.Generator,
-) -> Fields:
-    """A question with shuffled options, ``right`` among them; the rest are the first of ``others``.
-
-    The thought ends with the text of the answer, so that only its letter is left to find.
-    """
-    wrong = [other for other in dict.fromkeys(others) if other != right][: NUM_OPTIONS - 1]
-    options = [[right, *wrong][n] for n in rng.permutation(len(wrong) + 1)]
-    answer = corruption.choice(options.index(right), range(len(options)), rng)
-    return {"question": question, "options": options, "answer": answer, "so": options[answer]}
+def _details(scene: Scene, rng: np.random.Generator) -> Iterator[tuple[Choice, Shape]]:
+    """Questions about details, which need a second look, each with the shape that shows the answer."""
+    for shape in scene.shapes:
+        if shape.detail is None or shape.blinks:
+            continue
+        colors = [color for color in COLORS if color != shape.color]
+        for kind, right, question in (
+            ("dot", shape.detail.dot, f"Which color is the dot in the {shape.name}?"),
+            ("spark", shape.detail.spark, f"Which color is the spark of the {shape.name}?"),
+        ):
+            wrong = [colors[n] for n in rng.permutation(len(colors)) if colors[n] != right]
+            yield Choice(question, right, wrong, kind), shape
 
 
-def _absent_names(scene: Scene, rng: np.random.Generator) -> list[str]:
-    """Shapes that are not in the scene, in random order."""
-    there = {shape.name for shape in scene.shapes}
-    names = [f"{color} {kind}" for color in COLORS for kind in KINDS]
-    return [names[n] for n in rng.permutation(len(names)) if names[n] not in there]
+def _kind(choice: Choice) -> Fields:
+    return {"meta": {"detail": choice.kind}}
+
+
+def _evidence(span: Span, scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Fields:
+    return {"spans": [_pair(corruption.span(span, scene.duration_s, rng))], "rests_on": span}
+
+
+def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | None:
+    """A random question which shape does something, with the shape and when; None if none is unambiguous."""
+    words = wording_of(scene)
+    asked: list[tuple[str, Shape, Span]] = []
+    for action in ("moves", "blinks"):
+        doing = [shape for shape in scene.shapes if shape.action == action]
+        if len(doing) == 1:
+            (event,) = (event for event in doing[0].events() if event.action == action)
+            asked.append((words.which_does(action), doing[0], event.span))
+    asked += [(words.turn.format(turn=turn), s, s.visible) for turn, s in scene.turns().items()]
+    return asked[int(rng.integers(len(asked)))] if asked else None
 
 
 def _pair(span: Span) -> list[float]:

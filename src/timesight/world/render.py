@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from timesight.world.scene import COLORS, FPS, Defect, Scene, Shape
 
+Frame = NDArray[np.float32]  # (H, W, 3), gray levels
 NOISE = 6.0  # standard deviation of the noise of each frame, in gray levels
-DEFECT_NOISE = 55.0
-BLOCK_PX = 12
-DARKNESS = 0.2
+# What a defect of strength 1 does.
+DEFECT_NOISE = 60.0  # standard deviation
+DARKNESS = 0.85  # share of the light that is missing
+BLOCKS, BLUR = 0.14, 0.06  # side of a block, radius of the blur, as shares of the frame's shorter side
+SPARK_AWAY = (
+    1.4  # radii between the centers of a shape and of its spark, which is on the side of the frame's middle
+)
+STRIPES = 5  # across a frame of another background
 
 
 def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
@@ -24,35 +29,34 @@ def render(scene: Scene) -> Iterator[NDArray[np.uint8]]:
         Its frames in order, (H, W, 3), uint8 RGB.
     """
     rng = np.random.default_rng((*scene.seed, 1))
-    background = _background(scene, rng)
+    background = _stripes(scene, rng) if scene.shift == "background" else _clouds(scene, rng)
     for index in range(scene.num_frames):
-        frame = background + _grain(scene, rng)
+        frame = background + rng.standard_normal(background.shape, dtype=np.float32) * np.float32(NOISE)
         for shape in scene.shapes:
             if shape.shown_at(index / FPS):
                 _draw(frame, shape, index / FPS)
-        yield np.clip(_spoil(frame, scene.defect, rng), 0, 255).astype(np.uint8)
+        if scene.defect is not None:
+            frame = _spoil(frame, scene.defect, rng)
+        yield np.clip(frame, 0, 255).astype(np.uint8)
 
 
-def _grain(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Noise (H, W, 3) whose grain is scaled with the frame, like the shapes."""
-    height, width = scene.height_px // scene.scale, scene.width_px // scene.scale
-    noise = rng.normal(0.0, NOISE, (height, width, 3)).astype(np.float32)
-    return noise.repeat(scene.scale, 0).repeat(scene.scale, 1)
+def _spoil(frame: Frame, defect: Defect, rng: np.random.Generator) -> Frame:
+    """``frame`` with the defects of a bad camera or encoder."""
+    height, width = frame.shape[:2]
+    if defect.kind == "noise":
+        noise = rng.standard_normal(frame.shape, dtype=np.float32)
+        return frame + noise * np.float32(defect.strength * DEFECT_NOISE)
+    if defect.kind == "dark":
+        return frame * np.float32(1 - defect.strength * DARKNESS)
+    if defect.kind == "blocks":
+        side = max(2, round(defect.strength * BLOCKS * min(height, width)))
+        return frame[::side, ::side].repeat(side, 0).repeat(side, 1)[:height, :width]
+    image = Image.fromarray(np.clip(frame, 0, 255).astype(np.uint8))
+    blurred = image.filter(ImageFilter.GaussianBlur(defect.strength * BLUR * min(height, width)))
+    return np.asarray(blurred, dtype=np.float32)
 
 
-def _spoil(
-    frame: NDArray[np.float32], defect: Defect | None, rng: np.random.Generator
-) -> NDArray[np.floating[Any]]:
-    """``frame`` (H, W, 3) with the defects of a bad camera or encoder."""
-    if defect == "noise":
-        return frame + rng.normal(0.0, DEFECT_NOISE, frame.shape)
-    if defect == "blocks":
-        corners = frame[::BLOCK_PX, ::BLOCK_PX]
-        return corners.repeat(BLOCK_PX, 0).repeat(BLOCK_PX, 1)[: frame.shape[0], : frame.shape[1]]
-    return frame * DARKNESS if defect == "dark" else frame
-
-
-def _background(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
+def _clouds(scene: Scene, rng: np.random.Generator) -> Frame:
     """A dark cloudy texture: coarse noise, enlarged smoothly, around a random color."""
     coarse = rng.uniform(-28, 28, size=(6, 6, 3)) + rng.uniform(40, 100, size=3)
     image = Image.fromarray(np.clip(coarse, 0, 255).astype(np.uint8))
@@ -60,32 +64,45 @@ def _background(scene: Scene, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(enlarged, dtype=np.float32)
 
 
-def _draw(frame: NDArray[np.float32], shape: Shape, time_s: float) -> None:
-    """Blend ``shape``, as it is at ``time_s``, into ``frame`` (H, W, 3) in place, one pixel soft at the edge."""
+def _stripes(scene: Scene, rng: np.random.Generator) -> Frame:
+    """Slanted stripes of two random colors, which no scene but those of this shift has."""
+    colors = rng.uniform(20, 130, size=(2, 3))
+    y, x = np.mgrid[: scene.height_px, : scene.width_px]
+    band = (x / scene.width_px + y / scene.height_px) * STRIPES
+    frame: Frame = colors[band.astype(int) % 2].astype(np.float32)
+    return frame
+
+
+def _draw(frame: Frame, shape: Shape, time_s: float) -> None:
+    """Blend ``shape`` with its details, as they are at ``time_s``, into ``frame`` in place."""
     height, width = frame.shape[:2]
-    center = shape.center_at(time_s)
-    radius = shape.radius * min(height, width)
-    x = np.arange(width, dtype=np.float32)[None, :] + 0.5 - center[0] * width
-    y = np.arange(height, dtype=np.float32)[:, None] + 0.5 - center[1] * height
-    if shape.kind == "circle":
+    center_x, center_y = shape.center_at(time_s)
+    center, radius = (center_x * width, center_y * height), shape.radius * min(height, width)
+    _blend(frame, shape.kind, center, radius, shape.color)
+    if shape.detail is None:
+        return
+    small = shape.detail.radius * radius
+    _blend(frame, "circle", center, small, shape.detail.dot)
+    if shape.detail.spark_span.start_s <= time_s < shape.detail.spark_span.end_s:
+        inward = 1 if center_x < 0.5 else -1
+        _blend(frame, "circle", (center[0] + inward * SPARK_AWAY * radius, center[1]), small, shape.detail.spark)
+
+
+def _blend(frame: Frame, kind: str, center: tuple[float, float], radius: float, color: str) -> None:
+    """Blend one shape into ``frame`` in place, one pixel soft at the edge. Lengths are in pixels."""
+    height, width = frame.shape[:2]
+    left, right = max(0, int(center[0] - radius - 2)), min(width, int(center[0] + radius + 3))
+    top, bottom = max(0, int(center[1] - 1.2 * radius - 2)), min(height, int(center[1] + 1.2 * radius + 3))
+    if left >= right or top >= bottom:
+        return
+    x = np.arange(left, right, dtype=np.float32)[None, :] + 0.5 - center[0]
+    y = np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5 - center[1]
+    if kind == "circle":
         distance = np.hypot(x, y) - radius
-    elif shape.kind == "square":
+    elif kind == "square":
         distance = np.maximum(np.abs(x), np.abs(y)) - 0.88 * radius
     else:  # a triangle that stands on its base: from 1.1 radii above the center to 0.9 below
         distance = np.maximum(0.894 * np.abs(x) - 0.447 * y - 0.492 * radius, y - 0.9 * radius)
-    cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # (H, W, 1)
-    frame += cover * (_paint(shape, time_s, x, y, min(height, width)) - frame)
-
-
-def _paint(
-    shape: Shape, time_s: float, x: NDArray[np.float32], y: NDArray[np.float32], side_px: int
-) -> NDArray[np.float32]:
-    """The color of ``shape`` at each pixel, (H, W, 3) or (3,); ``x`` and ``y`` count from its center."""
-    color = np.array(COLORS[shape.color], dtype=np.float32)
-    if shape.detail is None:
-        return color
-    if shape.detail.flash.start_s <= time_s < shape.detail.flash.end_s:
-        return np.array(COLORS[shape.detail.flash_color], dtype=np.float32)
-    inside = np.hypot(x, y) < shape.detail.mark_share * shape.radius * side_px
-    mark = np.array(COLORS[shape.detail.mark_color], dtype=np.float32)
-    return np.where(inside[..., None], mark, color)
+    cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]  # (h, w, 1)
+    part = frame[top:bottom, left:right]
+    part += cover * (np.array(COLORS[color], dtype=np.float32) - part)

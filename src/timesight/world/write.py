@@ -8,18 +8,19 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
-from zlib import crc32
 
 import av
 
 from timesight.errors import InputError
 from timesight.files import whole_file
-from timesight.tasks.quality_assessment import QualityAssessment
 from timesight.video.pool import begin_worker
-from timesight.world.questions import QUESTIONS, samples_of
+from timesight.world.generate import make_scenes
+from timesight.world.questions import samples_of
 from timesight.world.render import render
-from timesight.world.scene import FPS, Scene, make_scene
+from timesight.world.scene import FPS, Scene
 from timesight.world.settings import WorldSettings
+
+KEY_FRAMES_S = 5
 
 
 def write_world(
@@ -46,16 +47,12 @@ def write_world(
         InputError: If the processes cannot be started or end early, or a video cannot be written.
     """
     settings = settings or WorldSettings()
-    defects = QualityAssessment.name in (settings.tasks or QUESTIONS)
     files = {}
     # spawn, not fork: a caller that has loaded torch has threads that do not survive a fork
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=begin_worker) as pool:
         for split, num_videos in splits.items():
             (out / split).mkdir(parents=True, exist_ok=True)
-            scenes = [
-                make_scene(f"{split}-{index:05d}", (seed, crc32(split.encode()), index), settings, defects=defects)
-                for index in range(num_videos)
-            ]
+            scenes = make_scenes(split, num_videos, settings, seed)
             paths = [out / split / f"{index:05d}.mp4" for index in range(num_videos)]
             _write_videos(pool, scenes, paths, on_video)
             # The list comes last: if it exists, so do all its videos.
@@ -95,8 +92,9 @@ def write_video(scene: Scene, path: Path) -> None:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = scene.width_px, scene.height_px, "yuv420p"
         # Without mbtree: x264's assembly for it reads past the end of rows of 6 macroblocks, and the same frames
-        # come out as different files now and then.
-        stream.options = {"crf": "23", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
+        # come out as different files now and then. A key frame every five seconds makes second looks quick to read.
+        params = f"mbtree=0:keyint={KEY_FRAMES_S * FPS}"
+        stream.options = {"crf": "23", "preset": "veryfast", "threads": "1", "x264-params": params}
         for pixels in render(scene):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
