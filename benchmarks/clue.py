@@ -27,7 +27,7 @@ import numpy as np
 
 from timesight.data import read_jsonl
 from timesight.errors import ModelError
-from timesight.generate.base import Completion, Generator
+from timesight.generate.base import Completion, Generator, Sampling
 from timesight.generate.local import LocalGenerator
 from timesight.infer.clue import ClueGenerator, ClueSettings, choose_segments
 from timesight.infer.prompts import build_prompt
@@ -141,7 +141,7 @@ class Looks:
         return changed
 
     def _answers(self, prompts: Sequence[Prompt], generator: Generator) -> list[Completion]:
-        answers = generator.answer(prompts, temperature=0.0, max_new_tokens=MAX_NEW_TOKENS)
+        answers = generator.answer(prompts, Sampling(max_new_tokens=MAX_NEW_TOKENS))
         for answer in answers:
             if isinstance(answer, ModelError):
                 raise answer
