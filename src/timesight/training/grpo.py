@@ -130,10 +130,10 @@ class Grpo:
         experiences: list[Experience | None] = []
         with self._reference() as reference:
             for rollout in rollouts:
-                mine = next(advantages) if rollout is not None else None
-                experiences.append(self._first_turns(rollout, mine, reference))
-                if self._looks_again:
-                    experiences.append(self._second_turns(rollout, mine, reference))
+                turns: list[Experience | None] = [None, None]
+                if rollout is not None:
+                    turns = self._turns(rollout, next(advantages).flatten(), reference)
+                experiences += turns[: 2 if self._looks_again else 1]
         self._share_out(experiences)
         return experiences
 
@@ -260,23 +260,14 @@ class Grpo:
         self._write(step, rollout, advantages)
         return iter(torch.split(advantages, [len(mine.items) for mine in rollouts]))
 
-    def _first_turns(
-        self, rollout: Rollout | None, advantages: Tensor | None, reference: Policy | None
-    ) -> Experience | None:
-        """All replies to the first prompts, with (B, G) advantages."""
-        if rollout is None or advantages is None:
-            return None
-        return self._experience(rollout.items, rollout.completions, advantages.flatten(), reference)
-
-    def _second_turns(
-        self, rollout: Rollout | None, advantages: Tensor | None, reference: Policy | None
-    ) -> Experience | None:
-        """The replies after a second look, each with the advantage of the reply that chose what it shows."""
-        if rollout is None or advantages is None or not (rows := rollout.second_rows):
-            return None
+    def _turns(self, rollout: Rollout, advantages: Tensor, reference: Policy | None) -> list[Experience | None]:
+        """The first turns, and those after a second look, if any, with the (B · G,) advantages of their replies."""
+        first = self._experience(rollout.items, rollout.completions, advantages, reference)
+        if not (rows := rollout.second_rows):
+            return [first, None]
         turns = [turn for row in rows if (turn := rollout.second_turns[row]) is not None]
         items, completions = [turn.item for turn in turns], [turn.completion for turn in turns]
-        return self._experience(items, completions, advantages.flatten()[rows], reference)
+        return [first, self._experience(items, completions, advantages[rows], reference)]
 
     def _experience(
         self,

@@ -6,20 +6,18 @@ The prompts are those of Clue-Perception (``infer.clue``): a second look replace
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from timesight.generate.base import Completion
 from timesight.infer.clue import ClueSettings, choose_segments
-from timesight.infer.prompts import wanted_frames
+from timesight.infer.prompts import shown_frames, wanted_frames
 from timesight.model.policy import Policy
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.evidence import spans_of_reply
 from timesight.training.dataset import PromptItem, read_items
 from timesight.types import Sample, Span
 from timesight.video import FrameReader
-
-Key = tuple[object, ...]  # what prompts on the same segments have in common
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,20 +48,25 @@ class SecondLooks:
             answer: its task names no spans, it has named no usable one, or its segments cannot be read.
         """
         asked = [self._sample(item, reply) for item, reply in zip(items, replies, strict=True)]
-        alike: dict[Key, dict[str, Sample]] = defaultdict(dict)  # on the same segments, by id
-        for item, sample in zip(items, asked, strict=True):
-            if sample is not None:
-                alike[_key(sample, item.think)][sample.id] = sample
-        for (*_, think), samples in alike.items():
-            self.reader.expect(wanted_frames(next(iter(samples.values())), bool(think), self.tasks))
-        found: dict[Key, PromptItem] = {}
-        for key, samples in alike.items():
-            for second in read_items(self.policy, list(samples.values()), bool(key[-1]), self.reader, self.tasks):
-                if isinstance(second, PromptItem):
-                    found[(*key, second.sample.id)] = second
-        return [
-            None if sample is None else found.get((*_key(sample, item.think), sample.id))
+        keys = [
+            None if sample is None else (shown_frames(sample, self.tasks), item.think)
             for item, sample in zip(items, asked, strict=True)
+        ]
+        alike: dict[tuple[Hashable, bool], dict[str, Sample]] = defaultdict(dict)  # on the same segments, by id
+        for key, sample in zip(keys, asked, strict=True):
+            if key is not None and sample is not None:
+                alike[key][sample.id] = sample
+        for (_, think), samples in alike.items():
+            self.reader.expect(wanted_frames(next(iter(samples.values())), think, self.tasks))
+        found = {
+            (key, second.sample.id): second
+            for key, samples in alike.items()
+            for second in read_items(self.policy, list(samples.values()), key[1], self.reader, self.tasks)
+            if isinstance(second, PromptItem)
+        }
+        return [
+            None if key is None or sample is None else found.get((key, sample.id))
+            for key, sample in zip(keys, asked, strict=True)
         ]
 
     def _sample(self, item: PromptItem, reply: Completion) -> Sample | None:
@@ -73,10 +76,6 @@ class SecondLooks:
             return None
         segments = choose_segments(spans_of_reply(reply.text), item.encoded.frames[0].window_s, self.settings)
         return item.sample.model_copy(update={"segments": _pairs(segments)}) if segments else None
-
-
-def _key(sample: Sample, think: bool) -> Key:
-    return sample.video, sample.segments, think
 
 
 def _pairs(segments: Sequence[Span]) -> tuple[tuple[float, float], ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Container, Hashable, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -71,10 +71,14 @@ class Dealer:
                 break
         return entries
 
-    def entries(self, seed: int) -> Iterator[tuple[int, ...]]:
-        """Entries, epoch after epoch, without end; in an epoch each question comes as often as its weight says."""
+    def entries(self, seed: int, weights: Mapping[str, float] | None = None) -> Iterator[tuple[int, ...]]:
+        """Entries, epoch after epoch, without end; in an epoch each question comes as often as its weight says.
+
+        ``weights`` are others than the mixture's, by source (``Mixture.reweighted``).
+        """
         rng = np.random.default_rng((seed, 1))
-        for epoch in self._mixture.epochs(seed):
+        mixture = self._mixture if weights is None else self._mixture.reweighted(weights)
+        for epoch in mixture.epochs(seed):
             yield from self._deal(epoch, rng)
 
     def joined(self, index: int, allowed: Container[int], rng: np.random.Generator) -> tuple[int, ...]:
@@ -133,7 +137,8 @@ def make_schedule(
     dealer = Dealer(mixture, questions_per_video, tasks)
     early: list[tuple[int, ...]] = []
     if curriculum is not None and curriculum.phases:
-        early = _in_phases(mixture, num_entries, curriculum, seed, questions_per_video, tasks)
+        for phase in curriculum.phases:
+            early += islice(dealer.entries(seed, phase.weights), round(phase.share * num_entries))
     elif curriculum is not None:
         early = _easy_first(mixture, dealer, num_entries, curriculum, rng, tasks)
     order = [*early, *islice(dealer.entries(seed), num_entries - len(early))]
@@ -147,22 +152,6 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_entries: int, num_processes: i
     per_step = recipe.train.batch_size * recipe.train.gradient_accumulation_steps * num_processes
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
     return recipe.train.max_steps or math.ceil(num_entries / per_step) * num_iterations
-
-
-def _in_phases(
-    mixture: Mixture,
-    num_entries: int,
-    curriculum: CurriculumSettings,
-    seed: int,
-    questions_per_video: int,
-    tasks: TaskRegistry,
-) -> list[tuple[int, ...]]:
-    """Entries of each phase, dealt from the sources as it weighs them."""
-    entries: list[tuple[int, ...]] = []
-    for phase in curriculum.phases:
-        dealer = Dealer(mixture.reweighted(phase.weights), questions_per_video, tasks)
-        entries += islice(dealer.entries(seed), round(phase.share * num_entries))
-    return entries
 
 
 def _easy_first(

@@ -68,7 +68,7 @@ class SourceSettings(Settings):
     @property
     def name(self) -> str:
         """What the source is, for messages and for the run directory."""
-        return str(self.jsonl or self.hub or f"world {self.world.split if self.world else ''}")
+        return f"world {self.key}" if self.world else self.key
 
     def _origins(self) -> list[str]:
         return [name for name in ("jsonl", "hub", "world") if getattr(self, name) is not None]
@@ -126,9 +126,9 @@ class DataSettings(SourceSettings):
         if len(set(splits)) < len(splits):
             raise ValueError("data.sources holds several worlds with the same split: give each a name of its own")
         known = [source.key for source in self.all_sources]
-        for name in (name for phase in self.curriculum.phases for name in phase.weights) if self.curriculum else ():
-            if name not in known:
-                raise ValueError(f"curriculum.phases: no source {name}; there are {', '.join(known)}")
+        phases = self.curriculum.phases if self.curriculum else ()
+        if unknown := [name for phase in phases for name in phase.weights if name not in known]:
+            raise ValueError(f"curriculum.phases: no source {unknown[0]}; there are {', '.join(known)}")
         return self
 
     @property
@@ -166,9 +166,7 @@ class TrainSettings(Settings):
     batch_size: int = Field(default=1, gt=0)  # videos
     questions_per_video: int = Field(default=1, gt=0)  # on the same frames, which are computed once for all of them
     gradient_accumulation_steps: int = Field(default=1, gt=0)
-    look_again: bool = (
-        False  # GRPO: what a reply names is shown again, closer, and the reply after that is rewarded
-    )
+    look_again: bool = False  # GRPO: what a reply names is shown again, closer; the reply to that is rewarded
     save_steps: int = Field(default=100, gt=0)
     freeze: tuple[VisionPart, ...] = ()
     lora: LoraSettings | None = None

@@ -47,10 +47,8 @@ def plain_choices(scene: Scene, rng: np.random.Generator) -> list[Choice]:
         Choice(words.in_video, shape.name, absent_names(scene, rng), "presence"),
         Choice(words.what_does(shape), f"It {shape.action}", [actions[n] for n in rng.permutation(3)], "action"),
     ]
-    for action in ("moves", "blinks"):
-        doing = [shape for shape in scene.shapes if shape.action == action]
-        if len(doing) == 1:
-            asked.append(Choice(words.which_does(action), doing[0].name, shape_names(scene, rng), "which"))
+    for action, actor in scene.sole_actors():
+        asked.append(Choice(words.which_does(action), actor.name, shape_names(scene, rng), "which"))
     for kind in KINDS:
         alike = [shape for shape in scene.shapes if shape.kind == kind]
         if len(alike) == 1:
@@ -69,8 +67,7 @@ def general_choices(scene: Scene, rng: np.random.Generator) -> Iterator[Choice]:
     if len(scene.shapes) == 1:
         return
     for turn, shape in scene.turns().items():
-        question = f"Which shape is {turn} to appear?"
-        yield Choice(question, shape.name, shape_names(scene, rng), "order")
+        yield Choice(wording_of(scene).turn.format(turn=turn), shape.name, shape_names(scene, rng), "order")
     order = scene.in_order
     for one, other in pairwise(order):
         if one.visible.start_s == other.visible.start_s:

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from timesight.tasks.quality_assessment import Label
 from timesight.types import Box, Span
 from timesight.world.settings import WorldSettings
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Corruption:
         """The right label, or "high quality": what is said without a close look."""
         return "high quality" if self._strikes(rng) else right
 
-    def words(self, right: T, others: Sequence[T], rng: np.random.Generator) -> T:
+    def words(self, right: str, others: Sequence[str], rng: np.random.Generator) -> str:
         """The right answer, or a random one of ``others``."""
         other = others[int(rng.integers(len(others)))]  # always drawn, so that later draws do not change
         return other if self._strikes(rng) else right

@@ -60,7 +60,7 @@ def make_scene(
     least_s, most_s = settings.duration_s
     num_frames = int(rng.integers(round(least_s * FPS), round(most_s * FPS) + 1))
     if shift == "longer":
-        num_frames = num_frames * LONGER
+        num_frames *= LONGER
     num_shapes = int(rng.integers(1, settings.max_shapes + 1))
     visible = [_visible(rng, num_frames, settings) for _ in range(num_shapes)]
     begins = rng.permutation(len(CELLS))[:num_shapes].tolist()

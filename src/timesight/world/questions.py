@@ -241,11 +241,9 @@ def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | 
     """A random question which shape does something, with the shape and when; None if none is unambiguous."""
     words = wording_of(scene)
     asked: list[tuple[str, Shape, Span]] = []
-    for action in ("moves", "blinks"):
-        doing = [shape for shape in scene.shapes if shape.action == action]
-        if len(doing) == 1:
-            (event,) = (event for event in doing[0].events() if event.action == action)
-            asked.append((words.which_does(action), doing[0], event.span))
+    for action, actor in scene.sole_actors():
+        (event,) = (event for event in actor.events() if event.action == action)
+        asked.append((words.which_does(action), actor, event.span))
     asked += [(words.turn.format(turn=turn), s, s.visible) for turn, s in scene.turns().items()]
     return asked[int(rng.integers(len(asked)))] if asked else None
 

@@ -16,9 +16,7 @@ NOISE = 6.0  # standard deviation of the noise of each frame, in gray levels
 DEFECT_NOISE = 60.0  # standard deviation
 DARKNESS = 0.85  # share of the light that is missing
 BLOCKS, BLUR = 0.14, 0.06  # side of a block, radius of the blur, as shares of the frame's shorter side
-SPARK_AWAY = (
-    1.4  # radii between the centers of a shape and of its spark, which is on the side of the frame's middle
-)
+SPARK_AWAY = 1.4  # radii from a shape's center to that of its spark, toward the frame's middle
 STRIPES = 5  # across a frame of another background
 
 

@@ -46,11 +46,6 @@ class Event:
     action: Action
     span: Span
 
-    @property
-    def sentence(self) -> str:
-        """The event in words, as in queries and captions."""
-        return f"the {self.shape} {self.action}"
-
 
 @dataclass(frozen=True)
 class Defect:
@@ -207,6 +202,14 @@ class Scene:
     def events(self) -> list[Event]:
         """All events of all shapes, and those that name a shape only by its turn ("first shape")."""
         return [event for shape in self.shapes for event in shape.events()] + list(self._turn_events())
+
+    def sole_actors(self) -> Iterator[tuple[Action, Shape]]:
+        """What only one shape does, with that shape: moving, blinking."""
+        actions: tuple[Action, ...] = ("moves", "blinks")
+        for action in actions:
+            doing = [shape for shape in self.shapes if shape.action == action]
+            if len(doing) == 1:
+                yield action, doing[0]
 
     def turns(self) -> dict[str, Shape]:
         """The shapes that appear ``first`` and ``last``; one is left out if two shapes appear at the same time."""
