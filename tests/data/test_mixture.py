@@ -15,7 +15,7 @@ from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.training.dataset import PromptDataset
-from timesight.training.schedule import ScheduleEntry, make_schedule
+from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule
 from timesight.training.settings import CurriculumSettings, DataSettings
 from timesight.types import Sample
 
@@ -85,11 +85,11 @@ def test_limits_take_usable_samples_and_the_same_ones_each_time() -> None:
 def test_a_curriculum_may_go_by_any_number() -> None:
     mixture = Mixture([MixtureSource(samples("a", 50))])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
-    turns = make_schedule(mixture, 100, seed=0, think_share=0, curriculum=by)
+    turns = make_schedule(Dealer(mixture), 100, seed=0, think_share=0, curriculum=by)
     durations = [mixture.samples[turn.samples[0]].meta["duration_s"] for turn in turns]
     assert max(durations[:10]) <= 4 < max(durations[50:])
     with pytest.raises(SampleError, match=r"a0: the curriculum goes by meta\.size, which is None here"):
-        make_schedule(mixture, 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size"))
+        make_schedule(Dealer(mixture), 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size"))
 
 
 def test_a_curriculum_may_have_phases() -> None:
@@ -97,7 +97,7 @@ def test_a_curriculum_may_have_phases() -> None:
     mixture = Mixture([MixtureSource(samples(name, count), name=name) for name, count in sizes.items()])
     phases = ({"share": 0.25, "weights": {"a": 1}}, {"share": 0.5, "weights": {"b": 2, "c": 1}})
     by = CurriculumSettings.model_validate({"phases": phases})
-    turns = make_schedule(mixture, 400, seed=0, think_share=0, curriculum=by)
+    turns = make_schedule(Dealer(mixture), 400, seed=0, think_share=0, curriculum=by)
     shown = [mixture.samples[turn.samples[0]].id[0] for turn in turns]
     assert set(shown[:100]) == {"a"}
     assert 3 * shown[100:300].count("c") == pytest.approx(shown[100:300].count("b"), abs=15)
@@ -122,7 +122,7 @@ def test_a_curriculum_keeps_to_the_weights() -> None:
     """Both sources hold the same durations, so that the easiest share is the same share of either."""
     mixture = Mixture([MixtureSource(samples("a", 100), 0.1), MixtureSource(samples("b", 100), 3.0)])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
-    turns = make_schedule(mixture, 8000, seed=0, think_share=0, curriculum=by)[:4000]
+    turns = make_schedule(Dealer(mixture), 8000, seed=0, think_share=0, curriculum=by)[:4000]
     drawn = Counter(mixture.samples[turn.samples[0]].id[0] for turn in turns)
     assert drawn["a"] / len(turns) == pytest.approx(0.1 / 3.1, rel=0.2)
     durations = [mixture.samples[turn.samples[0]].meta["duration_s"] for turn in turns]

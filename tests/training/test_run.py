@@ -22,7 +22,7 @@ from timesight.tasks import TASKS
 from timesight.training.loop import Listener
 from timesight.training.run import run_recipe
 from timesight.training.samples import load_mixture
-from timesight.training.schedule import make_schedule
+from timesight.training.schedule import Dealer, make_schedule
 from timesight.training.settings import CurriculumSettings, GrpoRecipe, SftRecipe
 
 pytestmark = pytest.mark.slow
@@ -131,6 +131,8 @@ def test_sft_learns_and_counts_only_the_reply(world: Path, new_model: Path, tmp_
     losses = [entry["loss"] for entry in metrics(tmp_path)]
     assert losses[0] == pytest.approx(torch.log(torch.tensor(388.0)).item(), abs=0.6)  # nearly uniform at first
     assert losses[-1] < losses[0] - 1.0
+    by_task = [entry["loss/temporal_grounding"] for entry in metrics(tmp_path)]
+    assert by_task[-1] < by_task[0] - 1.0
 
 
 def test_a_frozen_tower_stays(world: Path, new_model: Path, tmp_path: Path) -> None:
@@ -386,9 +388,9 @@ def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> No
     mixture = Mixture([MixtureSource(samples)])
     shape: dict[str, Any] = {"think_share": 0.5, "think_first": 0.1, "batch_size": 2}
     shape["curriculum"] = CurriculumSettings(share=0.5)
-    one = make_schedule(mixture, 200, seed=1, **shape)
-    assert one == make_schedule(mixture, 200, seed=1, **shape)
-    assert one != make_schedule(mixture, 200, seed=2, **shape)
+    one = make_schedule(Dealer(mixture), 200, seed=1, **shape)
+    assert one == make_schedule(Dealer(mixture), 200, seed=1, **shape)
+    assert one != make_schedule(Dealer(mixture), 200, seed=2, **shape)
     lengths = [len(TASKS[samples[turn.samples[0]].task].gold(samples[turn.samples[0]], think=True)) for turn in one]
     assert max(lengths[:20]) < max(lengths[100:])
     assert all(turn.think for turn in one[:20])

@@ -87,12 +87,11 @@ def test_videos_with_many_questions_do_not_come_first() -> None:
 def test_a_curriculum_joins_what_is_as_easy() -> None:
     mixture = Mixture([MixtureSource(samples([6] * 30))])
     schedule = make_schedule(
-        mixture,
+        Dealer(mixture, 3),
         60,
         seed=0,
         think_share=0.0,
         curriculum=CurriculumSettings(by="meta.duration_s", share=0.5),
-        questions_per_video=3,
     )
     durations = [[mixture.samples[index].meta["duration_s"] for index in entry.samples] for entry in schedule]
     assert {len(entry.samples) for entry in schedule[:6]} == {1}  # one question of six is among the easiest

@@ -47,7 +47,7 @@ from timesight.training.loop import Listener, TrainingLoop, make_accelerator, th
 from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import difference, dump_recipe, load_recipe
 from timesight.training.samples import WORLD_DIR, load_mixture, load_validation
-from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule, num_steps
+from timesight.training.schedule import Dealer, make_schedule, num_steps
 from timesight.training.settings import GrpoRecipe, SftRecipe
 from timesight.training.sft import Sft
 from timesight.training.sharding import load_whole
@@ -158,27 +158,11 @@ def _train(
     listeners: Sequence[Listener],
 ) -> TrainingState:
     """The schedule, the algorithm and the loop of ``recipe``."""
+    dealer = _dealer(recipe, mixture, tasks)
     processes = this_process()
-    dealer = Dealer(mixture, recipe.train.questions_per_video, tasks)
-    if recipe.train.questions_per_video > 1 and dealer.num_apart:
-        LOGGER.warning(
-            "%d of %d questions ask for other frames than the rest on their video: they share nothing with them",
-            dealer.num_apart,
-            len(mixture.samples),
-        )
     steps = num_steps(recipe, dealer.num_entries(recipe.train.epochs, recipe.seed), processes.num_processes)
     settings = recipe.train.model_copy(update={"max_steps": steps})
-    dataset = PromptDataset(
-        policy,
-        mixture.samples,
-        _schedule(recipe, mixture, steps, processes.num_processes, tasks),
-        reader,
-        settings.batch_size,
-        num_micro_batches=settings.gradient_accumulation_steps,
-        process=processes.process_index,
-        num_processes=processes.num_processes,
-        tasks=tasks,
-    )
+    dataset = _dataset(recipe, policy, dealer, reader, steps)
     accelerator = make_accelerator(policy, settings, out)
     metrics = MetricsLog(out / METRICS_FILE, policy.device, accelerator)
     store = _feature_store(recipe, policy)
@@ -249,22 +233,45 @@ def _generator(recipe: GrpoRecipe, policy: Policy, out: Path) -> Generator:
     )
 
 
-def _schedule(
-    recipe: SftRecipe | GrpoRecipe, mixture: Mixture, steps: int, num_processes: int, tasks: TaskRegistry
-) -> list[ScheduleEntry]:
-    """The entries of all steps, of which ``num_iterations`` in a row take the same ones."""
+def _dealer(recipe: SftRecipe | GrpoRecipe, mixture: Mixture, tasks: TaskRegistry) -> Dealer:
+    """Deals the questions of ``mixture``; warns of those that share no frames with others."""
+    dealer = Dealer(mixture, recipe.train.questions_per_video, tasks)
+    if recipe.train.questions_per_video > 1 and dealer.num_apart:
+        LOGGER.warning(
+            "%d of %d questions ask for other frames than the rest on their video: they share nothing with them",
+            dealer.num_apart,
+            len(mixture.samples),
+        )
+    return dealer
+
+
+def _dataset(
+    recipe: SftRecipe | GrpoRecipe, policy: Policy, dealer: Dealer, reader: FrameReader, steps: int
+) -> PromptDataset:
+    """The prompts of all steps, of which ``num_iterations`` in a row take the same ones."""
+    processes = this_process()
+    settings = recipe.train
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
-    per_step = recipe.train.batch_size * recipe.train.gradient_accumulation_steps * num_processes
-    return make_schedule(
-        mixture,
+    per_step = settings.batch_size * settings.gradient_accumulation_steps * processes.num_processes
+    schedule = make_schedule(
+        dealer,
         math.ceil(steps / num_iterations) * per_step,
         seed=recipe.seed,
         think_share=recipe.think_share if isinstance(recipe, SftRecipe) else float(recipe.think),
         think_first=recipe.think_first if isinstance(recipe, SftRecipe) else 0.0,
         curriculum=recipe.data.curriculum,
-        questions_per_video=recipe.train.questions_per_video,
-        batch_size=recipe.train.batch_size,
-        tasks=tasks,
+        batch_size=settings.batch_size,
+    )
+    return PromptDataset(
+        policy,
+        dealer.mixture.samples,
+        schedule,
+        reader,
+        settings.batch_size,
+        num_micro_batches=settings.gradient_accumulation_steps,
+        process=processes.process_index,
+        num_processes=processes.num_processes,
+        tasks=dealer.tasks,
     )
 
 

@@ -43,7 +43,8 @@ class Dealer:
     """
 
     def __init__(self, mixture: Mixture, questions_per_video: int = 1, tasks: TaskRegistry = TASKS) -> None:
-        self._mixture = mixture
+        self.mixture = mixture
+        self.tasks = tasks
         self._cap = questions_per_video
         self._shown: list[Hashable] = [shown_frames(sample, tasks) for sample in mixture.samples]
         self._on_same: dict[Hashable, list[int]] = defaultdict(list)
@@ -54,17 +55,17 @@ class Dealer:
     def num_apart(self) -> int:
         """Questions that share no frames with the others on their video: their tasks ask for other frames."""
         on_video: dict[Hashable, set[Hashable]] = defaultdict(set)
-        for sample, shown in zip(self._mixture.samples, self._shown, strict=True):
+        for sample, shown in zip(self.mixture.samples, self._shown, strict=True):
             on_video[sample.video.path].add(shown)
         return sum(
             len(self._on_same[shown]) == 1 and len(on_video[sample.video.path]) > 1
-            for sample, shown in zip(self._mixture.samples, self._shown, strict=True)
+            for sample, shown in zip(self.mixture.samples, self._shown, strict=True)
         )
 
     def num_entries(self, epochs: float, seed: int) -> int:
         """How many entries hold the questions of so many epochs."""
-        questions, entries = math.ceil(epochs * self._mixture.epoch_length), 0
-        for epoch in self._mixture.epochs(seed):
+        questions, entries = math.ceil(epochs * self.mixture.epoch_length), 0
+        for epoch in self.mixture.epochs(seed):
             entries += len(self._deal(epoch[:questions], np.random.default_rng(seed)))
             questions -= len(epoch)
             if questions <= 0:
@@ -77,7 +78,7 @@ class Dealer:
         ``weights`` are others than the mixture's, by source (``Mixture.reweighted``).
         """
         rng = np.random.default_rng((seed, 1))
-        mixture = self._mixture if weights is None else self._mixture.reweighted(weights)
+        mixture = self.mixture if weights is None else self.mixture.reweighted(weights)
         for epoch in mixture.epochs(seed):
             yield from self._deal(epoch, rng)
 
@@ -106,41 +107,36 @@ class Dealer:
 
 
 def make_schedule(
-    mixture: Mixture,
+    dealer: Dealer,
     num_entries: int,
     *,
     seed: int,
     think_share: float,
     think_first: float = 0.0,
     curriculum: CurriculumSettings | None = None,
-    questions_per_video: int = 1,
     batch_size: int = 1,
-    tasks: TaskRegistry = TASKS,
 ) -> list[ScheduleEntry]:
-    """The first entries of ``mixture``, after those of the ``curriculum``.
+    """The first entries that ``dealer`` deals, after those of the ``curriculum``.
 
     Args:
-        mixture: What is asked.
+        dealer: Deals what is asked.
         num_entries: Length of the schedule.
         seed: Of all random choices.
         think_share: Share of the batches asked in think mode.
         think_first: The first share of the entries that is all asked in think mode.
         curriculum: What comes first.
-        questions_per_video: The most questions of an entry.
         batch_size: Entries of a batch. They share a mode: thoughts are long, and padding answers to them is waste.
-        tasks: Of the samples.
 
     Raises:
         SampleError: For a sample without the field that the curriculum orders by.
     """
     rng = np.random.default_rng(seed)
-    dealer = Dealer(mixture, questions_per_video, tasks)
     early: list[tuple[int, ...]] = []
     if curriculum is not None and curriculum.phases:
         for phase in curriculum.phases:
             early += islice(dealer.entries(seed, phase.weights), round(phase.share * num_entries))
     elif curriculum is not None:
-        early = _easy_first(mixture, dealer, num_entries, curriculum, rng, tasks)
+        early = _easy_first(dealer, num_entries, curriculum, rng)
     order = [*early, *islice(dealer.entries(seed), num_entries - len(early))]
     thinks = np.repeat(rng.random(math.ceil(num_entries / batch_size)) < think_share, batch_size)[:num_entries]
     thinks[: int(think_first * num_entries)] = True
@@ -155,20 +151,15 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_entries: int, num_processes: i
 
 
 def _easy_first(
-    mixture: Mixture,
-    dealer: Dealer,
-    num_entries: int,
-    curriculum: CurriculumSettings,
-    rng: np.random.Generator,
-    tasks: TaskRegistry,
+    dealer: Dealer, num_entries: int, curriculum: CurriculumSettings, rng: np.random.Generator
 ) -> list[tuple[int, ...]]:
     """Draws from the easiest samples: for a fifth of the time only the very easiest, then harder ones join in.
 
     Samples lie on a line in their order, each as long as its weight, and places on it are drawn. Questions on the
     same frames join a drawn one as far as they are among the easiest too.
     """
-    by_ease = _easiest_first(mixture.samples, curriculum.by, tasks)
-    ends = np.cumsum(np.array(mixture.weights)[by_ease])
+    by_ease = _easiest_first(dealer.mixture.samples, curriculum.by, dealer.tasks)
+    ends = np.cumsum(np.array(dealer.mixture.weights)[by_ease])
     ends *= len(by_ease) / ends[-1]
     count = int(curriculum.share * num_entries)
     hold = int(EASIEST_HOLD * count)
