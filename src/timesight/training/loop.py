@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, ProjectConfiguration
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -25,6 +25,7 @@ from timesight.model.policy import Policy
 from timesight.training.checkpoint import Checkpoints, TrainingState
 from timesight.training.dataset import Item
 from timesight.training.metrics import MetricsLog
+from timesight.training.optimizer import make_optimizer
 from timesight.training.settings import TrainSettings
 from timesight.training.sharding import finish_sharding, fsdp_plugin
 from timesight.training.stall import stall_warnings
@@ -104,12 +105,7 @@ class TrainingLoop(Generic[B]):
         self._state = self._checkpoints.load_weights()
         if settings.gradient_checkpointing:
             policy.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        optimizer = torch.optim.AdamW(
-            parameter_groups(policy, settings.weight_decay),
-            lr=settings.learning_rate,
-            betas=(0.9, settings.adam_beta2),
-            fused=True,
-        )
+        optimizer = make_optimizer(policy.model, settings)
         self._model, self._optimizer = accelerator.prepare(policy.model, optimizer)
         policy.wrapped = self._model
         finish_sharding(policy)
@@ -200,7 +196,7 @@ def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Acce
     """``accelerate`` as the loop uses it.
 
     Raises:
-        RecipeError: For a tracker that is not installed, or a model that cannot be sharded as it should be.
+        RecipeError: For a tracker that is not installed, or a model or optimizer that cannot be sharded as asked.
     """
     for tracker in settings.report_to:
         if find_spec(tracker) is None:
@@ -217,6 +213,9 @@ def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Acce
         log_with=list(settings.report_to) or None,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "logs")),
     )
+    spreads = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    if spreads and settings.muon_learning_rate is not None:
+        raise RecipeError("train.muon_learning_rate: Muon updates whole matrices; start without FSDP and ZeRO")
     if accelerator.state.deepspeed_plugin is not None:  # there is no data loader that it could ask
         config = accelerator.state.deepspeed_plugin.deepspeed_config
         config["train_micro_batch_size_per_gpu"] = settings.batch_size
@@ -224,15 +223,6 @@ def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Acce
     if settings.report_to:
         accelerator.init_trackers(out.name)
     return accelerator
-
-
-def parameter_groups(policy: Policy, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights that learn: matrices with ``weight_decay``, norms and biases without."""
-    learning = [p for p in policy.model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-    ]
 
 
 def this_process() -> Any:

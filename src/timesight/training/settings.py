@@ -156,6 +156,7 @@ class TrainSettings(Settings):
     process, and up to ``questions_per_video`` questions on each of them."""
 
     learning_rate: float = Field(default=1e-6, gt=0)
+    muon_learning_rate: float | None = Field(default=None, gt=0)  # of the matrices but embeddings; None: AdamW's
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=0.0, ge=0)

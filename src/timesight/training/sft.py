@@ -71,14 +71,17 @@ class Sft:
         return [GoldBatch(*batch, per_pass) for batch in zip(batches, replies, strict=True)]
 
     def loss(self, batch: GoldBatch) -> Tensor:
-        """Of one micro-batch."""
+        """Of one micro-batch; also reports ``loss/TASK``, the mean of the task's replies, in nats per token."""
         policy = self._policy
         if not batch.items:
             return zero_loss(policy)
         tree = build_tree(policy, [item.encoded for item in batch.items]).with_replies(batch.replies)
         tree = tree.with_features(tree.vision(policy, self._store))
         logps, _ = completion_logprobs(policy, tree)
-        return sft_loss(logps, tree.leaves.mask, self._average, batch.weight_per_pass)
+        mask = tree.leaves.mask
+        for item, nats in zip(batch.items, -(logps.detach() * mask).sum(1) / mask.sum(1), strict=True):
+            self._metrics.log_metrics(**{f"loss/{item.sample.task}": float(nats)})
+        return sft_loss(logps, mask, self._average, batch.weight_per_pass)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing but weights and optimizer."""
