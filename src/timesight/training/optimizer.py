@@ -63,10 +63,10 @@ class Muon(torch.optim.AdamW):
             state.update(step=torch.tensor(0.0), momentum_buffer=torch.zeros_like(matrix))
         momentum = state["momentum_buffer"]
         momentum.lerp_(gradient, 1 - MOMENTUM)
-        update = orthogonal(gradient.lerp(momentum, MOMENTUM))  # Nesterov's
-        rows, columns = matrix.shape
+        update = orthogonal(gradient.lerp(momentum, MOMENTUM).flatten(1))  # Nesterov's
+        rows, columns = update.shape
         matrix.mul_(1 - learning_rate * weight_decay)
-        matrix.add_(update, alpha=-learning_rate * max(1.0, rows / columns) ** 0.5)
+        matrix.add_(update.view_as(matrix), alpha=-learning_rate * max(1.0, rows / columns) ** 0.5)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -88,8 +88,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def _matrices_inside(model: nn.Module, learning: Iterable[Tensor]) -> list[Tensor]:
-    """All matrices but the embeddings of tokens, whose rows learn one by one."""
+    """All matrices but the embeddings of tokens, whose rows learn one by one; that of patches is one, flattened."""
     ends = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     outputs = getattr(model, "get_output_embeddings", lambda: None)()
     tokens = [module.weight for module in (*ends, outputs) if module is not None]
-    return [p for p in learning if p.ndim == 2 and not any(p is embedding for embedding in tokens)]
+    return [p for p in learning if p.ndim >= 2 and not any(p is embedding for embedding in tokens)]
