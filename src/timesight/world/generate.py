@@ -21,7 +21,6 @@ LONGER = 3  # factor on the duration of scenes whose shift is ``longer``
 SIZES_PX = ((64, 64), (96, 96), (96, 64), (64, 96), (128, 96))  # width, height
 DETAILED_SIZES_PX = ((96, 96), (128, 96), (96, 128))
 CELLS = ((0.23, 0.23), (0.77, 0.23), (0.23, 0.77), (0.77, 0.77))  # centers, as fractions of the frame
-RADII = (0.14, 0.19)
 VISIBLE_SHARE = (0.15, 0.5)  # of the video, without ``visible_s``
 ACTIONS = {"stays": 0.2, "moves": 0.5, "blinks": 0.3}
 MOVING_SHARE, BLINKING_SHARE = (0.75, 1.0), (0.6, 0.95)  # of the time for which a shape is visible
@@ -66,7 +65,8 @@ def make_scene(
     begins = rng.permutation(len(CELLS))[:num_shapes].tolist()
     places = zip(begins, _ends(begins, visible, rng), visible, strict=True)
     shapes = tuple(
-        _make_shape(rng, pair, *place) for pair, place in zip(_pairs(num_shapes, shift, rng), places, strict=True)
+        _make_shape(rng, pair, settings.radii, *place)
+        for pair, place in zip(_pairs(num_shapes, shift, rng), places, strict=True)
     )
     if settings.details:
         fine = np.random.default_rng((*seed, 5))
@@ -122,7 +122,12 @@ def _visible(rng: np.random.Generator, num_frames: int, settings: WorldSettings)
 
 
 def _make_shape(
-    rng: np.random.Generator, pair: tuple[str, str], begin: int, end: int | None, visible: Span
+    rng: np.random.Generator,
+    pair: tuple[str, str],
+    radii: tuple[float, float],
+    begin: int,
+    end: int | None,
+    visible: Span,
 ) -> Shape:
     """A shape of ``pair`` (color, kind) in the cell ``begin``; it moves only if there is a cell to move to."""
     action = rng.choice(list(ACTIONS), p=list(ACTIONS.values()))
@@ -134,7 +139,7 @@ def _make_shape(
     return Shape(
         color=pair[0],
         kind=pair[1],
-        radius=float(rng.uniform(*RADII)),
+        radius=float(rng.uniform(*radii)),
         begin=first,
         end=_near(rng, end) if moves and end is not None else first,
         visible=visible,

@@ -20,6 +20,7 @@ class WorldSettings(BaseModel):
     Args:
         tasks: Tasks of the samples; None: all. Only with quality assessment do some videos have defects.
         duration_s: Least and largest duration of a video.
+        radii: Least and largest radius of a shape, as a share of the frame's shorter side; above 0.24 they overlap.
         max_shapes: Largest number of shapes in a video; the least is 1.
         visible_s: Least and largest time for which a shape is visible; None: a share of the video.
         details: Dots and sparks, which only a second look shows, and questions about them.
@@ -38,6 +39,7 @@ class WorldSettings(BaseModel):
 
     tasks: tuple[str, ...] | None = None
     duration_s: tuple[float, float] = (3.0, 8.0)
+    radii: tuple[Share, Share] = (0.14, 0.19)
     max_shapes: int = Field(default=3, ge=1, le=4)
     visible_s: tuple[float, float] | None = None
     details: bool = False
@@ -50,7 +52,7 @@ class WorldSettings(BaseModel):
     listings: bool = False
     second_look_share: Share = 0.0
 
-    @field_validator("duration_s", "dot_share", "visible_s")
+    @field_validator("duration_s", "radii", "dot_share", "visible_s")
     @classmethod
     def _least_first(cls, ends: tuple[float, float] | None) -> tuple[float, float] | None:
         if ends is not None and ends[0] > ends[1]:
