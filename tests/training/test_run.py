@@ -383,6 +383,21 @@ def test_a_recipe_can_mix_worlds_and_files(world: Path, tmp_path: Path) -> None:
         SftRecipe.model_validate({"kind": "sft", "data": {"sources": sources[1:2] * 2}})
 
 
+def test_a_source_can_be_of_some_tasks_only(full_world: Path, tmp_path: Path) -> None:
+    chosen = {"jsonl": full_world / "train.jsonl", "tasks": ["open_qa", "captioning"]}
+    recipe = SftRecipe.model_validate({"kind": "sft", "data": chosen})
+    assert {sample.task for sample in load_mixture(recipe.data, tmp_path).samples} == {"open_qa", "captioning"}
+    plain = {"jsonl": full_world / "train.jsonl", "tasks": ["multiple_choice"], "evidence": False}
+    asked = load_mixture(SftRecipe.model_validate({"kind": "sft", "data": plain}).data, tmp_path).samples
+    grounded = [sample for sample in read_jsonl(full_world / "train.jsonl") if sample.task == "grounded_qa"]
+    assert {sample.id for sample in grounded} < {sample.id for sample in asked}
+    unknown = SftRecipe.model_validate({"kind": "sft", "data": chosen | {"tasks": ["tracking"]}})
+    with pytest.raises(SampleError, match="holds no sample of the task tracking; it has captioning"):
+        load_mixture(unknown.data, tmp_path)
+    with pytest.raises(ValidationError, match=r"a world has world\.tasks"):
+        SftRecipe.model_validate({"kind": "sft", "data": {"world": {"num_videos": 2}, "tasks": ["open_qa"]}})
+
+
 def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> None:
     samples = read_jsonl(world / "train.jsonl")
     mixture = Mixture([MixtureSource(samples)])

@@ -7,9 +7,6 @@ from typing import Any
 import click
 
 from timesight.cli.options import json_option
-from timesight.errors import InputError
-
-COUNTED_SCENES = 200  # of a synthetic world, for the questions on a video
 
 
 @click.command(
@@ -52,11 +49,12 @@ def command(
     from timesight.cli.console import OUT, metric_table, print_json, quiet_libraries
     from timesight.model.shape import model_shape
     from timesight.training.cost import plan
+    from timesight.training.counts import count_questions
     from timesight.training.recipe import load_recipe
 
     quiet_libraries()
     settings = load_recipe(recipe, overrides)
-    count, entries = (samples, None) if samples else _count(settings)
+    count, entries = (samples, None) if samples else count_questions(settings)
     model = model_shape(settings.model)
     result = plan(settings, model, count, num_gpus, num_entries=entries, launch=launch)
     parts_s = result.seconds_by_part(
@@ -90,41 +88,3 @@ def command(
     if settings.train.look_again:
         OUT.print("First looks only: second looks (train.look_again) are not counted.")
     OUT.print(f"{seconds:.1f} s a step at the least ({shares}), {seconds * result.steps / 3600:.1f} h in all")
-
-
-def _count(settings: Any) -> tuple[int, int]:
-    """Questions of an epoch, and the entries they are dealt as, from the recipe's own files.
-
-    A synthetic world is counted by its first scenes.
-    """
-    from timesight.data import read_jsonl
-    from timesight.data.mixture import Mixture, MixtureSource
-    from timesight.training.schedule import Dealer
-
-    cap = settings.train.questions_per_video
-    questions = entries = 0.0
-    for source in settings.data.all_sources:
-        if source.world is not None:
-            a_video = _world_questions(source.world)
-            count = round(a_video * source.world.num_videos)
-            dealt = round(count / min(cap, max(1.0, a_video)))
-        elif source.jsonl is not None and source.jsonl.exists():
-            mixture = Mixture([MixtureSource(read_jsonl(source.jsonl))])
-            count, dealt = len(mixture.samples), Dealer(mixture, cap).num_entries(1, settings.seed)
-        else:
-            missing = source.hub or source.jsonl
-            raise InputError(f"{missing}: no such file; say with --samples how many samples there will be")
-        share = source.weight * min(1.0, (source.limit or count) / max(count, 1))
-        questions, entries = questions + share * count, entries + share * dealt
-    return round(questions), round(entries)
-
-
-def _world_questions(world: Any) -> float:
-    """Questions on a video of a synthetic world, on average."""
-    from pathlib import Path
-
-    from timesight.world.generate import make_scenes
-    from timesight.world.questions import samples_of
-
-    scenes = make_scenes(world.split, min(COUNTED_SCENES, world.num_videos), world, world.seed)
-    return sum(len(list(samples_of(scene, Path("counted.mp4"), world))) for scene in scenes) / len(scenes)

@@ -104,6 +104,14 @@ def encode_like(policy: Policy, prompt: Prompt, like: EncodedPrompt) -> EncodedP
     )
 
 
+def cut_after_videos(policy: Policy, prompt: EncodedPrompt) -> tuple[EncodedPrompt, list[int]]:
+    """A prompt up to the end of its last video, or its first token, and the token ids that follow."""
+    ends = (prompt.input_ids == policy.model.config.vision_end_token_id).nonzero()
+    length = int(ends[-1]) + 1 if len(ends) else 1
+    before = replace(prompt, input_ids=prompt.input_ids[:length], token_types=prompt.token_types[:length])
+    return before, prompt.input_ids[length:].tolist()
+
+
 def _before_last_text(prompt: Prompt) -> tuple[object, ...]:
     """What prompts that share an encoding have in common: all parts before the last text, and the frames."""
     if prompt.earlier:

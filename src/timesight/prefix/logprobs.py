@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +23,12 @@ CHUNK_ELEMENTS = (2**25, 2**27)
 
 
 def completion_logprobs(
-    policy: Policy, tree: PrefixTree, *, temperature: float = 1.0, packed: bool | None = None
+    policy: Policy,
+    tree: PrefixTree,
+    *,
+    temperature: float = 1.0,
+    packed: bool | None = None,
+    suppress_banned: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Log-probability and entropy of each token of each reply.
 
@@ -34,23 +40,34 @@ def completion_logprobs(
         temperature: Of the distribution.
         packed: Compute every node once. None: where the model's family allows it. False asks for the plain path,
             which computes each prompt once for each of its replies and is what tests compare with.
+        suppress_banned: False: the distribution over all tokens, for text that no model sampled.
 
     Returns:
         Both (R, C) float32; entries outside the replies' mask are 0.
     """
     if packed is None:
         packed = policy.packing_unsupported_reason is None
+    over = _Distribution(
+        temperature, policy.banned_mask if suppress_banned else torch.zeros_like(policy.banned_mask)
+    )
     with policy.precision():
-        scores = (_score_row if packed else _score_plain)(policy, tree, tree.vision(policy), temperature)
+        scores = (_score_row if packed else _score_plain)(policy, tree, tree.vision(policy), over)
     is_token = tree.leaves.mask.bool()
     empty = torch.zeros(is_token.shape, device=scores.device)
     return empty.masked_scatter(is_token, scores[:, 0]), empty.masked_scatter(is_token, scores[:, 1].detach())
 
 
-def _score_row(policy: Policy, tree: PrefixTree, features: VisionFeatures, temperature: float) -> Tensor:
+class _Distribution(NamedTuple):
+    """Which one is scored: at ``temperature``, over the tokens that are not ``banned``, (V,)."""
+
+    temperature: float
+    banned: Tensor
+
+
+def _score_row(policy: Policy, tree: PrefixTree, features: VisionFeatures, over: _Distribution) -> Tensor:
     """(T, 2) log-probability and entropy of each token of the leaves, every node computed once."""
     row = pack(tree, policy.processor.tokenizer.pad_token_id)
-    with _scoring_head(policy, tree, row.predicted_by, temperature):
+    with _scoring_head(policy, tree, row.predicted_by, over):
         output = policy(
             input_ids=row.input_ids,
             attention_mask=NO_MASK.to(row.input_ids.device),
@@ -64,7 +81,7 @@ def _score_row(policy: Policy, tree: PrefixTree, features: VisionFeatures, tempe
     return scores
 
 
-def _score_plain(policy: Policy, tree: PrefixTree, features: VisionFeatures, temperature: float) -> Tensor:
+def _score_plain(policy: Policy, tree: PrefixTree, features: VisionFeatures, over: _Distribution) -> Tensor:
     """(T, 2) as ``_score_row``, each prompt computed once for each of its replies."""
     prompts, replies = tree.levels  # questions that share a root have no rows of their own: build with share=False
     rows = replies.parents
@@ -72,7 +89,7 @@ def _score_plain(policy: Policy, tree: PrefixTree, features: VisionFeatures, tem
     videos = [video for prompt in rows.tolist() for video in tree.videos_of[prompt]]
     # Of the num_tokens + 1 places that are kept of each row, the last one predicts nothing.
     places = torch.arange(num_replies * (num_tokens + 1), device=rows.device).view(num_replies, -1)[:, :-1]
-    with _scoring_head(policy, tree, places[replies.mask.bool()], temperature):
+    with _scoring_head(policy, tree, places[replies.mask.bool()], over):
         output = policy(
             input_ids=torch.cat([prompts.input_ids[rows], replies.input_ids], dim=1),
             attention_mask=torch.cat([prompts.mask[rows], replies.mask], dim=1),
@@ -86,7 +103,7 @@ def _score_plain(policy: Policy, tree: PrefixTree, features: VisionFeatures, tem
 
 
 @contextmanager
-def _scoring_head(policy: Policy, tree: PrefixTree, predicted_by: Tensor, temperature: float) -> Iterator[None]:
+def _scoring_head(policy: Policy, tree: PrefixTree, predicted_by: Tensor, over: _Distribution) -> Iterator[None]:
     """In place of logits the model gives (1, T, 2) scores of the leaves' tokens, so that full logits never exist.
 
     The head runs inside the model's own forward, whatever the model is wrapped in for several GPUs.
@@ -98,7 +115,7 @@ def _scoring_head(policy: Policy, tree: PrefixTree, predicted_by: Tensor, temper
     def forward(hidden: Tensor) -> Tensor:
         """(B, K, H) hidden states."""
         chosen = hidden.flatten(0, 1).index_select(0, predicted_by)
-        return token_scores(compute, chosen, tokens, policy.banned_mask, temperature)[None]
+        return token_scores(compute, chosen, tokens, over.banned, over.temperature)[None]
 
     head.forward = forward
     try:

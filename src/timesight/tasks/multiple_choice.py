@@ -30,6 +30,12 @@ class MultipleChoiceSample(ChoiceSample):
     """A question with options."""
 
 
+def without_evidence(sample: GroundedQaSample) -> MultipleChoiceSample:
+    """The same question with the same options, which does not ask for evidence."""
+    content = {name: value for name, value in sample.model_dump().items() if name != "spans"}
+    return MultipleChoiceSample.model_validate(content | {"task": MultipleChoice.name})
+
+
 class MultipleChoice(Task[MultipleChoiceSample, int]):
     """Which option is right?"""
 

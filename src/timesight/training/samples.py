@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from timesight.data import read_hub, read_jsonl
 from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import SampleError
 from timesight.tasks import TASKS, TaskRegistry
+from timesight.tasks.grounded_qa import GroundedQaSample
+from timesight.tasks.multiple_choice import without_evidence
 from timesight.training.settings import DataSettings, SourceSettings, ValidationSettings, WorldSource
 from timesight.types import Sample
 from timesight.world import write_world
@@ -37,6 +39,22 @@ def load_mixture(
 
 
 def _load(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks: TaskRegistry) -> list[Sample]:
+    samples = _read(source, out, on_video, tasks)
+    if not source.evidence:
+        samples = ungrounded(samples)
+    for name in source.tasks or ():
+        if all(sample.task != name for sample in samples):
+            known = ", ".join(sorted({sample.task for sample in samples}))
+            raise SampleError(f"{source.name}: holds no sample of the task {name}; it has {known or 'none'}")
+    return [sample for sample in samples if source.tasks is None or sample.task in source.tasks]
+
+
+def ungrounded(samples: Sequence[Sample]) -> list[Sample]:
+    """``samples`` with multiple choice in place of grounded answers."""
+    return [without_evidence(sample) if isinstance(sample, GroundedQaSample) else sample for sample in samples]
+
+
+def _read(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks: TaskRegistry) -> list[Sample]:
     if source.jsonl is not None:
         return read_jsonl(source.jsonl, tasks)
     if source.hub is not None:

@@ -51,6 +51,8 @@ class SourceSettings(Settings):
     hub: str | None = None  # id of a data set, or a folder that ``datasets`` saved
     split: str = "train"  # of ``hub``
     world: WorldSource | None = None
+    tasks: tuple[str, ...] | None = None  # of a file or data set; None: all
+    evidence: bool = True  # False: grounded answers are asked for as multiple choice
     weight: float = Field(default=1.0, gt=0)  # how often an epoch shows each sample
     limit: int | None = Field(default=None, gt=0)  # at most so many samples, drawn once
 
@@ -58,6 +60,12 @@ class SourceSettings(Settings):
     def _one_origin(self) -> SourceSettings:
         if len(self._origins()) != 1:
             raise ValueError("say one of jsonl, hub and world")
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_filtered(self) -> SourceSettings:
+        if self.tasks is not None and self.jsonl is None and self.hub is None:
+            raise ValueError("tasks chooses samples of a jsonl or hub source; a world has world.tasks")
         return self
 
     @property
@@ -291,13 +299,14 @@ class GrpoRecipe(_Recipe):
 
 
 class SftRecipe(_Recipe):
-    """Supervised fine-tuning on gold replies, loss on the reply only.
+    """Supervised fine-tuning on gold replies.
 
     ``model`` may be ``new:qwen2_5_vl`` or ``new:qwen3_vl``: a tiny untrained model with a tokenizer of its own.
     """
 
     kind: Literal["sft"]
     loss_average: LossAverage = "token"
+    completion_only_loss: bool = True  # False: also on the prompt after its videos, as in the paper's released code
     think_share: Share = 0.0  # share of the samples asked in think mode
     think_first: Share = 0.0  # over this share of the steps, all of them are
 

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on gold replies; the loss is taken on the reply only, its end token included."""
+"""Supervised fine-tuning on gold replies with their end tokens, and where a recipe says so on the prompt too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from timesight.model.encode import EncodedPrompt, cut_after_videos
 from timesight.model.policy import Policy
 from timesight.model.vision import FeatureStore
 from timesight.prefix.logprobs import completion_logprobs
@@ -25,10 +26,11 @@ from timesight.video import Quarantine
 
 @dataclass(frozen=True, eq=False)
 class GoldBatch:
-    """One micro-batch of prompts with their gold replies."""
+    """One micro-batch of prompts, with the token ids that follow and are learned."""
 
-    items: list[PromptItem]
-    replies: list[list[int]]  # token ids, the end token included
+    tasks: list[str]
+    prompts: list[EncodedPrompt]
+    targets: list[list[int]]
     weight_per_pass: float  # see ``sft_loss``
 
 
@@ -57,31 +59,35 @@ class Sft:
         store: FeatureStore | None = None,
         tasks: TaskRegistry = TASKS,
     ) -> None:
-        self._policy, self._average = policy, recipe.loss_average
+        self._policy, self._recipe = policy, recipe
         self._accelerator, self._metrics, self._quarantine = accelerator, metrics, quarantine
         self._store, self._tasks = store, tasks
 
     def collect(self, step: int, micro_batches: Sequence[Sequence[Item]]) -> list[GoldBatch]:
         """The readable prompts of each micro-batch, with their gold replies."""
         batches = [readable(items, self._quarantine, self._metrics) for items in micro_batches]
-        replies = [[self._gold_ids(item) for item in batch] for batch in batches]
-        mine = sum(replies_weight(map(len, of_batch), self._average) for of_batch in replies)
+        learned = [[self._target(item) for item in batch] for batch in batches]
+        lengths = [len(target) for batch in learned for _, target in batch]
+        mine = replies_weight(lengths, self._recipe.loss_average)
         total = self._accelerator.reduce(torch.tensor(mine, device=self._policy.device), "sum")
         per_pass = float(total) / (len(batches) * self._accelerator.num_processes)
-        return [GoldBatch(*batch, per_pass) for batch in zip(batches, replies, strict=True)]
+        return [
+            GoldBatch([item.sample.task for item in items], [p for p, _ in batch], [t for _, t in batch], per_pass)
+            for items, batch in zip(batches, learned, strict=True)
+        ]
 
     def loss(self, batch: GoldBatch) -> Tensor:
         """Of one micro-batch; also reports ``loss/TASK``, the mean of the task's replies, in nats per token."""
         policy = self._policy
-        if not batch.items:
+        if not batch.prompts:
             return zero_loss(policy)
-        tree = build_tree(policy, [item.encoded for item in batch.items]).with_replies(batch.replies)
+        tree = build_tree(policy, batch.prompts).with_replies(batch.targets)
         tree = tree.with_features(tree.vision(policy, self._store))
-        logps, _ = completion_logprobs(policy, tree)
+        logps, _ = completion_logprobs(policy, tree, suppress_banned=self._recipe.completion_only_loss)
         mask = tree.leaves.mask
-        for item, nats in zip(batch.items, -(logps.detach() * mask).sum(1) / mask.sum(1), strict=True):
-            self._metrics.log_metrics(**{f"loss/{item.sample.task}": float(nats)})
-        return sft_loss(logps, mask, self._average, batch.weight_per_pass)
+        for task, nats in zip(batch.tasks, -(logps.detach() * mask).sum(1) / mask.sum(1), strict=True):
+            self._metrics.log_metrics(**{f"loss/{task}": float(nats)})
+        return sft_loss(logps, mask, self._recipe.loss_average, batch.weight_per_pass)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing but weights and optimizer."""
@@ -90,7 +96,12 @@ class Sft:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to take up."""
 
-    def _gold_ids(self, item: PromptItem) -> list[int]:
+    def _target(self, item: PromptItem) -> tuple[EncodedPrompt, list[int]]:
+        """What is given, and the token ids that are learned."""
         tokenizer = self._policy.processor.tokenizer
         gold = self._tasks.of(item.sample).gold(item.sample, item.think)
-        return [*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id]
+        reply = [*tokenizer.encode(gold, add_special_tokens=False), tokenizer.eos_token_id]
+        if self._recipe.completion_only_loss:
+            return item.encoded, reply
+        before, text = cut_after_videos(self._policy, item.encoded)
+        return before, [*text, *reply]
