@@ -26,6 +26,7 @@ LINES = [
     ["generate"],
     ["infer"],
     ["training", "evaluation", "chat", "bench"],
+    ["reproduce"],
     ["report"],
     ["cli"],
 ]

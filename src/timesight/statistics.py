@@ -125,6 +125,31 @@ def interval_95(
     return max(low, limits[0]), min(high, limits[1])
 
 
+def over_runs(runs: Sequence[Interval]) -> Interval:
+    """Join a figure of several runs, such as of models trained with other seeds and measured on the same videos.
+
+    Args:
+        runs: Each with an interval over videos.
+
+    Returns:
+        The mean and, on each side, an end that is sqrt(v² + s²) away: v is the root mean square of how far away the
+        ends of the runs are, and s the half width of Student's t interval over the runs. One run stays as it is.
+
+    Raises:
+        ValueError: If there is no run.
+    """
+    if not runs:
+        raise ValueError("no run")
+    if len(runs) == 1:
+        return runs[0]
+    figures = np.array([run.mean for run in runs])
+    over_seeds = t_975(len(runs) - 1) * figures.std(ddof=1) / math.sqrt(len(runs))
+    below = math.hypot(math.sqrt(np.mean([(run.mean - run.low) ** 2 for run in runs])), over_seeds)
+    above = math.hypot(math.sqrt(np.mean([(run.high - run.mean) ** 2 for run in runs])), over_seeds)
+    mean = float(figures.mean())
+    return Interval(mean, mean - below, mean + above)
+
+
 def limits_of(values: Floats) -> tuple[float, float]:
     """Bounds of a mean of ``values``: (0, 1) if all of them lie in [0, 1], infinite otherwise."""
     return (0.0, 1.0) if values.size and values.min() >= 0 and values.max() <= 1 else (-math.inf, math.inf)

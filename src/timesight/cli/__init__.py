@@ -25,6 +25,7 @@ COMMANDS = {
     "serve": "Talk about videos on a web page.",
     "plan": "Say what a recipe will need: tokens, memory, time.",
     "bench": "Measure speed and memory on this machine.",
+    "reproduce": "Reproduce one of the paper's tables, with a verdict on each claim.",
     "report": "Turn a run directory into report.html.",
 }
 

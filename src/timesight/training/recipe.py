@@ -18,8 +18,10 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from timesight.errors import RecipeError
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
-# What keys were called before version 0.2.
+ROOT = Path(str(files("timesight") / "recipes"))
+TABLES = ROOT / "paper"  # rows of the paper's tables (timesight.reproduce), which also say what is measured
 MOST_DIFFERENCES = 3  # of two recipes that a message names
+# What keys were called before version 0.2.
 RENAMED = {
     "accumulation": "gradient_accumulation_steps",
     "closer": "second_look",
@@ -35,26 +37,34 @@ _ADAPTER: TypeAdapter[GrpoRecipe | SftRecipe] = TypeAdapter(Recipe)
 
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
-    root = Path(str(files("timesight") / "recipes"))
-    return {str(path.relative_to(root).with_suffix("")): path for path in sorted(root.rglob("*.yaml"))}
+    """The recipes that come with the package, by name; those of the paper's tables aside."""
+    found = {path: str(path.relative_to(ROOT).with_suffix("")) for path in sorted(ROOT.rglob("*.yaml"))}
+    return {name: path for path, name in found.items() if TABLES not in path.parents}
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe | SftRecipe:
     """Read a shipped recipe or a YAML file; ``overrides`` such as ``train.learning_rate=1e-6`` win over it.
 
+    Of a row of a table, such as ``paper/table3/grpo``, its ``train``.
+
     Raises RecipeError, which names the key and, for a misspelt one, the nearest known name.
     """
-    path = shipped().get(str(name), Path(name))
-    if not path.is_file():
+    path = next((one for one in (Path(name), ROOT / f"{name}.yaml") if one.is_file()), None)
+    if path is None:
         known = ", ".join(shipped())
-        raise RecipeError(f"no recipe {name}: give a YAML file or one of {known}")
+        raise RecipeError(
+            f"no recipe {name}: give a YAML file or one of {known}, or a row such as paper/table3/grpo"
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys to values")
+    if "evaluate" in content:  # a row of a table
+        content = content.get("train")
+        if not isinstance(content, dict):
+            raise RecipeError(f"{path}: this row of a table trains no model")
     for override in overrides:
         _apply(content, override)
     try:

@@ -1,0 +1,136 @@
+"""``timesight reproduce``: the paper's tables, with its models and data or their twins in the synthetic world."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from timesight.cli.options import json_option
+
+if TYPE_CHECKING:
+    from timesight.reproduce import RowResult, Table, TableResult
+
+
+@click.command(
+    epilog="Example: timesight reproduce table3 --tiny --seeds 3",
+    short_help="Reproduce one of the paper's tables.",
+)
+@click.argument("name", metavar="TABLE")
+@click.option("--tiny/--real", default=True, show_default=True, help="In the synthetic world, or as in the paper.")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Models trained for each row.")
+@click.option("--out", default=Path("runs/reproduce"), show_default=True, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of benchmarks and training files.")
+@click.option("--dry-run", is_flag=True, help="Train nothing: say what each row will need.")
+@click.option("--gpus", "num_gpus", default=1, show_default=True, type=click.IntRange(1), help="For --dry-run.")
+@click.option("--tflops", default=400.0, show_default=True, help="bf16 rate of a GPU, for --dry-run.")
+@click.option("--gbs", default=3000.0, show_default=True, help="Memory rate of a GPU, GB a second, for --dry-run.")
+@json_option
+def command(
+    name: str,
+    tiny: bool,
+    seeds: int,
+    out: Path,
+    data: Path | None,
+    dry_run: bool,
+    num_gpus: int,
+    tflops: float,
+    gbs: float,
+    as_json: bool,
+) -> None:
+    """Train and measure what is missing of TABLE (table1 to table8), and print it with a verdict on each claim.
+
+    Rows of several tables share models. Stop it with Ctrl-C; the same command goes on from where it was.
+    """
+    from timesight.cli.console import ERR, print_json, progress, quiet_libraries
+    from timesight.cli.training import run_with_progress
+    from timesight.evaluation.runner import processes
+    from timesight.files import json_text, write_text
+    from timesight.reproduce import Runs, load_table, table_result
+
+    quiet_libraries()
+    table = load_table(name, tiny=tiny)
+    if dry_run:
+        show_plans(table, data, num_gpus, (tflops * 1e12, gbs * 1e9), as_json)
+        return
+    runs = Runs(out, data, run_with_progress, progress)
+    total, ready = runs.num_models(list(table.rows.values()), range(seeds))
+    ERR.print(f"[bold]{table.title}[/bold]: {total} models, {ready} of them ready, in {out}", soft_wrap=True)
+    found = runs.measure_rows(table.rows, seeds, on_row=lambda row: ERR.print(f"[dim]{row}"))
+    if not processes().is_main_process:
+        return
+    result = table_result(table, found, seeds)
+    write_text(out / f"{name}.json", json_text(result.to_json(), indent=1))
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show(table, result)
+
+
+def show_plans(table: Table, data: Path | None, num_gpus: int, rates: tuple[float, float], as_json: bool) -> None:
+    """Print what the training of each row needs, as ``timesight plan`` does.
+
+    Args:
+        table: Its rows.
+        data: Folder of training files; files that are not there are taken to be as large as in the paper.
+        num_gpus: That a row is trained on.
+        rates: Operations and bytes a second of a GPU.
+        as_json: Print one JSON object instead of a table.
+    """
+    from timesight.cli.console import OUT, figure_table, print_json
+    from timesight.reproduce import plan_row
+
+    plans = {name: plan_row(row, data, num_gpus, rates) for name, row in table.rows.items() if row.train}
+    if as_json:
+        print_json({"table": table.name, "rows": {name: asdict(found) for name, found in plans.items()}})
+        return
+    shown = figure_table(f"{table.title}, {num_gpus} GPUs", "samples tokens/step GB/GPU steps hours")
+    for name, found in plans.items():
+        cells = (
+            f"{found.num_samples:,}",
+            f"{found.tokens_per_step:,}",
+            f"{found.memory_gb:.1f}",
+            f"{found.steps:,}",
+        )
+        shown.add_row(table.rows[name].row, *cells, f"{found.hours:.1f}")
+    OUT.print(shown)
+    OUT.print("Hours are the least that the arithmetic takes at these rates; evaluation is not counted.")
+
+
+def show(table: Table, result: TableResult) -> None:
+    """Print a table, one block for each measurement, and the verdicts."""
+    from timesight.cli.console import OUT, text_table
+
+    for name, metrics in table.measurements().items():
+        seeds = f"{result.num_seeds} seed" + ("s" if result.num_seeds > 1 else "")
+        block = text_table(f"{name}, percent, 95% intervals, {seeds}", 1 + len(metrics))
+        block.add_row("", *(f"[bold]{metric}" for metric in metrics))
+        for row in result.rows:
+            block.add_row(row.name, *(_cell(row, f"{name}/{metric}") for metric in metrics))
+        for row in result.baselines:
+            if any(f"{name}/{metric}" in row.metrics for metric in metrics):
+                block.add_row(f"[dim]{row.name}", *(_cell(row, f"{name}/{metric}") for metric in metrics))
+        OUT.print(block)
+    for claim in result.claims:
+        margin = f" (it may lose {100 * claim.margin:g})" if claim.margin else ""
+        OUT.print(f"[bold]{claim.verdict}[/bold]: {claim.claim}{margin}", soft_wrap=True)
+        for one in claim.comparisons:
+            difference = one.difference
+            OUT.print(
+                f"  {one.figure}: {one.better} − {one.than} = {100 * difference.mean:+.1f} "
+                f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]",
+                soft_wrap=True,
+                markup=False,
+            )
+
+
+def _cell(row: RowResult, key: str) -> str:
+    """A figure with its interval and the paper's."""
+    if key not in row.metrics:
+        return ""
+    ends = row.intervals.get(key)
+    interval = f" \\[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else ""
+    paper = row.paper.get(key)
+    return f"{100 * row.metrics[key]:.1f}{interval}" + (f" [dim]paper {100 * paper:.1f}[/dim]" if paper else "")

@@ -1,0 +1,229 @@
+"""Trains and measures the models of the rows; what is there already is not made again, whichever table made it.
+
+A model is known by its recipe and seed, a measurement by its model and settings: rows of several tables share them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from timesight.artifacts import RESULT_FILE, ItemEntry, ProtocolFigures, read_items, read_result
+from timesight.data import read_jsonl
+from timesight.errors import InputError
+from timesight.evaluation import Scoring, find_suite, require_judge, score_tasks
+from timesight.evaluation.evaluate import write_results
+from timesight.evaluation.folder import init_eval_dir
+from timesight.evaluation.questions import eval_settings, weight_files
+from timesight.evaluation.runner import collect_replies, processes
+from timesight.generate.base import Generator
+from timesight.generate.local import open_generator
+from timesight.infer.answer import InferenceConfig
+from timesight.infer.clue import ClueGenerator
+from timesight.judge import open_judge
+from timesight.model.load import newest_checkpoint
+from timesight.reproduce.settings import Measurement, TableRow, with_sources
+from timesight.tasks import TASKS
+from timesight.training.run import run_recipe
+from timesight.training.samples import ungrounded
+from timesight.training.settings import GrpoRecipe, SftRecipe, SourceSettings, WorldSource
+from timesight.types import Sample
+from timesight.video import ReadingSettings
+from timesight.world import WorldJudge, write_world
+
+DIGITS = 12  # of a digest in a folder's name
+END_BYTES = 2**22  # of a file of weights, which has gigabytes
+TRAINED = "trained"  # a file of a finished run
+Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement found.
+
+    Args:
+        items: By id.
+        figures: Metrics with their intervals, and the video-blind baselines.
+        protocol: The one of ``figures``.
+    """
+
+    items: dict[str, ItemEntry]
+    figures: ProtocolFigures
+    protocol: str
+
+
+@contextmanager
+def no_progress(what: str, total: int) -> Iterator[Callable[..., None]]:
+    """Shows nothing."""
+    yield lambda *counts: None
+
+
+class Runs:
+    """Makes models and measurements in a folder, and finds them there. Processes of one launch work together.
+
+    Args:
+        out: The folder; ``models/``, ``measurements/`` and ``worlds/`` are made in it.
+        data: Where benchmarks and training files are: ``SUITE/annotations`` with videos anywhere under ``SUITE``,
+            and the ``jsonl`` files of recipes. None: for the synthetic world.
+        train: As ``run_recipe``; a terminal shows how far it is.
+        progress: Given what is done and how often, a context that gives a function to call each time.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        data: Path | None = None,
+        train: Callable[[SftRecipe | GrpoRecipe, Path], object] = run_recipe,
+        progress: Progress = no_progress,
+    ) -> None:
+        self._out, self._data, self._train, self._progress = out, data, train, progress
+
+    def num_models(self, rows: Sequence[TableRow], seeds: Sequence[int]) -> tuple[int, int]:
+        """How many models the rows train, and how many of them are there already."""
+        places = {self._model_folder(row, seed) for row in rows if row.train for seed in seeds}
+        return len(places), sum(_is_trained(place) for place in places)
+
+    def model(self, row: TableRow, seed: int) -> str:
+        """The model of a row: trained, unless it is there already or the row trains none."""
+        if row.train is None:
+            return row.base
+        recipe, folder = row.train.model_copy(update={"seed": seed}), self._model_folder(row, seed)
+        if _agreed(not _is_trained(folder)):
+            self._train(with_sources(recipe, self._place), folder)
+            (folder / TRAINED).touch()
+        return str(folder)
+
+    def measure(self, row: TableRow, measurement: Measurement, seed: int) -> Measured:
+        """Measure the model of ``row``, unless that is done already."""
+        model = self.model(row, seed)
+        settings = measurement.model_dump(mode="json", exclude={"name", "metrics"})
+        folder = self._out / "measurements" / _digest(settings | {"model": _identity(model)})
+        if _agreed(not (folder / RESULT_FILE).is_file()):
+            self._evaluate(model, measurement, folder)
+        results = read_result(folder).results
+        protocol = measurement.protocol or next(iter(results))
+        return Measured(read_items(folder), results[protocol], protocol)
+
+    def measure_rows(
+        self, rows: Mapping[str, TableRow], num_seeds: int, on_row: Callable[[str], object] = lambda row: None
+    ) -> dict[str, dict[str, list[Measured]]]:
+        """Take all measurements of ``rows``.
+
+        Args:
+            rows: By file name.
+            num_seeds: Models trained for each row; a row that trains none is measured once.
+            on_row: Told which row is worked on, and with which seed.
+
+        Returns:
+            By row and measurement, one for each seed.
+        """
+        found: dict[str, dict[str, list[Measured]]] = {}
+        for name, row in rows.items():
+            of_row: dict[str, list[Measured]] = found.setdefault(name, {})
+            for seed in range(num_seeds if row.train else 1):
+                on_row(f"{row.row}, seed {seed}" if row.train else row.row)
+                for one in row.evaluate:
+                    of_row.setdefault(one.name, []).append(self.measure(row, one, seed))
+        return found
+
+    def _evaluate(self, model: str, measurement: Measurement, folder: Path) -> None:
+        samples = self._samples(measurement)
+        judge = open_judge(measurement.judge, WorldJudge(), folder)
+        require_judge([TASKS.of(samples[0])], judge)
+        generator: Generator = open_generator(model)
+        config = InferenceConfig(
+            measurement.video or generator.default_budget,
+            measurement.think,
+            max_new_tokens=measurement.max_new_tokens,
+            evidence=bool(measurement.evidence) or measurement.clue is not None,
+        )
+        if measurement.clue is not None:
+            generator = ClueGenerator(generator, config.budget, measurement.clue)
+        settings = eval_settings(measurement.name, model, generator, config, split=measurement.split)
+        is_main = processes().is_main_process
+        if is_main:
+            init_eval_dir(folder, settings)
+        with self._progress(measurement.name, len(samples)) as advance:
+            replies = collect_replies(generator, samples, config, folder, advance, ReadingSettings())
+        if is_main:
+            protocols = None if measurement.protocol is None else (measurement.protocol,)
+            suite = None if measurement.suite is None else find_suite(measurement.suite)
+            scoring = Scoring(protocols, average_over=suite.average_over if suite else None)
+            results = score_tasks(measurement.name, samples, replies, config.think, judge, scoring)
+            write_results(folder, results, settings, None)
+        processes().wait_for_everyone()
+
+    def _samples(self, measurement: Measurement) -> list[Sample]:
+        samples = self._all_samples(measurement)
+        chosen = [s for s in samples if all(str(s.meta.get(key)) == v for key, v in measurement.where.items())]
+        if not chosen:
+            asked = ", ".join(f"{key}: {value}" for key, value in measurement.where.items())
+            raise InputError(f"{measurement.name}: none of {len(samples)} items has {asked} in meta")
+        return ungrounded(chosen) if measurement.evidence is False else chosen
+
+    def _all_samples(self, measurement: Measurement) -> list[Sample]:
+        if measurement.world is not None:
+            return read_jsonl(self._world(measurement.world))
+        assert measurement.suite is not None  # Measurement holds one of them
+        folder = self._root() / measurement.suite
+        annotations = inner if (inner := folder / "annotations").is_dir() else folder
+        return find_suite(measurement.suite).read(annotations, folder, measurement.split)
+
+    def _world(self, world: WorldSource) -> Path:
+        """The samples of ``world``, which is written once for all runs."""
+        folder = self._out / "worlds" / _digest(world.model_dump(mode="json"))
+        file = folder / f"{world.split}.jsonl"
+        with processes().main_process_first():
+            if not file.exists():
+                with self._progress("synthetic world", world.num_videos) as advance:
+                    write_world(folder, {world.split: world.num_videos}, world, seed=world.seed, on_video=advance)
+        return file
+
+    def _place(self, source: SourceSettings) -> dict[str, Path | None]:
+        """Where the samples of ``source`` are."""
+        if source.world is not None:
+            return {"world": None, "jsonl": self._world(source.world)}
+        return {} if source.jsonl is None else {"jsonl": self._root() / source.jsonl}
+
+    def _root(self) -> Path:
+        if self._data is None:
+            raise InputError("say with --data where the benchmarks and training files are")
+        return self._data
+
+    def _model_folder(self, row: TableRow, seed: int) -> Path:
+        assert row.train is not None
+        recipe = row.train.model_dump(mode="json") | {"seed": seed}
+        return self._out / "models" / f"{row.train.kind}-{_digest([recipe, _identity(row.base)])}-{seed}"
+
+
+def _agreed(missing: bool) -> bool:
+    """``missing``, once every process has looked: none of them makes it while others look."""
+    processes().wait_for_everyone()
+    return missing
+
+
+def _is_trained(folder: Path) -> bool:
+    return (folder / TRAINED).is_file() and newest_checkpoint(folder) is not None
+
+
+def _identity(model: str) -> Any:
+    """What a model is, wherever it lies: the sizes and ends of its files of weights; of a hub id, its name."""
+    return [_ends(Path(file)) for file in weight_files(model)] or model
+
+
+def _ends(file: Path) -> list[Any]:
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        digest = sha256(content.read(END_BYTES))
+        content.seek(max(0, size - END_BYTES))
+        digest.update(content.read())
+    return [file.name, size, digest.hexdigest()]
+
+
+def _digest(content: Any) -> str:
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]

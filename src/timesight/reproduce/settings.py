@@ -1,0 +1,128 @@
+"""The typed settings of the paper's tables: what a row trains and measures, and what is claimed about the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from timesight.evaluation import find_suite
+from timesight.infer.answer import MAX_NEW_TOKENS
+from timesight.infer.clue import ClueSettings
+from timesight.judge import JudgeSettings
+from timesight.training.recipe import Recipe
+from timesight.training.settings import Settings, SourceSettings, WorldSource
+from timesight.video import FrameBudget
+
+
+class Measurement(Settings):
+    """How the model of a row is measured: on a benchmark, or on videos of the synthetic world.
+
+    Args:
+        name: What the table calls it.
+        suite: Name of a benchmark.
+        split: Of the benchmark; None: its default.
+        where: Only the items whose ``meta`` has these values.
+        protocol: The benchmark's ``official`` formula, or that of the ``paper``.
+        world: Held-out videos of the synthetic world and one task.
+        evidence: True: also ask for the evidence of multiple choice; False: do not ask for the evidence of grounded
+            answers; None: as the samples say.
+        think: Ask in think mode.
+        clue: Answer with Clue-Perception.
+        video: The frame budget; None: the model's own.
+        max_new_tokens: Limit of a reply.
+        judge: For tasks that need one.
+        metrics: What the table shows, with the paper's figure for the row as a fraction, None where it has none.
+    """
+
+    name: str
+    suite: str | None = None
+    split: str | None = None
+    where: Mapping[str, str] = Field(default_factory=dict)
+    protocol: str | None = None
+    world: WorldSource | None = None
+    evidence: bool | None = None
+    think: bool = False
+    clue: ClueSettings | None = None
+    video: FrameBudget | None = None
+    max_new_tokens: int = Field(default=MAX_NEW_TOKENS, gt=0)
+    judge: JudgeSettings | None = None
+    metrics: Mapping[str, float | None] = Field(min_length=1)
+
+    @field_validator("suite")
+    @classmethod
+    def _is_a_suite(cls, suite: str | None) -> str | None:
+        if suite is not None:
+            find_suite(suite)
+        return suite
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Measurement:
+        if (self.suite is None) == (self.world is None):
+            raise ValueError("say one of suite and world")
+        if self.world is not None and len(self.world.tasks) != 1:
+            raise ValueError("world.tasks: a measurement is of one task")
+        return self
+
+
+class TableRow(Settings):
+    """A row of a table.
+
+    Args:
+        row: What the paper calls it.
+        model: Measured as it is; None where the row trains one.
+        train: Makes the model that is measured.
+        evaluate: One measurement for each group of columns.
+    """
+
+    row: str
+    model: str | None = None
+    train: Recipe | None = None
+    evaluate: tuple[Measurement, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_model(self) -> TableRow:
+        if (self.model is None) == (self.train is None):
+            raise ValueError("say one of model and train")
+        return self
+
+    @property
+    def base(self) -> str:
+        """The model that is measured, or trained."""
+        return self.model or self.train.model  # type: ignore[union-attr] # it has one of them
+
+
+class Claim(Settings):
+    """A sentence of the paper about two rows or more, and what has to come out for it to hold.
+
+    Args:
+        says: The sentence.
+        better: File name of a row.
+        than: File names of the rows that it is compared with; the claim is about all of them.
+        figures: Measurements and metrics, such as ``Charades-STA/mIoU``; the claim is about all of them.
+        margin: 0: ``better`` has to be better. More: it may be worse by less than this ("does not harm").
+    """
+
+    says: str
+    better: str
+    than: tuple[str, ...] = Field(min_length=1)
+    figures: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(default=0.0, ge=0)
+
+
+class TableSettings(Settings):
+    """A table: its rows in their order, each a file next to this one, and what is claimed about them."""
+
+    title: str
+    rows: tuple[str, ...] = Field(min_length=1)
+    claims: tuple[Claim, ...] = ()
+
+
+def with_sources(recipe: Recipe, change: Callable[[SourceSettings], Mapping[str, Any]]) -> Recipe:
+    """``recipe`` with other settings of its sources of samples."""
+    data = recipe.data
+    if data.sources:
+        sources = tuple(source.model_copy(update=change(source)) for source in data.sources)
+        return recipe.model_copy(update={"data": data.model_copy(update={"sources": sources})})
+    return recipe.model_copy(update={"data": data.model_copy(update=change(data))})

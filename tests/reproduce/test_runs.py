@@ -1,0 +1,69 @@
+"""Rows are trained and measured once, whichever table asks for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from timesight.reproduce import Runs, read_table, table_result
+from timesight.training.run import run_recipe
+from timesight.training.settings import GrpoRecipe, SftRecipe
+
+WORLD = {"num_videos": 3, "seed": 5, "tasks": ["temporal_grounding"], "duration_s": [2.0, 3.0]}
+MEASUREMENT = {
+    "name": "in domain",
+    "world": WORLD | {"split": "test"},
+    "video": {"max_frames": 6, "min_pixels": 784, "max_pixels": 784},
+    "max_new_tokens": 12,
+    "metrics": {"mIoU": None},
+}
+TRAIN = {
+    "kind": "sft",
+    "data": {"world": WORLD},
+    "video": MEASUREMENT["video"],
+    "train": {"max_steps": 1},
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    table = {
+        "title": "Grounding",
+        "rows": ["base", "sft", "clue"],
+        "claims": [{"says": "SFT helps", "better": "sft", "than": ["base"], "figures": ["in domain/mIoU"]}],
+    }
+    looking = MEASUREMENT | {"clue": {"max_passes": 2}}
+    rows = {
+        "base": {"row": "base", "model": "tiny", "evaluate": [MEASUREMENT]},
+        "sft": {"row": "+ SFT", "train": TRAIN, "evaluate": [MEASUREMENT]},
+        "clue": {"row": "+ SFT, clue", "train": TRAIN, "evaluate": [looking]},
+    }
+    for name, content in {"table": table, **rows}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path
+
+
+def test_models_and_measurements_are_made_once(folder: Path) -> None:
+    table = read_table(folder)
+    trained: list[Path] = []
+
+    def train(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+        trained.append(out)
+        run_recipe(recipe, out)
+
+    out = folder / "out"
+    for again in range(2):
+        if again:  # a folder that moved is as good
+            out = out.rename(folder / "moved")
+        runs = Runs(out, train=train)
+        assert runs.num_models(list(table.rows.values()), range(2)) == (2, 2 * again)
+        found = runs.measure_rows(table.rows, 2)
+    assert len(trained) == 2  # one for each seed, shared by two rows
+    assert len(list((out / "worlds").iterdir())) == 2  # training and test
+    assert len(list((out / "measurements").iterdir())) == 5
+    result = table_result(table, found, 2)
+    assert set(result.rows[1].metrics) == {"in domain/mIoU"}
+    assert {row.name for row in result.baselines} >= {"whole video"}
+    assert result.claims[0].comparisons[0].than == "base"

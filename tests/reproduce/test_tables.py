@@ -1,0 +1,95 @@
+"""The tables that come with the package can be run as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from timesight.cli import group
+from timesight.errors import InputError, RecipeError
+from timesight.evaluation import SUITES
+from timesight.reproduce import load_table
+from timesight.reproduce.plans import paper_count
+from timesight.tasks import TASKS
+from timesight.training.recipe import TABLES, load_recipe
+from timesight.training.settings import SourceSettings
+from timesight.world.questions import unseen_samples
+
+PAPER = sorted(folder.parent.name for folder in TABLES.glob("table*/table.yaml"))
+TINY = sorted(folder.parent.name for folder in TABLES.glob("tiny/table*/table.yaml"))
+
+
+def test_all_eight_tables_are_there() -> None:
+    assert [f"table{number}" for number in range(1, 9)] == PAPER
+
+
+@pytest.mark.parametrize(("name", "tiny"), [(n, False) for n in PAPER] + [(n, True) for n in TINY])
+def test_a_table_reads_and_each_of_its_files_is_a_row(name: str, tiny: bool) -> None:
+    table = load_table(name, tiny=tiny)
+    folder = (TABLES / "tiny" if tiny else TABLES) / name
+    assert {file.stem for file in folder.glob("*.yaml")} == {*table.rows, "table"}
+    assert table.claims
+    assert all(file.read_text().startswith(f"# Table {name[-1]}") for file in folder.glob("*[!e].yaml"))
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_figures_are_those_of_the_suites(name: str) -> None:
+    """What a suite says of the paper's figures, the tables say too, and metrics have their names."""
+    for row in load_table(name, tiny=False).rows.values():
+        for one in row.evaluate:
+            assert one.suite is not None
+            suite = SUITES[one.suite]
+            known = {metric for figures in suite.paper.values() for metric in figures}
+            assert known & set(one.metrics)
+            if row.row in suite.paper and not one.where and one.evidence is None and not one.clue:
+                said = suite.paper[row.row]
+                shared = sorted(set(said) & set(one.metrics))
+                # Tables 1 and 3 print 7.5 and 7.4 for the same figure.
+                assert [one.metrics[k] for k in shared] == pytest.approx([said[k] for k in shared], abs=0.0011)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_metrics_of_the_synthetic_world_exist(name: str) -> None:
+    samples = unseen_samples(20)
+    for row in load_table(name, tiny=True).rows.values():
+        for one in row.evaluate:
+            assert one.world is not None
+            task = TASKS[one.world.tasks[0]]
+            mine = [sample for sample in samples if sample.task == task.name][:3]
+            graded = [task.grade(sample, task.gold(sample, think=False), think=False) for sample in mine]
+            (protocol, *_) = [one.protocol] if one.protocol else task.metric_protocols
+            assert set(one.metrics) <= set(task.item_metrics(graded, protocol)[0] or {})
+
+
+def test_a_row_trains_by_its_name_too() -> None:
+    assert load_recipe("paper/table3/grpo") == load_table("table3", tiny=False).rows["grpo"].train
+    with pytest.raises(RecipeError, match="this row of a table trains no model"):
+        load_recipe("paper/table3/base")
+
+
+def test_the_papers_counts_are_known() -> None:
+    def count(**source: object) -> int:
+        return paper_count(SourceSettings.model_validate(source))
+
+    assert count(jsonl="joint.jsonl") == 18031
+    assert count(jsonl="joint.jsonl", tasks=["temporal_grounding"]) == 5338
+    assert count(jsonl="joint.jsonl", tasks=["multiple_choice"], evidence=False) == 3358
+    assert count(jsonl=Path("elsewhere") / "captions.jsonl") == 1000
+    with pytest.raises(InputError, match=r"own\.jsonl: no such file"):
+        count(jsonl="own.jsonl")
+
+
+def test_a_dry_run_says_what_rows_need() -> None:
+    result = CliRunner().invoke(group, ["reproduce", "table2", "--real", "--dry-run", "--gpus", "8", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.output.splitlines()[-1])["rows"]
+    assert rows["grpo-sta-gqa-got"]["num_samples"] == 18031
+    assert 0 < rows["grpo-sta"]["steps"] < rows["grpo-sta-gqa-got"]["steps"]
+
+
+def test_an_unknown_table_is_refused() -> None:
+    with pytest.raises(RecipeError, match="no table table9: choose one of table1, "):
+        load_table("table9", tiny=True)
