@@ -76,7 +76,10 @@ def test_a_conversation_from_a_pipe_ends_with_it(world: Path) -> None:
         (["VIDEO", "--fps-boost", "0.5"], "--fps-boost"),
     ],
 )
-def test_what_is_wrong_is_one_line(world: Path, args: list[object], reason: str) -> None:
+def test_what_is_wrong_is_one_line(
+    world: Path, args: list[object], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # where it cannot be reached, it is asked for most of a minute
     done = chat(*(first_video(world) if arg == "VIDEO" else arg for arg in args))
     assert done.returncode == 2
     assert reason in done.stderr.splitlines()[-1]

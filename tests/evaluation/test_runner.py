@@ -209,14 +209,14 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_ten_kills_leave_the_same_replies(full_world: Path, tmp_path: Path) -> None:
-    """Killed by the hardest signal once a few more replies are there, ten times, then left alone."""
+def test_five_kills_leave_the_same_replies(full_world: Path, tmp_path: Path) -> None:
+    """Killed by the hardest signal once a few more replies are there, five times, then left alone."""
     jsonl = full_world / "test.jsonl"
     finish(evaluate(jsonl, tmp_path / "whole"))
     num_items = len(read_jsonl(jsonl))
     draws = random.Random(7)
     killed = tmp_path / "killed"
-    for _ in range(10):
+    for _ in range(5):
         process = evaluate(jsonl, killed)
         before = len(kept_replies(killed).replies)
         until = min(before + draws.randrange(1, max(2, num_items // 12)), num_items)

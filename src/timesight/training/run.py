@@ -31,7 +31,7 @@ from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
 from timesight.infer.clue import ClueSettings
 from timesight.judge import open_judge
 from timesight.model.adapter import add_adapter
-from timesight.model.load import load_policy
+from timesight.model.load import load_policy, resolve
 from timesight.model.policy import Policy
 from timesight.model.tiny import create
 from timesight.model.vision import FeatureStore
@@ -319,7 +319,13 @@ def judge_for(
 
 
 def init_run_dir(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
-    """Make ``out`` this recipe's run directory. Raises InputError where another recipe has left results."""
+    """Make ``out`` this recipe's run directory.
+
+    Raises:
+        InputError: Where another recipe has left results; or if the model is no folder, before worlds are written.
+    """
+    if not recipe.model.startswith(NEW):
+        resolve(recipe.model)
     text = dump_recipe(recipe)
     file = out / RECIPE_FILE
     if out.exists() and not out.is_dir():
