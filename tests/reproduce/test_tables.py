@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from timesight.cli import group
 from timesight.errors import InputError, RecipeError
-from timesight.evaluation import SUITES
+from timesight.evaluation import SUITES, runner
 from timesight.reproduce import load_table
 from timesight.reproduce.plans import paper_count
 from timesight.tasks import TASKS
@@ -93,3 +94,10 @@ def test_a_dry_run_says_what_rows_need() -> None:
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(RecipeError, match="no table table9: choose one of table1, "):
         load_table("table9", tiny=True)
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "processes", lambda: SimpleNamespace(num_processes=2))
+    result = CliRunner().invoke(group, ["reproduce", "table4"])
+    assert isinstance(result.exception, InputError)
+    assert "one process" in str(result.exception)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from timesight.cli.options import json_option
+from timesight.errors import InputError
 
 if TYPE_CHECKING:
     from timesight.reproduce import RowResult, Table, TableResult
@@ -51,6 +52,8 @@ def command(
     from timesight.reproduce import Runs, load_table, table_result
 
     quiet_libraries()
+    if processes().num_processes > 1:
+        raise InputError("reproduce runs as one process; train its rows with accelerate launch -m timesight train")
     table = load_table(name, tiny=tiny)
     if dry_run:
         show_plans(table, data, num_gpus, (tflops * 1e12, gbs * 1e9), as_json)
@@ -59,8 +62,6 @@ def command(
     total, ready = runs.num_models(list(table.rows.values()), range(seeds))
     ERR.print(f"[bold]{table.title}[/bold]: {total} models, {ready} of them ready, in {out}", soft_wrap=True)
     found = runs.measure_rows(table.rows, seeds, on_row=lambda row: ERR.print(f"[dim]{row}"))
-    if not processes().is_main_process:
-        return
     result = table_result(table, found, seeds)
     write_text(out / f"{name}.json", json_text(result.to_json(), indent=1))
     if as_json:

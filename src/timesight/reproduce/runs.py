@@ -20,7 +20,7 @@ from timesight.evaluation import Scoring, find_suite, require_judge, score_tasks
 from timesight.evaluation.evaluate import write_results
 from timesight.evaluation.folder import init_eval_dir
 from timesight.evaluation.questions import eval_settings, weight_files
-from timesight.evaluation.runner import collect_replies, processes
+from timesight.evaluation.runner import collect_replies
 from timesight.generate.base import Generator
 from timesight.generate.local import open_generator
 from timesight.infer.answer import InferenceConfig
@@ -64,7 +64,7 @@ def no_progress(what: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 class Runs:
-    """Makes models and measurements in a folder, and finds them there. Processes of one launch work together.
+    """Makes models and measurements in a folder, and finds them there.
 
     Args:
         out: The folder; ``models/``, ``measurements/`` and ``worlds/`` are made in it.
@@ -93,7 +93,7 @@ class Runs:
         if row.train is None:
             return row.base
         recipe, folder = row.train.model_copy(update={"seed": seed}), self._model_folder(row, seed)
-        if _agreed(not _is_trained(folder)):
+        if not _is_trained(folder):
             self._train(with_sources(recipe, self._place), folder)
             (folder / TRAINED).touch()
         return str(folder)
@@ -103,7 +103,7 @@ class Runs:
         model = self.model(row, seed)
         settings = measurement.model_dump(mode="json", exclude={"name", "metrics"})
         folder = self._out / "measurements" / _digest(settings | {"model": _identity(model)})
-        if _agreed(not (folder / RESULT_FILE).is_file()):
+        if not (folder / RESULT_FILE).is_file():
             self._evaluate(model, measurement, folder)
         results = read_result(folder).results
         protocol = measurement.protocol or next(iter(results))
@@ -145,18 +145,14 @@ class Runs:
         if measurement.clue is not None:
             generator = ClueGenerator(generator, config.budget, measurement.clue)
         settings = eval_settings(measurement.name, model, generator, config, split=measurement.split)
-        is_main = processes().is_main_process
-        if is_main:
-            init_eval_dir(folder, settings)
+        init_eval_dir(folder, settings)
         with self._progress(measurement.name, len(samples)) as advance:
             replies = collect_replies(generator, samples, config, folder, advance, ReadingSettings())
-        if is_main:
-            protocols = None if measurement.protocol is None else (measurement.protocol,)
-            suite = None if measurement.suite is None else find_suite(measurement.suite)
-            scoring = Scoring(protocols, average_over=suite.average_over if suite else None)
-            results = score_tasks(measurement.name, samples, replies, config.think, judge, scoring)
-            write_results(folder, results, settings, None)
-        processes().wait_for_everyone()
+        protocols = None if measurement.protocol is None else (measurement.protocol,)
+        suite = None if measurement.suite is None else find_suite(measurement.suite)
+        scoring = Scoring(protocols, average_over=suite.average_over if suite else None)
+        results = score_tasks(measurement.name, samples, replies, config.think, judge, scoring)
+        write_results(folder, results, settings, None)
 
     def _samples(self, measurement: Measurement) -> list[Sample]:
         samples = self._all_samples(measurement)
@@ -178,10 +174,9 @@ class Runs:
         """The samples of ``world``, which is written once for all runs."""
         folder = self._out / "worlds" / _digest(world.model_dump(mode="json"))
         file = folder / f"{world.split}.jsonl"
-        with processes().main_process_first():
-            if not file.exists():
-                with self._progress("synthetic world", world.num_videos) as advance:
-                    write_world(folder, {world.split: world.num_videos}, world, seed=world.seed, on_video=advance)
+        if not file.exists():
+            with self._progress("synthetic world", world.num_videos) as advance:
+                write_world(folder, {world.split: world.num_videos}, world, seed=world.seed, on_video=advance)
         return file
 
     def _place(self, source: SourceSettings) -> dict[str, Path | None]:
@@ -199,12 +194,6 @@ class Runs:
         assert row.train is not None
         recipe = row.train.model_dump(mode="json") | {"seed": seed}
         return self._out / "models" / f"{row.train.kind}-{_digest([recipe, _identity(row.base)])}-{seed}"
-
-
-def _agreed(missing: bool) -> bool:
-    """``missing``, once every process has looked: none of them makes it while others look."""
-    processes().wait_for_everyone()
-    return missing
 
 
 def _is_trained(folder: Path) -> bool:
