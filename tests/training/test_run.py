@@ -19,6 +19,7 @@ from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import InputError, SampleError, TrainingError
 from timesight.model.load import load_policy, newest_checkpoint
 from timesight.tasks import TASKS
+from timesight.training.counts import count_questions
 from timesight.training.loop import Listener
 from timesight.training.run import run_recipe
 from timesight.training.samples import load_mixture
@@ -388,7 +389,9 @@ def test_a_source_can_be_of_some_tasks_only(full_world: Path, tmp_path: Path) ->
     recipe = SftRecipe.model_validate({"kind": "sft", "data": chosen})
     assert {sample.task for sample in load_mixture(recipe.data, tmp_path).samples} == {"open_qa", "captioning"}
     plain = {"jsonl": full_world / "train.jsonl", "tasks": ["multiple_choice"], "evidence": False}
-    asked = load_mixture(SftRecipe.model_validate({"kind": "sft", "data": plain}).data, tmp_path).samples
+    ungrounded = SftRecipe.model_validate({"kind": "sft", "data": plain})
+    asked = load_mixture(ungrounded.data, tmp_path).samples
+    assert count_questions(ungrounded)[0] == len(asked)
     grounded = [sample for sample in read_jsonl(full_world / "train.jsonl") if sample.task == "grounded_qa"]
     assert {sample.id for sample in grounded} < {sample.id for sample in asked}
     unknown = SftRecipe.model_validate({"kind": "sft", "data": chosen | {"tasks": ["tracking"]}})

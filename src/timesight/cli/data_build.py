@@ -89,12 +89,14 @@ def _show(out: Path, results: Sequence[Built]) -> None:
 
 def _folders(root: Path | None, sources: Sequence[str]) -> dict[str, Path]:
     """The folder of annotations of each source under ``root``."""
+    from timesight.data.build import annotations_in
+
     if root is None:
         return {}
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
     there = {source: root / source for source in sources if (root / source).is_dir()}
-    return {name: inner if (inner := folder / "annotations").is_dir() else folder for name, folder in there.items()}
+    return {name: annotations_in(folder) for name, folder in there.items()}
 
 
 def _named_folders(flag: str, pairs: Sequence[str]) -> dict[str, Path]:

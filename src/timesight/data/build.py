@@ -48,6 +48,11 @@ VIDEOCHAT_R1_18K: dict[str, Ingredient] = {
 }
 
 
+def annotations_in(folder: Path) -> Path:
+    """Where the annotations of a source are that lies in ``folder``: in its ``annotations``, if there are such."""
+    return inner if (inner := folder / "annotations").is_dir() else folder
+
+
 @dataclass
 class Built:
     """The result of building one source.

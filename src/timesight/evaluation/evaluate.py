@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timesight.artifacts import ITEMS_FILE, write_records, write_result
 from timesight.data import read_jsonl
@@ -14,6 +14,11 @@ from timesight.evaluation.folder import init_eval_dir
 from timesight.evaluation.score import EvalResult, joined_json, require_judge, score_tasks
 from timesight.evaluation.suites import Suite, find_suite
 from timesight.types import Judge, Sample
+
+if TYPE_CHECKING:
+    from timesight.generate.base import Generator
+    from timesight.infer.answer import InferenceConfig
+    from timesight.video import ReadingSettings
 
 
 def evaluate(
@@ -55,7 +60,6 @@ def evaluate(
             does not fit into memory.
     """
     from timesight.evaluation.questions import eval_settings
-    from timesight.evaluation.runner import collect_replies, evaluation_folder, processes
     from timesight.infer.answer import InferenceConfig
 
     suite, samples = _samples(suite_or_samples, annotations, videos, split)
@@ -68,11 +72,52 @@ def evaluate(
     )
     named = str(model) if isinstance(model, (str, Path)) else None
     settings = eval_settings(name, named, generator, inference, split=split)
+    return ask_and_score(
+        generator, samples, inference, settings, None if out is None else Path(out), judge, scoring, suite
+    )
+
+
+def ask_and_score(
+    generator: Generator,
+    samples: Sequence[Sample],
+    inference: InferenceConfig,
+    settings: Mapping[str, Any],
+    out: Path | None,
+    judge: Judge | None,
+    scoring: Scoring,
+    suite: Suite | None,
+    on_items: Callable[[int], None] = lambda count: None,
+    reading: ReadingSettings | None = None,
+) -> dict[str, EvalResult]:
+    """Ask ``generator`` all ``samples``, score its replies, and keep both in ``out``.
+
+    Args:
+        generator: The model.
+        samples: What to ask.
+        inference: How to ask.
+        settings: Recorded in ``out`` (``questions.eval_settings``).
+        out: As in ``evaluate``.
+        judge: As in ``evaluate``.
+        scoring: Protocols and breakdowns.
+        suite: As in ``write_results``.
+        on_items: As in ``runner.collect_replies``.
+        reading: As in ``runner.collect_replies``.
+
+    Returns:
+        The result of each task, by its name.
+
+    Raises:
+        InputError: As ``evaluate``.
+        ModelError: As ``evaluate``.
+    """
+    from timesight.evaluation.runner import collect_replies, evaluation_folder, processes
+
     is_main = processes().is_main_process
-    with evaluation_folder(None if out is None else Path(out)) as folder:
+    with evaluation_folder(out) as folder:
         if out is not None and is_main:
             init_eval_dir(folder, settings)
-        replies = collect_replies(generator, samples, inference, folder)
+        replies = collect_replies(generator, samples, inference, folder, on_items, reading)
+        name = str(settings["suite"])
         results = score_tasks(name, samples, replies, inference.think, judge, scoring, inference.tasks)
         if out is not None and is_main:
             write_results(folder, results, settings, suite)

@@ -91,7 +91,7 @@ def encode_like(policy: Policy, prompt: Prompt, like: EncodedPrompt) -> EncodedP
     (head, _, tail), (like_head, _, _) = (_chat_text(policy, p).rpartition(mark) for p in (prompt, like))
     if head != like_head:
         raise ValueError("the prompts differ before the end of the last video")
-    length = int((like.input_ids == policy.model.config.vision_end_token_id).nonzero()[-1]) + 1
+    length = _end_of_videos(policy, like.input_ids)
     # The mark is a token of its own, so the text after it is the same tokens whatever stands before.
     text = policy.processor.tokenizer(tail, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
     return replace(
@@ -106,10 +106,15 @@ def encode_like(policy: Policy, prompt: Prompt, like: EncodedPrompt) -> EncodedP
 
 def cut_after_videos(policy: Policy, prompt: EncodedPrompt) -> tuple[EncodedPrompt, list[int]]:
     """A prompt up to the end of its last video, or its first token, and the token ids that follow."""
-    ends = (prompt.input_ids == policy.model.config.vision_end_token_id).nonzero()
-    length = int(ends[-1]) + 1 if len(ends) else 1
+    length = max(1, _end_of_videos(policy, prompt.input_ids))
     before = replace(prompt, input_ids=prompt.input_ids[:length], token_types=prompt.token_types[:length])
     return before, prompt.input_ids[length:].tolist()
+
+
+def _end_of_videos(policy: Policy, input_ids: Tensor) -> int:
+    """Tokens up to the end of the last video; 0 without one."""
+    ends = (input_ids == policy.model.config.vision_end_token_id).nonzero()
+    return int(ends[-1]) + 1 if len(ends) else 0
 
 
 def _before_last_text(prompt: Prompt) -> tuple[object, ...]:

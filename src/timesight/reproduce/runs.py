@@ -9,18 +9,18 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from timesight.artifacts import RESULT_FILE, ItemEntry, ProtocolFigures, read_items, read_result
 from timesight.data import read_jsonl
+from timesight.data.build import annotations_in
 from timesight.errors import InputError
-from timesight.evaluation import Scoring, find_suite, require_judge, score_tasks
-from timesight.evaluation.evaluate import write_results
-from timesight.evaluation.folder import init_eval_dir
+from timesight.evaluation import Scoring, find_suite, require_judge
+from timesight.evaluation.evaluate import ask_and_score
 from timesight.evaluation.questions import eval_settings, weight_files
-from timesight.evaluation.runner import collect_replies
 from timesight.generate.base import Generator
 from timesight.generate.local import open_generator
 from timesight.infer.answer import InferenceConfig
@@ -98,16 +98,20 @@ class Runs:
             (folder / TRAINED).touch()
         return str(folder)
 
-    def measure(self, row: TableRow, measurement: Measurement, seed: int) -> Measured:
-        """Measure the model of ``row``, unless that is done already."""
+    def measure(self, row: TableRow, seed: int) -> dict[str, Measured]:
+        """Take the measurements of ``row`` that are not there yet; returns all of them by name."""
         model = self.model(row, seed)
-        settings = measurement.model_dump(mode="json", exclude={"name", "metrics"})
-        folder = self._out / "measurements" / _digest(settings | {"model": _identity(model)})
-        if not (folder / RESULT_FILE).is_file():
-            self._evaluate(model, measurement, folder)
-        results = read_result(folder).results
-        protocol = measurement.protocol or next(iter(results))
-        return Measured(read_items(folder), results[protocol], protocol)
+        identity, generator = _identity(model), cache(lambda: open_generator(model))
+        found = {}
+        for one in row.evaluate:
+            settings = one.model_dump(mode="json", exclude={"name", "metrics"})
+            folder = self._out / "measurements" / _digest(settings | {"model": identity})
+            if not (folder / RESULT_FILE).is_file():
+                self._evaluate(model, generator(), one, folder)
+            results = read_result(folder).results
+            protocol = one.protocol or next(iter(results))
+            found[one.name] = Measured(read_items(folder), results[protocol], protocol)
+        return found
 
     def measure_rows(
         self, rows: Mapping[str, TableRow], num_seeds: int, on_row: Callable[[str], object] = lambda row: None
@@ -127,15 +131,14 @@ class Runs:
             of_row: dict[str, list[Measured]] = found.setdefault(name, {})
             for seed in range(num_seeds if row.train else 1):
                 on_row(f"{row.row}, seed {seed}" if row.train else row.row)
-                for one in row.evaluate:
-                    of_row.setdefault(one.name, []).append(self.measure(row, one, seed))
+                for measurement, measured in self.measure(row, seed).items():
+                    of_row.setdefault(measurement, []).append(measured)
         return found
 
-    def _evaluate(self, model: str, measurement: Measurement, folder: Path) -> None:
+    def _evaluate(self, model: str, generator: Generator, measurement: Measurement, folder: Path) -> None:
         samples = self._samples(measurement)
         judge = open_judge(measurement.judge, WorldJudge(), folder)
         require_judge([TASKS.of(samples[0])], judge)
-        generator: Generator = open_generator(model)
         config = InferenceConfig(
             measurement.video or generator.default_budget,
             measurement.think,
@@ -145,14 +148,13 @@ class Runs:
         if measurement.clue is not None:
             generator = ClueGenerator(generator, config.budget, measurement.clue)
         settings = eval_settings(measurement.name, model, generator, config, split=measurement.split)
-        init_eval_dir(folder, settings)
-        with self._progress(measurement.name, len(samples)) as advance:
-            replies = collect_replies(generator, samples, config, folder, advance, ReadingSettings())
         protocols = None if measurement.protocol is None else (measurement.protocol,)
         suite = None if measurement.suite is None else find_suite(measurement.suite)
         scoring = Scoring(protocols, average_over=suite.average_over if suite else None)
-        results = score_tasks(measurement.name, samples, replies, config.think, judge, scoring)
-        write_results(folder, results, settings, None)
+        with self._progress(measurement.name, len(samples)) as advance:
+            ask_and_score(
+                generator, samples, config, settings, folder, judge, scoring, None, advance, ReadingSettings()
+            )
 
     def _samples(self, measurement: Measurement) -> list[Sample]:
         samples = self._all_samples(measurement)
@@ -167,8 +169,7 @@ class Runs:
             return read_jsonl(self._world(measurement.world))
         assert measurement.suite is not None  # Measurement holds one of them
         folder = self._root() / measurement.suite
-        annotations = inner if (inner := folder / "annotations").is_dir() else folder
-        return find_suite(measurement.suite).read(annotations, folder, measurement.split)
+        return find_suite(measurement.suite).read(annotations_in(folder), folder, measurement.split)
 
     def _world(self, world: WorldSource) -> Path:
         """The samples of ``world``, which is written once for all runs."""

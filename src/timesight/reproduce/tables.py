@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from timesight.errors import RecipeError
 from timesight.reproduce.settings import Claim, Measurement, TableRow, TableSettings
-from timesight.training.recipe import TABLES
+from timesight.training.recipe import TABLES, read_yaml
 from timesight.training.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -91,11 +90,7 @@ def _problems(claim: Claim, rows: Mapping[str, TableRow]) -> Iterator[str]:
 
 def _read(file: Path, kind: type[S]) -> S:
     try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
-    try:
-        return kind.model_validate(content)
+        return kind.model_validate(read_yaml(file))
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(step) for step in problem["loc"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from timesight.data import read_jsonl
 from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import InputError
+from timesight.training.samples import chosen
 from timesight.training.schedule import Dealer
 from timesight.training.settings import GrpoRecipe, SftRecipe, SourceSettings, WorldSource
 from timesight.world.generate import make_scenes
@@ -50,7 +51,7 @@ def _of_source(source: SourceSettings, cap: int, seed: int, missing: Missing) ->
     if source.jsonl is None or not source.jsonl.exists():
         count = missing(source)
         return count, -(-count // cap)
-    samples = [s for s in read_jsonl(source.jsonl) if source.tasks is None or s.task in source.tasks]
+    samples = chosen(source, read_jsonl(source.jsonl))
     return len(samples), Dealer(Mixture([MixtureSource(samples)]), cap).num_entries(1, seed)
 
 

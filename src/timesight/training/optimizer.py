@@ -22,18 +22,19 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
     Matrices decay by ``weight_decay``, norms and biases do not.
     """
     learning = [p for p in model.parameters() if p.requires_grad]
-    inside = _matrices_inside(model, learning) if settings.muon_learning_rate is not None else []
+    rate = settings.muon_learning_rate
+    inside = [] if rate is None else _matrices_inside(model, learning)
     others = [p for p in learning if not any(p is matrix for matrix in inside)]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in others if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
     ]
-    if settings.muon_learning_rate is not None:
-        # AdamW multiplies decay by the learning rate: as much of it for these matrices as for the others
-        decay = settings.weight_decay * settings.learning_rate / settings.muon_learning_rate
-        groups.append({"params": inside, "weight_decay": decay, "lr": settings.muon_learning_rate, "muon": True})
-    kind = Muon if settings.muon_learning_rate is not None else torch.optim.AdamW
-    return kind(groups, lr=settings.learning_rate, betas=(0.9, settings.adam_beta2), fused=True)
+    options: dict[str, Any] = {"lr": settings.learning_rate, "betas": (0.9, settings.adam_beta2), "fused": True}
+    if rate is None:
+        return torch.optim.AdamW(groups, **options)
+    # AdamW multiplies decay by the learning rate: as much of it for these matrices as for the others
+    decay = settings.weight_decay * settings.learning_rate / rate
+    return Muon([*groups, {"params": inside, "weight_decay": decay, "lr": rate, "muon": True}], **options)
 
 
 class Muon(torch.optim.AdamW):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from timesight.errors import RecipeError
+from timesight.errors import RecipeError, reason_of
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
 ROOT = Path(str(files("timesight") / "recipes"))
@@ -49,28 +49,36 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe |
 
     Raises RecipeError, which names the key and, for a misspelt one, the nearest known name.
     """
-    path = next((one for one in (Path(name), ROOT / f"{name}.yaml") if one.is_file()), None)
+    path = next((one for one in (ROOT / f"{name}.yaml", Path(name)) if one.is_file()), None)
     if path is None:
         known = ", ".join(shipped())
         raise RecipeError(
             f"no recipe {name}: give a YAML file or one of {known}, or a row such as paper/table3/grpo"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys to values")
+    content = read_yaml(path)
     if "evaluate" in content:  # a row of a table
-        content = content.get("train")
-        if not isinstance(content, dict):
+        if not isinstance(content.get("train"), dict):
             raise RecipeError(f"{path}: this row of a table trains no model")
+        content = content["train"]
     for override in overrides:
         _apply(content, override)
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
         raise RecipeError(f"{path}: {_first_problem(error)}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises RecipeError if it cannot be read, or holds something else."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {reason_of(error)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys to values")
+    return content
 
 
 def dump_recipe(recipe: GrpoRecipe | SftRecipe) -> str:

@@ -39,7 +39,15 @@ def load_mixture(
 
 
 def _load(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks: TaskRegistry) -> list[Sample]:
-    samples = _read(source, out, on_video, tasks)
+    return chosen(source, _read(source, out, on_video, tasks))
+
+
+def chosen(source: SourceSettings, samples: Sequence[Sample]) -> list[Sample]:
+    """Those of the ``samples`` of a file that ``source`` takes, as it asks for them.
+
+    Raises:
+        SampleError: If it takes a task that none of them has.
+    """
     if not source.evidence:
         samples = ungrounded(samples)
     for name in source.tasks or ():

@@ -85,8 +85,9 @@ class Sft:
         tree = tree.with_features(tree.vision(policy, self._store))
         logps, _ = completion_logprobs(policy, tree, suppress_banned=self._recipe.completion_only_loss)
         mask = tree.leaves.mask
-        for task, nats in zip(batch.tasks, -(logps.detach() * mask).sum(1) / mask.sum(1), strict=True):
-            self._metrics.log_metrics(**{f"loss/{task}": float(nats)})
+        nats = (-(logps.detach() * mask).sum(1) / mask.sum(1)).tolist()  # all at once: a GPU is waited for once
+        for task, of_reply in zip(batch.tasks, nats, strict=True):
+            self._metrics.log_metrics(**{f"loss/{task}": of_reply})
         return sft_loss(logps, mask, self._recipe.loss_average, batch.weight_per_pass)
 
     def state_dict(self) -> dict[str, Any]:
