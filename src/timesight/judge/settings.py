@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from timesight.judge.asking import AskingJudge
 from timesight.judge.cache import AnswerCache
+from timesight.judge.noisy import NoisyJudge
 from timesight.types import Judge
 
 CACHE_FILE = "judge.sqlite"
@@ -38,6 +39,7 @@ class JudgeSettings(BaseModel):
     max_total_tokens: int | None = Field(default=None, ge=0)  # None is no limit
     cache: Path | None = None  # SQLite file of replies to share between runs; None: in the run directory
     max_unjudged_share: float = Field(default=0.5, ge=0, le=1)  # training stops if a larger share is unscored
+    error_rate: float = Field(default=0.0, ge=0, le=1)  # share of the exact judge's verdicts that are flipped
 
     @model_validator(mode="after")
     def _model_is_named(self) -> JudgeSettings:
@@ -46,6 +48,8 @@ class JudgeSettings(BaseModel):
         changed = {name for name, info in type(self).model_fields.items() if getattr(self, name) != info.default}
         if self.kind != "served" and (idle := sorted(changed & SERVED_ONLY)):
             raise ValueError(f"{idle[0]} is for a served judge, not for a {self.kind} one")
+        if self.error_rate and self.kind != "world":
+            raise ValueError(f"error_rate is for the world's judge: a {self.kind} one makes mistakes of its own")
         return self
 
 
@@ -66,7 +70,7 @@ def open_judge(settings: JudgeSettings | None, exact: Judge, folder: Path | None
     if settings is None:
         return None
     if settings.kind == "world":
-        return exact
+        return NoisyJudge(exact, settings.error_rate) if settings.error_rate else exact
     file = settings.cache or (folder / CACHE_FILE if folder is not None else None)
     if settings.kind == "local":
         from timesight.judge.local import LocalModel  # torch is loaded only where a judge needs it
@@ -74,5 +78,5 @@ def open_judge(settings: JudgeSettings | None, exact: Judge, folder: Path | None
         return AskingJudge(LocalModel(settings.model), AnswerCache(file))
     from timesight.judge.served import ServedModel
 
-    limits = settings.model_dump(exclude={"kind", "model", "base_url", "cache", "max_unjudged_share"})
+    limits = settings.model_dump(exclude={"kind", "model", "base_url", "cache", "max_unjudged_share", "error_rate"})
     return AskingJudge(ServedModel(settings.model, settings.base_url, **limits), AnswerCache(file))
