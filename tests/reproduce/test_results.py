@@ -84,7 +84,7 @@ def test_a_claim_gets_the_verdict_of_the_rule(gain: float, margin: float, verdic
     grpo = [measured(ious(0.5 + gain, seed)) for seed in (1, 2, 3)]
     result = table_result(table, {"base": {"grounding": base}, "grpo": {"grounding": grpo}}, 3)
     assert result.claims[0].verdict == verdict
-    assert result.claims[0].comparisons[0].difference.mean == pytest.approx(gain, abs=0.03)
+    assert result.claims[0].figures[0].difference == pytest.approx(gain, abs=0.03)
     assert [row.name for row in result.rows] == ["Qwen", "+ GRPO"]
     assert result.rows[1].paper == {"grounding/mIoU": 0.593}
     assert result.baselines[0].name == "whole video"

@@ -66,4 +66,4 @@ def test_models_and_measurements_are_made_once(folder: Path) -> None:
     result = table_result(table, found, 2)
     assert set(result.rows[1].metrics) == {"in domain/mIoU"}
     assert {row.name for row in result.baselines} >= {"whole video"}
-    assert result.claims[0].comparisons[0].than == "base"
+    assert result.claims[0].figures[0].than == "base"

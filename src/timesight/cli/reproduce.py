@@ -12,7 +12,8 @@ from timesight.cli.options import json_option
 from timesight.errors import InputError
 
 if TYPE_CHECKING:
-    from timesight.reproduce import RowResult, Table, TableResult
+    from timesight.artifacts import RowResult, TableResult
+    from timesight.reproduce import Table
 
 
 @click.command(
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Models trained for each row.")
 @click.option("--out", default=Path("runs/reproduce"), show_default=True, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of benchmarks and training files.")
+@click.option(
+    "--launch", metavar="COMMAND", help="Train rows with it, such as 'accelerate launch --num_processes 8'."
+)
 @click.option("--dry-run", is_flag=True, help="Train nothing: say what each row will need.")
 @click.option("--gpus", "num_gpus", default=1, show_default=True, type=click.IntRange(1), help="For --dry-run.")
 @click.option("--tflops", default=400.0, show_default=True, help="bf16 rate of a GPU, for --dry-run.")
@@ -35,6 +39,7 @@ def command(
     seeds: int,
     out: Path,
     data: Path | None,
+    launch: str | None,
     dry_run: bool,
     num_gpus: int,
     tflops: float,
@@ -43,31 +48,35 @@ def command(
 ) -> None:
     """Train and measure what is missing of TABLE (table1 to table8), and print it with a verdict on each claim.
 
-    Rows of several tables share models. Stop it with Ctrl-C; the same command goes on from where it was.
+    Rows of several tables share models. Stop it with Ctrl-C; the same command goes on from where it was. The table
+    is also written to OUT/TABLE: table.json, table.svg, report.html.
     """
-    from timesight.cli.console import ERR, print_json, progress, quiet_libraries
+    from timesight.artifacts import write_table_result
+    from timesight.cli.console import ERR, OUT, print_json, progress, quiet_libraries
     from timesight.cli.training import run_with_progress
     from timesight.evaluation.runner import processes
-    from timesight.files import json_text, write_text
-    from timesight.reproduce import Runs, load_table, table_result
+    from timesight.report import build_report
+    from timesight.reproduce import Runs, launched, load_table, table_result
 
     quiet_libraries()
     if processes().num_processes > 1:
-        raise InputError("reproduce runs as one process; train its rows with accelerate launch -m timesight train")
+        raise InputError("reproduce runs as one process, and starts others: --launch 'accelerate launch …'")
     table = load_table(name, tiny=tiny)
     if dry_run:
         show_plans(table, data, num_gpus, (tflops * 1e12, gbs * 1e9), as_json)
         return
-    runs = Runs(out, data, run_with_progress, progress)
+    runs = Runs(out, data, run_with_progress if launch is None else launched(launch), progress)
     total, ready = runs.num_models(list(table.rows.values()), range(seeds))
     ERR.print(f"[bold]{table.title}[/bold]: {total} models, {ready} of them ready, in {out}", soft_wrap=True)
     found = runs.measure_rows(table.rows, seeds, on_row=lambda row: ERR.print(f"[dim]{row}"))
     result = table_result(table, found, seeds)
-    write_text(out / f"{name}.json", json_text(result.to_json(), indent=1))
+    write_table_result(out / name, result)
+    page = build_report(out / name)
     if as_json:
-        print_json(result.to_json())
+        print_json(result.model_dump())
     else:
-        show(table, result)
+        show(result)
+        OUT.print(f"The same with a plot: {page}", soft_wrap=True)
 
 
 def show_plans(table: Table, data: Path | None, num_gpus: int, rates: tuple[float, float], as_json: bool) -> None:
@@ -100,11 +109,11 @@ def show_plans(table: Table, data: Path | None, num_gpus: int, rates: tuple[floa
     OUT.print("Hours are the least that the arithmetic takes at these rates; evaluation is not counted.")
 
 
-def show(table: Table, result: TableResult) -> None:
+def show(result: TableResult) -> None:
     """Print a table, one block for each measurement, and the verdicts."""
     from timesight.cli.console import OUT, text_table
 
-    for name, metrics in table.measurements().items():
+    for name, metrics in result.measurements.items():
         seeds = f"{result.num_seeds} seed" + ("s" if result.num_seeds > 1 else "")
         block = text_table(f"{name}, percent, 95% intervals, {seeds}", 1 + len(metrics))
         block.add_row("", *(f"[bold]{metric}" for metric in metrics))
@@ -117,14 +126,17 @@ def show(table: Table, result: TableResult) -> None:
     for claim in result.claims:
         margin = f" (it may lose {100 * claim.margin:g})" if claim.margin else ""
         OUT.print(f"[bold]{claim.verdict}[/bold]: {claim.claim}{margin}", soft_wrap=True)
-        for one in claim.comparisons:
-            difference = one.difference
+        for one in claim.figures:
+            difference, low, high = map(_points, (one.difference, *one.interval))
             OUT.print(
-                f"  {one.figure}: {one.better} − {one.than} = {100 * difference.mean:+.1f} "
-                f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]",
+                f"  {one.figure}: {one.better} − {one.than} = {difference} [{low}, {high}]",
                 soft_wrap=True,
                 markup=False,
             )
+
+
+def _points(difference: float | None) -> str:
+    return "–" if difference is None else f"{100 * difference:+.1f}"
 
 
 def _cell(row: RowResult, key: str) -> str:
@@ -132,6 +144,6 @@ def _cell(row: RowResult, key: str) -> str:
     if key not in row.metrics:
         return ""
     ends = row.intervals.get(key)
-    interval = f" \\[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]" if ends else ""
+    interval = " \\[" + ", ".join("–" if end is None else f"{100 * end:.1f}" for end in ends) + "]" if ends else ""
     paper = row.paper.get(key)
     return f"{100 * row.metrics[key]:.1f}{interval}" + (f" [dim]paper {100 * paper:.1f}[/dim]" if paper else "")

@@ -21,7 +21,8 @@ def write_page(out: Path, template: str, **values: Any) -> Path:
 
     Args:
         out: Folder of the page.
-        template: File name of a Jinja template in this package; its filter ``percent`` formats fractions.
+        template: File name of a Jinja template in this package; its filters ``percent`` and ``points`` format
+            fractions and differences of them.
         **values: Variables of the template; text is escaped unless the template marks it as safe.
 
     Returns:
@@ -34,6 +35,7 @@ def write_page(out: Path, template: str, **values: Any) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{100 * value:.1f}"
+    environment.filters["points"] = lambda value: "–" if value is None else f"{100 * value:+.1f}"
     page = out / REPORT_FILE
     text = environment.get_template(template).render(**values)
     page.write_text(text, encoding="utf-8", errors="backslashreplace")  # a reply may hold half a surrogate pair

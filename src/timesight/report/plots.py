@@ -42,21 +42,39 @@ def curve(title: str, steps: Sequence[float], series: Mapping[str, Sequence[floa
 @contextmanager
 def _chart(title: str, x_name: str) -> Iterator[tuple[Any, io.StringIO]]:
     """An empty chart to draw on, and the text that holds its SVG after the block."""
-    out = io.StringIO()
-    style = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": title}
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(figsize=(3.5, 2.2))
-        axes.set_title(title, loc="left", fontsize=9, color=INK)
+    with _charts((3.5, 2.2), 1, title) as ([axes], out):
+        _label(axes, title)
         axes.set_xlabel(x_name, fontsize=8, color=MUTED)
-        axes.tick_params(labelsize=8, colors=MUTED, length=0)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
-        axes.spines[:].set_visible(False)
         yield axes, out
+
+
+@contextmanager
+def _charts(size: tuple[float, float], num_charts: int, salt: str) -> Iterator[tuple[list[Any], io.StringIO]]:
+    """Empty charts side by side, which share the vertical axis, and the text that holds their SVG after the block.
+
+    Args:
+        size: Of all of them, in inches.
+        num_charts: How many.
+        salt: Text that tells them from the other ones of a page, whose ids must differ.
+    """
+    out = io.StringIO()
+    style = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": salt}
+    with plt.rc_context(style):
+        figure, (charts,) = plt.subplots(1, num_charts, figsize=size, sharey=True, squeeze=False)
+        for axes in charts:
+            axes.tick_params(labelsize=8, colors=MUTED, length=0)
+            axes.spines[:].set_visible(False)
+        yield list(charts), out
         figure.tight_layout()
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
         plt.close(figure)
     out.write(_themed(drawn.getvalue()))
+
+
+def _label(axes: Any, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=9, color=INK)
 
 
 def _legend(axes: Any, num_series: int) -> None:
@@ -104,6 +122,41 @@ def histogram(title: str, series: Mapping[str, Sequence[float]], num_bins: int =
             )
         _legend(axes, len(series))
     return out.getvalue()
+
+
+def intervals(
+    rows: Sequence[str],
+    figures: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    floors: Mapping[str, float],
+) -> str:
+    """Draw intervals, a line for each row and a chart for each figure, side by side.
+
+    Args:
+        rows: Names, from the top.
+        figures: By the chart's title, mean and ends of the interval by row; rows without one stay empty.
+        floors: By the chart's title, a value that is marked with a dashed line.
+    """
+    height = 0.75 + 0.24 * len(rows)
+    with _charts((2.2 + 1.4 * len(figures), height), len(figures), "\n".join(figures)) as (charts, out):
+        for axes, (title, found) in zip(charts, figures.items(), strict=True):
+            _label(axes, title)
+            axes.grid(axis="x", color=GRID, linewidth=0.8)
+            if title in floors:
+                axes.axvline(100 * floors[title], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+            for row, (mean, low, high) in found.items():
+                y = rows.index(row)
+                axes.plot([100 * low, 100 * high], [y, y], color=SERIES[0], linewidth=1.8, solid_capstyle="butt")
+                axes.plot([100 * mean], [y], marker="o", markersize=4.5, color=SERIES[0])
+        charts[0].set_yticks(range(len(rows)), rows)
+        charts[0].tick_params(axis="y", labelcolor=INK)
+        charts[0].set_ylim(len(rows) - 0.5, -0.5)
+    return out.getvalue()
+
+
+def standalone(svg: str, style: str) -> str:
+    """``svg`` as a file of its own, with the colors of ``style``, which follow the reader's light or dark mode."""
+    head, bracket, body = svg.partition(">")
+    return f"{head}{bracket}<style>{style}</style>{body}"
 
 
 def smooth(values: Sequence[float], weight: float = 0.85) -> list[float]:

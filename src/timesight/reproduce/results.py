@@ -9,71 +9,15 @@ claim about several figures holds if it holds for each, and does not hold if it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
+from timesight.artifacts import ClaimFigure, ClaimResult, RowResult, TableResult, Verdict
 from timesight.evaluation.compare import compare
 from timesight.reproduce.runs import Measured
 from timesight.reproduce.settings import Claim
 from timesight.reproduce.tables import Table
 from timesight.statistics import Interval, over_runs
 
-Verdict = Literal["holds", "does not hold", "cannot be told"]
 Found = Mapping[str, Mapping[str, Sequence[Measured]]]  # by row and measurement, one for each seed
-
-
-@dataclass(frozen=True)
-class RowResult:
-    """A row: figures by ``measurement/metric``.
-
-    Args:
-        name: What the paper calls it; of a video-blind baseline, what it answers.
-        metrics: Means over the seeds.
-        intervals: 95% intervals; none of baselines.
-        paper: The paper's figures, None where it has none.
-    """
-
-    name: str
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    paper: dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One figure of a claim: the paired difference ``better`` − ``than``."""
-
-    better: str
-    than: str
-    figure: str
-    difference: Interval
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class ClaimResult:
-    """A claim with its verdict and what that rests on; ``margin`` is what the better one may lose."""
-
-    claim: str
-    verdict: Verdict
-    margin: float
-    comparisons: tuple[Comparison, ...]
-
-
-@dataclass(frozen=True)
-class TableResult:
-    """A table as it came out."""
-
-    table: str
-    title: str
-    num_seeds: int
-    rows: list[RowResult]
-    baselines: list[RowResult]
-    claims: list[ClaimResult]
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of ``tableN.json``."""
-        return asdict(self)
 
 
 def table_result(table: Table, found: Found, num_seeds: int) -> TableResult:
@@ -87,25 +31,33 @@ def table_result(table: Table, found: Found, num_seeds: int) -> TableResult:
     return TableResult(
         table=table.name,
         title=table.title,
+        measurements=table.measurements(),
         num_seeds=num_seeds,
-        rows=[_row(table, name, found[name]) for name in table.rows],
-        baselines=_baselines(table, found),
-        claims=[claim_result(claim, table, found) for claim in table.claims],
+        rows=tuple(_row(table, name, found[name]) for name in table.rows),
+        baselines=tuple(_baselines(table, found)),
+        claims=tuple(claim_result(claim, table, found) for claim in table.claims),
     )
 
 
 def claim_result(claim: Claim, table: Table, found: Found) -> ClaimResult:
     """The verdict on ``claim``, by the rule of this module."""
-    comparisons = []
+    rows, figures = table.rows, []
     for other in claim.than:
         for figure in claim.figures:
             name, _, metric = figure.rpartition("/")
             difference = paired(found[other][name], found[claim.better][name], metric)
-            verdict = _verdict(difference, claim.margin)
-            rows = table.rows
-            comparisons.append(Comparison(rows[claim.better].row, rows[other].row, figure, difference, verdict))
-    verdict = _all_of([one.verdict for one in comparisons])
-    return ClaimResult(claim.says, verdict, claim.margin, tuple(comparisons))
+            figures.append(
+                ClaimFigure(
+                    better=rows[claim.better].row,
+                    than=rows[other].row,
+                    figure=figure,
+                    difference=difference.mean,
+                    interval=(difference.low, difference.high),
+                    verdict=_verdict(difference, claim.margin),
+                )
+            )
+    verdict = _all_of([one.verdict for one in figures])
+    return ClaimResult(claim=claim.says, verdict=verdict, margin=claim.margin, figures=tuple(figures))
 
 
 def paired(a: Sequence[Measured], b: Sequence[Measured], metric: str) -> Interval:
@@ -140,10 +92,10 @@ def _row(table: Table, name: str, found: Mapping[str, Sequence[Measured]]) -> Ro
             figures[key] = over_runs([_interval(measured, metric) for measured in found[measurement.name]])
             paper[key] = said
     return RowResult(
-        row.row,
-        {key: figure.mean for key, figure in figures.items()},
-        {key: (figure.low, figure.high) for key, figure in figures.items()},
-        paper,
+        name=row.row,
+        metrics={key: figure.mean for key, figure in figures.items()},
+        intervals={key: (figure.low, figure.high) for key, figure in figures.items()},
+        paper=paper,
     )
 
 
@@ -155,7 +107,7 @@ def _baselines(table: Table, found: Found) -> list[RowResult]:
         for answer, row in measured.figures.baselines.items():
             shown = {f"{name}/{metric}": row[metric] for metric in metrics if metric in row}
             baselines[answer] = baselines.get(answer, {}) | shown
-    return [RowResult(name, metrics, {}, {}) for name, metrics in baselines.items() if metrics]
+    return [RowResult(name=name, metrics=metrics) for name, metrics in baselines.items() if metrics]
 
 
 def _interval(measured: Measured, metric: str) -> Interval:

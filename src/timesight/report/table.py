@@ -1,0 +1,53 @@
+"""``report.html`` of one of the paper's tables: a plot, the verdicts on the claims, the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from timesight.artifacts import TableResult, read_table_result
+from timesight.files import write_text
+from timesight.report.pages import write_page
+from timesight.report.plots import intervals, standalone
+
+PLOT_FILE = "table.svg"
+
+
+def table_report(folder: Path) -> Path:
+    """Write the page of a table, and its plot as a file of its own, ``table.svg``.
+
+    Args:
+        folder: Of the table, with the ``table.json`` of ``timesight reproduce``.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: If ``table.json`` cannot be read.
+    """
+    table = read_table_result(folder)
+    plot = _plot(table)
+    style = files("timesight.report").joinpath("style.css").read_text(encoding="utf-8")
+    colors, _, _ = style.partition("* {")
+    write_text(folder / PLOT_FILE, standalone(plot, colors))
+    return write_page(folder, "table.html", table=table, plot=plot)
+
+
+def _plot(table: TableResult) -> str:
+    """The first metric of each measurement, with the best answer that looks at no video as a dashed line."""
+    figures, floors = {}, {}
+    for name, metrics in table.measurements.items():
+        title, key = f"{name}\n{metrics[0]}", f"{name}/{metrics[0]}"
+        figures[title] = dict(_intervals(table, key))
+        if known := [row.metrics[key] for row in table.baselines if key in row.metrics]:
+            floors[title] = max(known)
+    return intervals([row.name for row in table.rows], figures, floors)
+
+
+def _intervals(table: TableResult, key: str) -> Iterator[tuple[str, tuple[float, float, float]]]:
+    for row in table.rows:
+        low, high = row.intervals.get(key, (None, None))
+        if key in row.metrics:
+            mean = row.metrics[key]
+            yield row.name, (mean, mean if low is None else low, mean if high is None else high)
