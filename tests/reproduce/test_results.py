@@ -159,3 +159,19 @@ def test_a_row_that_cannot_be_is_refused(change: dict[str, object], said: str, t
     rows = ROWS | {"base": ROWS["base"] | change}
     with pytest.raises(RecipeError, match=said):
         read_table(write(tmp_path, claim, rows))
+
+
+def test_rows_share_how_they_measure(tmp_path: Path) -> None:
+    (tmp_path / "measurements.yaml").write_text(
+        yaml.safe_dump({"grounding": {"suite": "charades_sta", "think": True}})
+    )
+    folder = tmp_path / "table3"
+    folder.mkdir()
+    own = {"name": "grounding", "think": False, "metrics": {"mIoU": 0.3}}
+    rows = {"base": {"row": "Qwen", "model": "tiny", "evaluate": [own]}}
+    claim = {"better": "base", "than": ["base"], "figures": ["grounding/mIoU"]}
+    (measured,) = read_table(write(folder, claim, rows)).rows["base"].evaluate
+    assert (measured.suite, measured.think) == ("charades_sta", False)
+    (folder / "base.yaml").write_text(yaml.safe_dump(rows["base"] | {"evaluate": ["grounding"]}))
+    with pytest.raises(RecipeError, match=r"base\.yaml: evaluate\.0"):
+        read_table(folder)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from timesight.training.settings import Settings
 
 S = TypeVar("S", bound=Settings)
 TABLE_FILE = "table.yaml"
+MEASUREMENTS_FILE = "measurements.yaml"  # next to the tables that share them
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def load_table(name: str, *, tiny: bool) -> Table:
 def read_table(folder: Path) -> Table:
     """Read the table in ``folder``. Raises RecipeError if a file of it cannot be used."""
     settings = _read(folder / TABLE_FILE, TableSettings)
-    rows = {name: _read(folder / f"{name}.yaml", TableRow) for name in settings.rows}
+    shared_file = folder.parent / MEASUREMENTS_FILE
+    shared = read_yaml(shared_file) if shared_file.is_file() else {}
+    rows = {name: _read(folder / f"{name}.yaml", TableRow, shared) for name in settings.rows}
     for claim in settings.claims:
         for problem in _problems(claim, rows):
             raise RecipeError(f"{folder / TABLE_FILE}: claim {claim.says!r}: {problem}")
@@ -88,9 +92,15 @@ def _problems(claim: Claim, rows: Mapping[str, TableRow]) -> Iterator[str]:
                 yield f"{row} does not measure {place}"
 
 
-def _read(file: Path, kind: type[S]) -> S:
+def _read(file: Path, kind: type[S], shared: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> S:
+    """The settings in ``file``; its measurements have those of ``shared`` that they do not say themselves."""
+    content = read_yaml(file)
+    if isinstance(measured := content.get("evaluate"), list):
+        content["evaluate"] = [
+            {**shared.get(str(one.get("name")), {}), **one} if isinstance(one, dict) else one for one in measured
+        ]
     try:
-        return kind.model_validate(read_yaml(file))
+        return kind.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(step) for step in problem["loc"])
