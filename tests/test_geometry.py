@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timesight.geometry import box_iou, merge_spans, span_set_iou, temporal_iop, temporal_iou
+from timesight.geometry import (
+    boundary_iou,
+    box_iou,
+    merge_spans,
+    span_set_iou,
+    temporal_iop,
+    temporal_iou,
+    wasserstein_s,
+)
 from timesight.types import Box, Span
 
 seconds = st.floats(0, 1000, allow_nan=False).map(lambda x: round(x, 2))
@@ -56,6 +64,43 @@ def test_merged_spans_are_apart_and_in_order(some: list[Span]) -> None:
     merged = merge_spans(some)
     assert all(left.end_s < right.start_s for left, right in pairwise(merged))
     assert merge_spans(merged) == merged
+
+
+def quantiles(some: list[Span], num: int = 4000) -> np.ndarray:
+    """Moments of ``some``, each for an equal share of them, in order."""
+    merged = merge_spans(some)
+    lengths = np.array([span.length_s for span in merged])
+    if not lengths.sum():
+        return np.repeat([span.start_s for span in merged], num // len(merged))
+    shares = (np.arange(num) + 0.5) / num * lengths.sum()
+    before = np.concatenate([[0.0], np.cumsum(lengths)])
+    which = np.clip(np.searchsorted(before, shares, side="right") - 1, 0, len(merged) - 1)
+    return np.array([merged[n].start_s for n in which]) + shares - before[which]
+
+
+@given(st.lists(spans, min_size=1, max_size=3), st.lists(spans, min_size=1, max_size=3))
+def test_wasserstein_distance_is_how_far_moments_move(a: list[Span], b: list[Span]) -> None:
+    of_a, of_b = quantiles(a, 3 * 4 * 5 * 100), quantiles(b, 3 * 4 * 5 * 100)
+    assert wasserstein_s(a, b) == pytest.approx(np.abs(of_a - of_b).mean(), abs=0.2)  # times go up to 100 s
+    assert wasserstein_s(a, b) == pytest.approx(wasserstein_s(b, a))
+    assert wasserstein_s(a, a) == pytest.approx(0.0)
+
+
+def test_wasserstein_distance_by_hand() -> None:
+    assert wasserstein_s([Span(0, 2)], [Span(10, 12)]) == pytest.approx(10)  # where every IoU is 0
+    assert wasserstein_s([Span(0, 4)], [Span(1, 3)]) == pytest.approx(0.5)
+    assert wasserstein_s([Span(0, 1), Span(9, 10)], [Span(0, 1)]) == pytest.approx(4.5)
+    assert wasserstein_s([Span(3, 3)], [Span(5, 5)]) == pytest.approx(2)
+    assert wasserstein_s([], [Span(5, 5)]) == np.inf
+
+
+@given(spans, spans)
+def test_boundaries_only_lower_the_iou(a: Span, b: Span) -> None:
+    lowered = boundary_iou([a], [b], 1000.0)
+    assert 0 <= lowered <= span_set_iou([a], [b]) + 1e-12
+    expected = temporal_iou(a, b) * (1 - abs(a.start_s - b.start_s) / 1000) * (1 - abs(a.end_s - b.end_s) / 1000)
+    assert lowered == pytest.approx(expected)  # Time-R1's formula
+    assert boundary_iou([], [b], 1000.0) == 0
 
 
 def test_zero_length_spans() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from timesight.types import Box, Span
 
@@ -44,6 +48,66 @@ def span_set_iou(a: Sequence[Span], b: Sequence[Span]) -> float:
     intersection_s = span_intersection_s(a, b)
     union_s = sum(s.length_s for s in a) + sum(s.length_s for s in b) - intersection_s
     return min(1.0, intersection_s / union_s) if union_s > 0.0 else 0.0
+
+
+def boundary_iou(a: Sequence[Span], b: Sequence[Span], duration_s: float) -> float:
+    """``span_set_iou``, lowered by how far the first start and the last end of ``a`` lie from those of ``b``.
+
+    Each distance lowers it by its share of the video (the temporal reward of Time-R1, which has single spans).
+
+    Args:
+        a: Spans.
+        b: Spans.
+        duration_s: Of the video; above 0.
+
+    Returns:
+        A value in [0, 1]; 0 if a set is empty.
+    """
+    if not a or not b:
+        return 0.0
+    off_s = (
+        abs(min(span.start_s for span in a) - min(span.start_s for span in b)),
+        abs(max(span.end_s for span in a) - max(span.end_s for span in b)),
+    )
+    shares = [max(0.0, 1.0 - distance_s / duration_s) for distance_s in off_s]
+    return span_set_iou(a, b) * shares[0] * shares[1]
+
+
+def wasserstein_s(a: Sequence[Span], b: Sequence[Span]) -> float:
+    """Wasserstein distance (of order 1) of the uniform distributions over two sets of spans.
+
+    It is how far each moment of one set has to be moved, on average, to make it the other: unlike an IoU it tells
+    spans apart that do not overlap. A set without length is spread evenly over its points.
+
+    Returns:
+        Seconds; infinity if a set is empty.
+    """
+    if not a or not b:
+        return math.inf
+    times = np.unique([time_s for span in (*a, *b) for time_s in (span.start_s, span.end_s)])
+    # Between two times the difference of the shares is a line: from just after the one to just before the other.
+    (after_a, before_a), (after_b, before_b) = (_shares_so_far(merge_spans(spans), times) for spans in (a, b))
+    first, last = (after_a - after_b)[:-1], (before_a - before_b)[1:]
+    size, steps = np.abs(first) + np.abs(last), np.diff(times)
+    crosses = first * last < 0  # its area is then that of two triangles
+    area = np.where(crosses, (first**2 + last**2) / np.where(size > 0, size, 1.0), size) / 2
+    return float(np.sum(area * steps))
+
+
+def _shares_so_far(
+    spans: Sequence[Span], times: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The share of ``spans`` that lies up to each time, just after it and just before it."""
+    starts = np.array([span.start_s for span in spans])
+    ends = np.array([span.end_s for span in spans])
+    total_s = float(np.sum(ends - starts))
+    if total_s == 0:
+        return (
+            np.mean(starts[None] <= times[:, None], axis=1),
+            np.mean(starts[None] < times[:, None], axis=1),
+        )
+    shares = np.sum(np.clip(times[:, None], starts, ends) - starts, axis=1) / total_s
+    return shares, shares
 
 
 def temporal_iou(a: Span, b: Span) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,6 +15,7 @@ from timesight.tasks.custom import TaskSettings, custom_tasks
 from timesight.training.recipe import load_recipe
 from timesight.training.run import run_recipe
 from timesight.types import TextPart
+from timesight.world.questions import unseen_samples
 
 COUNTING = Path(__file__).parents[2] / "examples/counting.py"
 
@@ -151,3 +153,19 @@ def test_a_recipe_chooses_what_captions_earn() -> None:
     assert custom_tasks(TaskSettings())["captioning"].component_names == ("format", "event_recall")
     chosen = custom_tasks(TaskSettings(caption_reward="event_f1"))["captioning"]
     assert chosen.component_names == ("format", "event_f1")
+
+
+@pytest.mark.parametrize("reward", ["boundary_iou", "wasserstein"])
+def test_a_recipe_chooses_what_spans_earn(reward: Literal["boundary_iou", "wasserstein"]) -> None:
+    tasks = custom_tasks(TaskSettings(span_reward=reward))
+    for sample in unseen_samples(5):
+        if sample.task not in ("temporal_grounding", "grounded_qa"):
+            continue
+        task = tasks.of(sample)
+        assert task.component_names[:2] == ("format", reward)
+        gold = task.gold(sample, think=False)
+        assert set(task.rewards([gold], [sample])[0].values()) == {1.0}
+        unknown = sample.model_copy(update={"meta": {}})
+        assert task.problems(unknown) == [
+            f"no meta.duration_s, which {reward} needs (timesight data check --fix writes it)"
+        ]

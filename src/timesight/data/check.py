@@ -20,7 +20,7 @@ from timesight.data.records import parse_record, schema_problems
 from timesight.data.surveys import Facts, whole
 from timesight.files import text_lines
 from timesight.tasks import TASKS
-from timesight.tasks.evidence import MOST_S
+from timesight.tasks.evidence import stated_duration_s
 from timesight.types import Sample, TextPart
 from timesight.video.sample import FORGIVEN_FPS
 
@@ -108,13 +108,6 @@ def check_lines(file: Path) -> list[Line]:
         lines[0].add("empty", "the file holds no samples")
     _check_repeats(lines)
     return lines
-
-
-def stated_duration_s(sample: Sample) -> float | None:
-    """The length of the whole video in seconds from ``meta.duration_s``; None if that is no usable number."""
-    stated: Any = sample.meta.get("duration_s")
-    is_number = isinstance(stated, (int, float)) and not isinstance(stated, bool)
-    return stated if is_number and 0 < stated < MOST_S else None
 
 
 def check_videos(lines: Sequence[Line], facts: Facts) -> None:

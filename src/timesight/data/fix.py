@@ -12,11 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from timesight.data.check import KINDS, Line, stated_duration_s
+from timesight.data.check import KINDS, Line
 from timesight.data.records import UniqueIds
 from timesight.data.surveys import Facts, whole
 from timesight.files import require_new, whole_file
 from timesight.tasks import TASKS
+from timesight.tasks.evidence import stated_duration_s
 from timesight.types import Sample, Video
 from timesight.video.survey import VideoFacts
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from timesight.errors import InputError
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.base import Task
-from timesight.tasks.captioning import RECALL, Captioning, CaptionReward
+from timesight.tasks.captioning import Captioning, CaptionReward
+from timesight.tasks.evidence import IOU, SpanReward
+from timesight.tasks.grounded_qa import GroundedQa
+from timesight.tasks.temporal_grounding import TemporalGrounding
+
+T = TypeVar("T", bound=Task[Any, Any])
 
 
 class PromptTemplates(BaseModel):
@@ -33,14 +38,15 @@ class TaskSettings(BaseModel):
     prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its template
     reward_protocol: Literal["official", "paper"] = "official"  # where the two differ
     caption_reward: CaptionReward = "event_recall"
+    span_reward: SpanReward = IOU  # of temporal grounding, and of the evidence of grounded answers
 
 
 def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskRegistry:
     """A registry with the changes of ``settings``: files first, then prompts, then the rewards.
 
     Raises:
-        InputError: If a file has no valid tasks, a prompt is of an unknown task or not a valid template, or the
-            captions of a custom task are to earn one of ours.
+        InputError: If a file has no valid tasks, a prompt is of an unknown task or not a valid template, or a
+            custom task is to earn one of our rewards.
     """
     for file in settings.files:
         tasks = tasks.with_tasks(read_tasks(file))
@@ -49,12 +55,21 @@ def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskReg
             raise InputError(f"tasks.prompts: no task {name}; known: {', '.join(tasks)}")
         texts = PromptTemplates(answer=texts) if isinstance(texts, str) else texts
         tasks = tasks.with_tasks([tasks[name].with_template(texts.answer, texts.think)])
-    captioning = tasks[Captioning.name]
-    if settings.caption_reward != RECALL:
-        if not isinstance(captioning, Captioning):
-            raise InputError(f"tasks.caption_reward: {Captioning.name} is a custom task with rewards of its own")
+    if settings.caption_reward != "event_recall":
+        captioning = _shipped(tasks, Captioning, "caption_reward")
         tasks = tasks.with_tasks([captioning.with_reward(settings.caption_reward)])
+    if settings.span_reward != IOU:
+        when = _shipped(tasks, TemporalGrounding, "span_reward").with_reward(settings.span_reward)
+        shown = _shipped(tasks, GroundedQa, "span_reward").with_reward(settings.span_reward)
+        tasks = tasks.with_tasks([when, shown])
     return tasks.with_reward_protocol(settings.reward_protocol)
+
+
+def _shipped(tasks: TaskRegistry, kind: type[T], key: str) -> T:
+    task = tasks[kind.name]
+    if not isinstance(task, kind):
+        raise InputError(f"tasks.{key}: {kind.name} is a custom task with rewards of its own")
+    return task
 
 
 def read_tasks(file: Path) -> Sequence[Task[Any, Any]]:

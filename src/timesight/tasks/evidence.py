@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from timesight.geometry import boundary_iou, span_set_iou, wasserstein_s
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import MAX_SPANS, find_span, parse_spans, shortest
-from timesight.types import Span
+from timesight.types import Sample, Span
 
 Floats = NDArray[np.float64]
+SpanReward = Literal["iou", "boundary_iou", "wasserstein"]
+IOU: SpanReward = "iou"  # the paper's
 Pairs = Sequence[tuple[float, float]]  # [start_s, end_s] as in the source, possibly invalid
 MOST_S = 1e9  # times in replies are below this
 SECONDS_DIGITS = 3  # replies state seconds to the millisecond, so rewards ask for no more
@@ -38,6 +42,41 @@ def span_problems(spans: Pairs) -> list[str]:
         elif end_s >= MOST_S:
             problems.append(f"span {start_s} to {end_s} is not a time in a video")
     return problems
+
+
+def stated_duration_s(sample: Sample) -> float | None:
+    """The length of the whole video in seconds from ``meta.duration_s``; None if that is no usable number."""
+    stated: Any = sample.meta.get("duration_s")
+    is_number = isinstance(stated, (int, float)) and not isinstance(stated, bool)
+    return stated if is_number and 0 < stated < MOST_S else None
+
+
+def with_span_problems(sample: Sample, spans: Pairs, reward: SpanReward) -> list[str]:
+    """``span_problems``, and a video of unknown duration where ``reward`` needs it."""
+    problems = span_problems(spans)
+    if reward != IOU and not stated_duration_s(sample):
+        problems.append(f"no meta.duration_s, which {reward} needs (timesight data check --fix writes it)")
+    return problems
+
+
+def span_reward(answer: Sequence[Span], truth: Sequence[Span], reward: SpanReward, sample: Sample) -> float:
+    """How well spans fit: ``span_set_iou``, ``boundary_iou``, or 1 − ``wasserstein_s`` as a share of the video.
+
+    Args:
+        answer: Its spans.
+        truth: The true ones.
+        reward: Which of the three.
+        sample: Says how long the video is.
+
+    Returns:
+        A value in [0, 1].
+    """
+    if reward == IOU:
+        return span_set_iou(answer, truth)
+    duration_s = stated_duration_s(sample) or math.inf  # without one the sample has a problem and earns nothing
+    if reward == "boundary_iou":
+        return boundary_iou(answer, truth, duration_s)
+    return max(0.0, 1.0 - wasserstein_s(answer, truth) / duration_s)
 
 
 def raw_spans(spans: Pairs) -> list[Span]:

@@ -2,7 +2,7 @@
 
 Reply: ``<answer>B</answer><glue>[(1.5, 4.0), (7.0, 9.0)]</glue>``, seconds from the start of the video.
 Reward components: ``format`` (equation 3), ``iou`` of the two sets of spans (equation 4) and ``accuracy``
-(equation 5).
+(equation 5). ``with_reward`` puts another measure in the place of ``iou``.
 Metrics, official: as NExT-GQA's own script computes them, for one predicted span (the first): IoU and IoP, each the
 largest over the evidence spans; mIoU, IoU@{0.3, 0.5}, mIoP, IoP@{0.3, 0.5}, Acc@QA, and Acc@GQA, the share of
 answers that are right and have IoP >= 0.5.
@@ -11,8 +11,9 @@ Metrics, paper: mIoU of the merged sets of spans, and accuracy.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from timesight.errors import InputError
 from timesight.geometry import span_set_iou, temporal_iop, temporal_iou
@@ -25,7 +26,16 @@ from timesight.tasks.choices import (
     right_option,
     with_phrases,
 )
-from timesight.tasks.evidence import raw_spans, rounded_spans, span_problems, whole_videos, write_spans
+from timesight.tasks.evidence import (
+    IOU,
+    SpanReward,
+    raw_spans,
+    rounded_spans,
+    span_reward,
+    whole_videos,
+    with_span_problems,
+    write_spans,
+)
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import letter, parse_option, parse_spans
 from timesight.types import Evidence, Judge, Question, Rewards, Span, Video
@@ -58,6 +68,13 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
     metric_protocols = (OFFICIAL, PAPER)
     question_form = QuestionForm("Which", "Question | one | another | …", command="/which", needs="options")
     names_spans = True
+    span_reward: SpanReward = IOU
+
+    def with_reward(self, reward: SpanReward) -> Self:
+        """A copy of this task whose evidence earns ``reward`` (``evidence.span_reward``)."""
+        other = copy.copy(self)
+        other.span_reward, other.components = reward, (reward, "accuracy")
+        return other
 
     def fields(self, sample: GroundedQaSample) -> dict[str, str]:
         """The template fields ``question``, ``options`` and ``subtitles`` (may be empty)."""
@@ -65,7 +82,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
 
     def problems(self, sample: GroundedQaSample) -> list[str]:
         """An answer that is not among the options; missing, reversed or non-finite evidence."""
-        return choice_problems(sample) + span_problems(sample.spans)
+        return choice_problems(sample) + with_span_problems(sample, sample.spans, self.span_reward)
 
     def parse(
         self, reply: str, think: bool = False, strict: bool = True, sample: GroundedQaSample | None = None
@@ -88,9 +105,9 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
         return GroundedAnswer(sample.answer, tuple(rounded_spans(sample.spans)))
 
     def reward_components(self, answer: GroundedAnswer, sample: GroundedQaSample) -> Rewards:
-        """``iou`` (equation 4) of the merged sets of spans, and ``accuracy`` (equation 5)."""
+        """``iou`` (equation 4) of the merged sets of spans, or its stand-in, and ``accuracy`` (equation 5)."""
         return {
-            "iou": span_set_iou(answer.spans, rounded_spans(sample.spans)),
+            self.span_reward: span_reward(answer.spans, rounded_spans(sample.spans), self.span_reward, sample),
             "accuracy": float(answer.option == sample.answer),
         }
 

@@ -1,17 +1,28 @@
 """Temporal grounding: when does an event happen? (paper, section 3.3; Charades-STA, ActivityNet Captions)
 
 Reply: ``<answer>12.54 to 17.83</answer>``, seconds from the start of the video.
-Reward components: ``format`` (equation 3) and ``iou`` (equation 4).
+Reward components: ``format`` (equation 3) and ``iou`` (equation 4), or what ``with_reward`` puts in its place.
 Metrics: mIoU and R1@{0.3, 0.5, 0.7} with IoU >= threshold; unparsable replies score 0 and count.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from timesight.geometry import temporal_iou
 from timesight.tasks.base import Graded, QuestionForm, Task
-from timesight.tasks.evidence import best_constant_span, raw_spans, rounded_spans, span_problems, whole_videos
+from timesight.tasks.evidence import (
+    IOU,
+    SpanReward,
+    best_constant_span,
+    raw_spans,
+    rounded_spans,
+    span_reward,
+    whole_videos,
+    with_span_problems,
+)
 from timesight.tasks.form import ReplyForm, Tag
 from timesight.tasks.parsing import find_span, parse_span, shortest
 from timesight.types import Evidence, Judge, Question, Rewards, Sample, Span, Video
@@ -39,6 +50,13 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
     components = ("iou",)
     question_form = QuestionForm("When", "Something that happens", command="/when")
     names_spans = True
+    span_reward: SpanReward = IOU
+
+    def with_reward(self, reward: SpanReward) -> Self:
+        """A copy of this task whose spans earn ``reward`` (``evidence.span_reward``)."""
+        other = copy.copy(self)
+        other.span_reward, other.components = reward, (reward,)
+        return other
 
     def fields(self, sample: TemporalGroundingSample) -> dict[str, str]:
         """The template field ``query``."""
@@ -46,7 +64,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
 
     def problems(self, sample: TemporalGroundingSample) -> list[str]:
         """Missing, reversed or non-finite spans."""
-        return span_problems(sample.spans)
+        return with_span_problems(sample, sample.spans, self.span_reward)
 
     def parse(
         self,
@@ -70,8 +88,9 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
         return rounded_spans(sample.spans)[0]
 
     def reward_components(self, answer: Span, sample: TemporalGroundingSample) -> Rewards:
-        """``iou`` (equation 4) with the true span that fits best."""
-        return {"iou": max(temporal_iou(answer, span) for span in rounded_spans(sample.spans))}
+        """``iou`` (equation 4), or its stand-in, with the true span that fits best."""
+        kind = self.span_reward
+        return {kind: max(span_reward([answer], [span], kind, sample) for span in rounded_spans(sample.spans))}
 
     def item_metrics(
         self,
