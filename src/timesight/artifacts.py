@@ -289,7 +289,7 @@ class TableResult(Record):
     """One of the paper's tables as it came out.
 
     Args:
-        table: ``table1`` to ``table8``.
+        table: Its name, such as ``table3``.
         title: What it is about.
         measurements: The metrics of each group of columns, by its name.
         num_seeds: Models trained for each row.

@@ -25,7 +25,7 @@ class Table:
     """One of the paper's tables.
 
     Args:
-        name: ``table1`` to ``table8``.
+        name: Of its folder.
         title: What it is about.
         rows: By file name, in their order.
         claims: What the paper says about them.
@@ -49,7 +49,7 @@ def load_table(name: str, *, tiny: bool) -> Table:
     """Read a table with its rows.
 
     Args:
-        name: ``table1`` to ``table8``.
+        name: ``table1`` to ``table8``, or ``choices`` (what users ask of GRPO; tiny only).
         tiny: The twin in the synthetic world, or the paper's models and data.
 
     Raises:
@@ -57,7 +57,7 @@ def load_table(name: str, *, tiny: bool) -> Table:
     """
     root = TABLES / "tiny" if tiny else TABLES
     if not (root / name / TABLE_FILE).is_file():
-        known = ", ".join(folder.parent.name for folder in sorted(root.glob(f"table*/{TABLE_FILE}")))
+        known = ", ".join(folder.parent.name for folder in sorted(root.glob(f"*/{TABLE_FILE}")))
         raise RecipeError(f"no table {name}: choose one of {known}")
     return read_table(root / name)
 
