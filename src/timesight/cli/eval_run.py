@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timesight.cli.eval_items import items_of, limited, scoring_of
-from timesight.cli.eval_show import show_plan, show_results, show_suites
+from timesight.cli.eval_show import show_plan, show_reported, show_results, show_suites
 from timesight.cli.options import (
     clue_options,
     clue_settings,
@@ -57,7 +57,10 @@ if TYPE_CHECKING:
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="For sampling and --limit.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Questions at once.")
-@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="In a reply.")
+@click.option("--max-new-tokens", show_default="256, or the setup's", type=click.IntRange(1), help="In a reply.")
+@click.option(
+    "--setup", help="Frames and limits of another source: videochat-r1, qwen-report, lmms-eval, vlmevalkit."
+)
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames read for each second of video.")
 @click.option("--max-frames", type=click.IntRange(2), help="Most frames read from one video.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Largest area of a frame.")
@@ -106,7 +109,8 @@ class Request:
     temperature: float
     seed: int
     batch_size: int
-    max_new_tokens: int
+    max_new_tokens: int | None
+    setup: str | None
     fps: float | None
     max_frames: int | None
     max_pixels: int | None
@@ -118,6 +122,15 @@ class Request:
     task_files: tuple[Path, ...]
     prompts: Path | None
     as_json: bool
+
+    @property
+    def limit_of_a_reply(self) -> int:
+        """In tokens: the option, or that of the setup, or the default."""
+        from timesight.evaluation.setups import find_setup
+        from timesight.infer.answer import MAX_NEW_TOKENS
+
+        of_setup = find_setup(self.setup).max_new_tokens if self.setup else None
+        return self.max_new_tokens or of_setup or MAX_NEW_TOKENS
 
     @property
     def looking(self) -> ClueSettings | None:
@@ -133,10 +146,13 @@ def run(request: Request) -> None:
         ModelError: If no item got a reply.
     """
     from timesight.evaluation import protocols_of, require_folder, require_judge, score_tasks
+    from timesight.evaluation.setups import find_setup
     from timesight.judge import open_judge
     from timesight.tasks.custom import custom_tasks
     from timesight.world import WorldJudge
 
+    if request.setup is not None:
+        find_setup(request.setup)  # a wrong name is reported before anything is read
     registry = custom_tasks(task_settings(request.task_files, request.prompts))
     suite, items = items_of(
         request.suite, request.annotations, request.videos, request.split, request.subtitles, registry
@@ -171,6 +187,8 @@ def run(request: Request) -> None:
         scoring = scoring_of(suite, request.protocols)
         results = score_tasks(settings["suite"], items, replies, request.think, judge, scoring, registry)
         show_results(results, suite, settings, request.out, request.as_json)
+        if request.setup is not None and not request.as_json:
+            show_reported(request.setup, request.suite)
 
 
 def opened(
@@ -205,7 +223,7 @@ def opened(
         request.think,
         request.temperature,
         request.batch_size,
-        request.max_new_tokens,
+        request.limit_of_a_reply,
         request.seed,
         evidence=request.clue,
         tasks=registry,
@@ -264,7 +282,7 @@ def require_evidence(tasks: Sequence[Task[Any, Any]], registry: TaskRegistry) ->
 
 
 def budget_of(generator: Generator, request: Request) -> FrameBudget:
-    """Return the model's default frame budget, changed by ``--fps``, ``--max-frames`` and ``--max-pixels``.
+    """Return the frame budget of the setup or the model, changed by ``--fps``, ``--max-frames``, ``--max-pixels``.
 
     Minima are lowered to the new maxima.
 
@@ -273,9 +291,11 @@ def budget_of(generator: Generator, request: Request) -> FrameBudget:
     """
     from pydantic import ValidationError
 
+    from timesight.evaluation.setups import find_setup
     from timesight.video import FrameBudget
 
-    own = generator.default_budget.model_dump()
+    default = generator.default_budget if request.setup is None else find_setup(request.setup).video
+    own = default.model_dump()
     given = {name: getattr(request, name) for name in ("fps", "max_frames", "max_pixels")}
     own |= {name: value for name, value in given.items() if value is not None}
     for least, most in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):

@@ -140,6 +140,19 @@ def footnotes(result: EvalResult) -> list[str]:
     return lines
 
 
+def show_reported(setup: str, suite: str) -> None:
+    """Print what is reported for Qwen2.5-VL-7B with a setup, and how that differs from this evaluation."""
+    from timesight.cli.console import OUT
+    from timesight.evaluation.setups import find_setup
+
+    found = find_setup(setup)
+    figures = found.reported.get(suite, {})
+    said = ", ".join(f"{100 * figure:.1f} {metric}" for metric, figure in figures.items()) or "no figure"
+    OUT.print(
+        f"{found.title} ({found.url}): {said} for Qwen2.5-VL-7B. {found.unlike}", soft_wrap=True, markup=False
+    )
+
+
 def show_suites(as_json: bool) -> None:
     """Print the suites: task, split, protocols, breakdowns, official files."""
     from timesight.cli.console import OUT, print_json, text_table
