@@ -14,6 +14,7 @@ from timesight.errors import InputError, RecipeError
 from timesight.evaluation import SUITES, runner
 from timesight.reproduce import load_table
 from timesight.reproduce.plans import paper_count
+from timesight.reproduce.settings import with_sources
 from timesight.tasks import TASKS
 from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.training.recipe import TABLES, load_recipe
@@ -108,3 +109,13 @@ def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(group, ["reproduce", "table4"])
     assert isinstance(result.exception, InputError)
     assert "one process" in str(result.exception)
+
+
+def test_phases_name_sources_that_were_moved() -> None:
+    moved = with_sources(
+        load_recipe("tiny/pretrain"), lambda source: {"world": None, "jsonl": Path(f"{source.key}.jsonl")}
+    )
+    assert moved.data.curriculum is not None
+    weights = [dict(phase.weights) for phase in moved.data.curriculum.phases]
+    assert weights[0] == {"letters.jsonl": 1}
+    assert type(moved).model_validate(moved.model_dump()) == moved  # whose phases name nothing else

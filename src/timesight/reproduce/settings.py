@@ -120,9 +120,17 @@ class TableSettings(Settings):
 
 
 def with_sources(recipe: Recipe, change: Callable[[SourceSettings], Mapping[str, Any]]) -> Recipe:
-    """``recipe`` with other settings of its sources of samples."""
+    """``recipe`` with other settings of its sources of samples; the phases of its curriculum go on naming them."""
     data = recipe.data
-    if data.sources:
-        sources = tuple(source.model_copy(update=change(source)) for source in data.sources)
-        return recipe.model_copy(update={"data": data.model_copy(update={"sources": sources})})
-    return recipe.model_copy(update={"data": data.model_copy(update=change(data))})
+    if not data.sources:
+        return recipe.model_copy(update={"data": data.model_copy(update=change(data))})
+    sources = tuple(source.model_copy(update=change(source)) for source in data.sources)
+    changes: dict[str, Any] = {"sources": sources}
+    if data.curriculum is not None and data.curriculum.phases:
+        renamed = {before.key: after.key for before, after in zip(data.sources, sources, strict=True)}
+        phases = tuple(
+            phase.model_copy(update={"weights": {renamed[name]: weight for name, weight in phase.weights.items()}})
+            for phase in data.curriculum.phases
+        )
+        changes["curriculum"] = data.curriculum.model_copy(update={"phases": phases})
+    return recipe.model_copy(update={"data": data.model_copy(update=changes)})
