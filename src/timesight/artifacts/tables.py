@@ -1,0 +1,96 @@
+"""What ``timesight reproduce`` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from timesight.artifacts.records import Interval, Metrics, Record
+from timesight.errors import InputError
+from timesight.files import json_content, json_text, read_text, write_text
+
+TABLE_FILE = "table.json"
+
+Verdict = Literal["holds", "does not hold", "cannot be told"]
+
+
+class RowResult(Record):
+    """A row of a table: figures by ``measurement/metric``.
+
+    Args:
+        name: What the paper calls it; of a video-blind baseline, what it answers.
+        metrics: Means over the seeds.
+        intervals: 95% intervals; none of baselines.
+        paper: The paper's figures, None where it has none.
+    """
+
+    name: str
+    metrics: Metrics
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    paper: dict[str, float | None] = Field(default_factory=dict)
+
+
+class ClaimFigure(Record):
+    """One figure of a claim: the paired difference ``better`` − ``than``, with its 95% interval."""
+
+    better: str
+    than: str
+    figure: str
+    difference: float
+    interval: Interval
+    verdict: Verdict
+
+
+class ClaimResult(Record):
+    """A claim with its verdict and what that rests on; ``margin`` is what the better one may lose."""
+
+    claim: str
+    verdict: Verdict
+    margin: float
+    figures: tuple[ClaimFigure, ...]
+
+
+class TableResult(Record):
+    """One of the paper's tables as it came out.
+
+    Args:
+        table: Its name, such as ``table3``.
+        title: What it is about.
+        measurements: The metrics of each group of columns, by its name.
+        num_seeds: Models trained for each row.
+        rows: In their order.
+        baselines: What answers that look at no video reach.
+        claims: What the paper says about the rows.
+    """
+
+    table: str
+    title: str
+    measurements: dict[str, list[str]]
+    num_seeds: int
+    rows: tuple[RowResult, ...]
+    baselines: tuple[RowResult, ...]
+    claims: tuple[ClaimResult, ...]
+
+
+def read_table_result(folder: Path) -> TableResult:
+    """Read what ``timesight reproduce`` found for a table.
+
+    Args:
+        folder: Of the table.
+
+    Raises:
+        InputError: If the folder holds no table, or an invalid one.
+    """
+    file = folder / TABLE_FILE
+    try:
+        return TableResult.model_validate(json_content(read_text(file), file))
+    except ValidationError:
+        raise InputError(f"{file}: holds no table of timesight reproduce") from None
+
+
+def write_table_result(folder: Path, table: TableResult) -> None:
+    """Write what was found for a table atomically, with null for NaN. Raises InputError if that cannot be done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / TABLE_FILE, json_text(table.model_dump(), indent=1))
