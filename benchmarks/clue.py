@@ -40,7 +40,6 @@ from timesight.video import FrameBudget, FrameReader
 from timesight.world import WORLDS, write_world
 
 MAX_NEW_TOKENS = 40
-PIXELS_PER_TOKEN = 2 * 28 * 28  # frames are merged in pairs
 BATCH = 16
 
 
@@ -78,7 +77,7 @@ class Looks:
         """Answers by way, one a sample, in their order."""
         first = self.ask(samples, self.budget)
         clue = self.ask(samples, self.budget, ClueGenerator(self.generator, self.budget, self.settings))
-        tokens = [sum(vision_tokens(seen) for seen in answered.passes) for answered in clue]
+        tokens = [sum(self.vision_tokens(seen) for seen in answered.passes) for answered in clue]
         ways = {"first look": first, "clue": clue}
         for name, share in (("larger frames", 0.0), ("more frames", 1.0), ("both", 0.5)):
             spent = [self.spend(a.passes[0], t, share) for a, t in zip(clue, tokens, strict=True)]
@@ -110,19 +109,29 @@ class Looks:
 
     def spend(self, seen: Any, tokens: int, share: float) -> FrameBudget:
         """A budget of ``tokens`` for a look like ``seen``: the surplus to the power ``share`` goes into frames."""
-        surplus = tokens / vision_tokens(seen)
+        surplus = tokens / self.vision_tokens(seen)
         frames = round(seen.num_frames * surplus**share / 2) * 2
-        pixels = round(tokens * PIXELS_PER_TOKEN / frames) + 1
+        pixels = round(tokens * 2 * self.pixels_per_token / frames) + 1  # a token shows two frames
         return self.budget.model_copy(
             update={
                 "fps": 100.0,
                 "min_frames": frames,
                 "max_frames": frames,
-                "min_pixels": 784,
+                "min_pixels": self.pixels_per_token,
                 "max_pixels": pixels,
                 "total_pixels": pixels * frames,
             }
         )
+
+    @property
+    def pixels_per_token(self) -> int:
+        """Of a frame."""
+        return self.generator.factor**2
+
+    def vision_tokens(self, seen: Any) -> int:
+        """Of one look."""
+        width, height = seen.size_px
+        return seen.num_frames * width * height // (2 * self.pixels_per_token)
 
     def anywhere(self, sample: Sample, looked: Sequence[Span]) -> Sample:
         """``sample`` with segments as long as ``looked``, anywhere."""
@@ -146,12 +155,6 @@ class Looks:
             if isinstance(answer, ModelError):
                 raise answer
         return [answer for answer in answers if isinstance(answer, Completion)]
-
-
-def vision_tokens(seen: Any) -> int:
-    """Of one look."""
-    width, height = seen.size_px
-    return seen.num_frames * width * height // PIXELS_PER_TOKEN
 
 
 def show(ways: Mapping[str, Sequence[Completion]], samples: Sequence[Sample]) -> None:

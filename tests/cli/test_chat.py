@@ -39,7 +39,9 @@ def test_scripts_get_one_object_a_question(world: Path) -> None:
     reply = json.loads(line)
     assert {"text", "answer", "spans", "boxes", "passes"} <= set(reply)
     assert [seen["segments"] != [] for seen in reply["passes"]] == [True, True]
-    piped = chat(video, "--json", said="/when the first shape is visible\n\n/track 0 0 1 1 0 1 red circle\n")
+    piped = chat(
+        video, "--json", said="/when the first shape is visible\n\n/track 0.3 0.2 0.7 0.6 0 1 red circle\n"
+    )
     when, where = map(json.loads, piped.stdout.splitlines())
     assert when["text"] == reply["passes"][0]["text"]
     assert len(where["boxes"]) == len(where["times_s"]) == 4

@@ -17,13 +17,13 @@ def test_the_embedded_model_is_an_ordinary_small_folder() -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 10_000_000
     model = AutoModelForImageTextToText.from_pretrained(folder)
     assert AutoProcessor.from_pretrained(folder).video_token_id == model.config.video_token_id
-    assert model.config.model_type == "qwen2_5_vl"
+    assert model.config.model_type == "qwen3_vl"
 
 
 def test_without_a_path_the_embedded_model_is_loaded() -> None:
     policy = load_policy()
     assert policy.name == "tiny"
-    assert policy.factor == 28
+    assert policy.factor == 32
 
 
 def test_a_run_directory_stands_for_its_newest_checkpoint(new_model: Path, tmp_path: Path) -> None:

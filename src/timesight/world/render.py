@@ -17,6 +17,7 @@ DEFECT_NOISE = 60.0  # standard deviation
 DARKNESS = 0.85  # share of the light that is missing
 BLOCKS, BLUR = 0.14, 0.06  # side of a block, radius of the blur, as shares of the frame's shorter side
 SPARK_AWAY = 1.4  # radii from a shape's center to that of its spark, toward the frame's middle
+RIM = 0.4  # of a circle, in radii
 STRIPES = 5  # across a frame of another background
 
 
@@ -80,10 +81,10 @@ def _draw(frame: Frame, shape: Shape, time_s: float) -> None:
     if shape.detail is None:
         return
     small = shape.detail.radius * radius
-    _blend(frame, "circle", center, small, shape.detail.dot)
+    _blend(frame, "dot", center, small, shape.detail.dot)
     if shape.detail.spark_span.start_s <= time_s < shape.detail.spark_span.end_s:
         inward = 1 if center_x < 0.5 else -1
-        _blend(frame, "circle", (center[0] + inward * SPARK_AWAY * radius, center[1]), small, shape.detail.spark)
+        _blend(frame, "dot", (center[0] + inward * SPARK_AWAY * radius, center[1]), small, shape.detail.spark)
 
 
 def _blend(frame: Frame, kind: str, center: tuple[float, float], radius: float, color: str) -> None:
@@ -95,8 +96,10 @@ def _blend(frame: Frame, kind: str, center: tuple[float, float], radius: float, 
         return
     x = np.arange(left, right, dtype=np.float32)[None, :] + 0.5 - center[0]
     y = np.arange(top, bottom, dtype=np.float32)[:, None] + 0.5 - center[1]
-    if kind == "circle":
+    if kind == "dot":
         distance = np.hypot(x, y) - radius
+    elif kind == "circle":  # a ring: at 20 pixels nothing else tells a disk from a square
+        distance = np.abs(np.hypot(x, y) - (1 - RIM / 2) * radius) - RIM / 2 * radius
     elif kind == "square":
         distance = np.maximum(np.abs(x), np.abs(y)) - 0.88 * radius
     else:  # a triangle that stands on its base: from 1.1 radii above the center to 0.9 below

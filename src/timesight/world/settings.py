@@ -39,7 +39,7 @@ class WorldSettings(BaseModel):
 
     tasks: tuple[str, ...] | None = None
     duration_s: tuple[float, float] = (3.0, 8.0)
-    radii: tuple[Share, Share] = (0.14, 0.19)
+    radii: tuple[Share, Share] = (0.19, 0.24)
     max_shapes: int = Field(default=3, ge=1, le=4)
     visible_s: tuple[float, float] | None = None
     details: bool = False
