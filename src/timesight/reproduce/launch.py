@@ -11,6 +11,8 @@ from timesight.errors import InputError, TrainingError
 from timesight.files import write_text
 from timesight.training.recipe import Recipe, dump_recipe
 
+STDERR = 2  # what trainings print is no result of the table
+
 
 def launched(command: str) -> Callable[[Recipe, Path], None]:
     """Return a function that trains a recipe in a run directory with ``command``.
@@ -43,7 +45,7 @@ def launched(command: str) -> Callable[[Recipe, Path], None]:
 def _run(words: list[str]) -> int:
     """The exit code of a command, which gets the time to save what it has on Ctrl-C."""
     try:
-        process = subprocess.Popen(words)
+        process = subprocess.Popen(words, stdout=STDERR)
     except OSError as error:
         raise InputError(f"--launch: {words[0]} cannot be started ({error.strerror})") from None
     try:
