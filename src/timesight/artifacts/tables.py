@@ -31,6 +31,10 @@ class RowResult(Record):
     intervals: dict[str, Interval] = Field(default_factory=dict)
     paper: dict[str, float | None] = Field(default_factory=dict)
 
+    def has(self, measurement: str) -> bool:
+        """Whether it has a figure of ``measurement``."""
+        return any(key.rpartition("/")[0] == measurement for key in self.metrics)
+
 
 class ClaimFigure(Record):
     """One figure of a claim: the paired difference ``better`` − ``than``, with its 95% interval."""
@@ -61,7 +65,7 @@ class TableResult(Record):
         measurements: The metrics of each group of columns, by its name.
         num_seeds: Models trained for each row.
         rows: In their order.
-        baselines: What answers that look at no video reach.
+        baselines: The video-blind ones.
         claims: What the paper says about the rows.
     """
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from timesight.evaluation import Replies
+    from timesight.evaluation.setups import Setup
     from timesight.generate.base import Generator
-    from timesight.infer.answer import InferenceConfig
+    from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
     from timesight.infer.clue import ClueSettings
     from timesight.tasks import Task, TaskRegistry
     from timesight.types import Sample
@@ -124,13 +125,11 @@ class Request:
     as_json: bool
 
     @property
-    def limit_of_a_reply(self) -> int:
-        """In tokens: the option, or that of the setup, or the default."""
+    def chosen_setup(self) -> Setup | None:
+        """What ``--setup`` names; None without it. Raises InputError for an unknown name."""
         from timesight.evaluation.setups import find_setup
-        from timesight.infer.answer import MAX_NEW_TOKENS
 
-        of_setup = find_setup(self.setup).max_new_tokens if self.setup else None
-        return self.max_new_tokens or of_setup or MAX_NEW_TOKENS
+        return None if self.setup is None else find_setup(self.setup)
 
     @property
     def looking(self) -> ClueSettings | None:
@@ -146,13 +145,11 @@ def run(request: Request) -> None:
         ModelError: If no item got a reply.
     """
     from timesight.evaluation import protocols_of, require_folder, require_judge, score_tasks
-    from timesight.evaluation.setups import find_setup
     from timesight.judge import open_judge
     from timesight.tasks.custom import custom_tasks
     from timesight.world import WorldJudge
 
-    if request.setup is not None:
-        find_setup(request.setup)  # a wrong name is reported before anything is read
+    setup = request.chosen_setup  # a wrong name is reported before anything is read
     registry = custom_tasks(task_settings(request.task_files, request.prompts))
     suite, items = items_of(
         request.suite, request.annotations, request.videos, request.split, request.subtitles, registry
@@ -187,8 +184,8 @@ def run(request: Request) -> None:
         scoring = scoring_of(suite, request.protocols)
         results = score_tasks(settings["suite"], items, replies, request.think, judge, scoring, registry)
         show_results(results, suite, settings, request.out, request.as_json)
-        if request.setup is not None and not request.as_json:
-            show_reported(request.setup, request.suite)
+        if setup is not None and not request.as_json:
+            show_reported(setup, request.suite)
 
 
 def opened(
@@ -217,13 +214,13 @@ def opened(
     quiet_libraries()
     processes()  # before the model: it selects the GPU of this process
     generator: Generator = open_generator(request.model, request.model_url, request.vllm_url)
-    budget = budget_of(generator, request)
+    budget, setup = budget_of(generator, request), request.chosen_setup
     config = InferenceConfig(
         budget,
         request.think,
         request.temperature,
         request.batch_size,
-        request.limit_of_a_reply,
+        request.max_new_tokens or (setup and setup.max_new_tokens) or MAX_NEW_TOKENS,
         request.seed,
         evidence=request.clue,
         tasks=registry,
@@ -291,11 +288,10 @@ def budget_of(generator: Generator, request: Request) -> FrameBudget:
     """
     from pydantic import ValidationError
 
-    from timesight.evaluation.setups import find_setup
     from timesight.video import FrameBudget
 
-    default = generator.default_budget if request.setup is None else find_setup(request.setup).video
-    own = default.model_dump()
+    setup = request.chosen_setup
+    own = (generator.default_budget if setup is None else setup.video).model_dump()
     given = {name: getattr(request, name) for name in ("fps", "max_frames", "max_pixels")}
     own |= {name: value for name, value in given.items() if value is not None}
     for least, most in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):

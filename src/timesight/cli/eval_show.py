@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from timesight.evaluation import EvalResult, Suite
+    from timesight.evaluation.setups import Setup
     from timesight.generate.base import Generator
     from timesight.infer.answer import InferenceConfig
     from timesight.types import Sample
@@ -140,16 +141,14 @@ def footnotes(result: EvalResult) -> list[str]:
     return lines
 
 
-def show_reported(setup: str, suite: str) -> None:
+def show_reported(setup: Setup, suite: str) -> None:
     """Print what is reported for Qwen2.5-VL-7B with a setup, and how that differs from this evaluation."""
     from timesight.cli.console import OUT
-    from timesight.evaluation.setups import find_setup
 
-    found = find_setup(setup)
-    figures = found.reported.get(suite, {})
+    figures = setup.reported.get(suite, {})
     said = ", ".join(f"{100 * figure:.1f} {metric}" for metric, figure in figures.items()) or "no figure"
     OUT.print(
-        f"{found.title} ({found.url}): {said} for Qwen2.5-VL-7B. {found.unlike}", soft_wrap=True, markup=False
+        f"{setup.title} ({setup.url}): {said} for Qwen2.5-VL-7B. {setup.unlike}", soft_wrap=True, markup=False
     )
 
 

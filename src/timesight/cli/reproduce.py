@@ -120,7 +120,7 @@ def show(result: TableResult) -> None:
         for row in result.rows:
             block.add_row(row.name, *(_cell(row, f"{name}/{metric}") for metric in metrics))
         for row in result.baselines:
-            if any(f"{name}/{metric}" in row.metrics for metric in metrics):
+            if row.has(name):
                 block.add_row(f"[dim]{row.name}", *(_cell(row, f"{name}/{metric}") for metric in metrics))
         OUT.print(block)
     for claim in result.claims:

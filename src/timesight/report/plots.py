@@ -154,7 +154,7 @@ def intervals(
 
 
 def standalone(svg: str, style: str) -> str:
-    """``svg`` as a file of its own, with the colors of ``style``, which follow the reader's light or dark mode."""
+    """``svg`` as a separate file, with the colors of ``style``, which follow the reader's light or dark mode."""
     head, bracket, body = svg.partition(">")
     return f"{head}{bracket}<style>{style}</style>{body}"
 

@@ -15,7 +15,7 @@ PLOT_FILE = "table.svg"
 
 
 def table_report(folder: Path) -> Path:
-    """Write the page of a table, and its plot as a file of its own, ``table.svg``.
+    """Write the page of a table, and its plot as a separate file, ``table.svg``.
 
     Args:
         folder: Of the table, with the ``table.json`` of ``timesight reproduce``.
@@ -35,7 +35,7 @@ def table_report(folder: Path) -> Path:
 
 
 def _plot(table: TableResult) -> str:
-    """The first metric of each measurement, with the best answer that looks at no video as a dashed line."""
+    """The first metric of each measurement, with the best video-blind baseline as a dashed line."""
     figures, floors = {}, {}
     for name, metrics in table.measurements.items():
         title, key = f"{name}\n{metrics[0]}", f"{name}/{metrics[0]}"

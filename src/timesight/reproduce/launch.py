@@ -1,4 +1,4 @@
-"""Trains a row by a command of its own, such as ``accelerate launch``: on several GPUs, or with sharded weights."""
+"""Trains a row with a separate command, such as ``accelerate launch``: on several GPUs, or with sharded weights."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _row(table: Table, name: str, found: Mapping[str, Sequence[Measured]]) -> Ro
 
 
 def _baselines(table: Table, found: Found) -> list[RowResult]:
-    """What answers that look at no video reach, by their names."""
+    """The video-blind baselines, by their names."""
     baselines: dict[str, dict[str, float]] = {}
     for name, metrics in table.measurements().items():
         measured = next(of_row[name][0] for of_row in found.values() if name in of_row)
