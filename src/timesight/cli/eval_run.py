@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from timesight.evaluation import Replies
     from timesight.evaluation.setups import Setup
     from timesight.generate.base import Generator
-    from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
+    from timesight.infer.answer import InferenceConfig
     from timesight.infer.clue import ClueSettings
     from timesight.tasks import Task, TaskRegistry
     from timesight.types import Sample
@@ -208,7 +208,7 @@ def opened(
     from timesight.cli.console import quiet_libraries
     from timesight.evaluation.runner import processes
     from timesight.generate.local import open_generator
-    from timesight.infer.answer import InferenceConfig
+    from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
     from timesight.infer.clue import ClueGenerator
 
     quiet_libraries()
