@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from timesight.artifacts import PreviewEntry, read_records
+from timesight.data import read_jsonl
 from timesight.reproduce import Runs, read_table, table_result
+from timesight.reproduce.settings import TableRow
 from timesight.training.run import run_recipe
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
@@ -67,3 +71,29 @@ def test_models_and_measurements_are_made_once(folder: Path) -> None:
     assert set(result.rows[1].metrics) == {"in domain/mIoU"}
     assert {row.name for row in result.baselines} >= {"whole video"}
     assert result.claims[0].figures[0].than == "base"
+
+
+def test_samples_are_previewed_before_a_row_chooses_among_them(tmp_path: Path) -> None:
+    data = {"world": WORLD, "difficulty": {"preview": "preview.jsonl", "max_reward": 5.0}}
+    filtered = TRAIN | {"kind": "grpo", "data": data, "grpo": {"num_generations": 2, "max_completion_length": 12}}
+    row = TableRow.model_validate({"row": "filter", "train": filtered, "evaluate": [MEASUREMENT]})
+    trained: list[GrpoRecipe | SftRecipe] = []
+
+    def train(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+        trained.append(recipe)
+        run_recipe(recipe, out)
+
+    runs = Runs(tmp_path, train=train)
+    folder = Path(runs.model(row, 0))
+    difficulty = trained[0].data.difficulty
+    assert difficulty is not None
+    assert difficulty.preview == folder / "preview.jsonl"
+    asked = read_jsonl(next((tmp_path / "worlds").glob("*/train.jsonl")))
+    previewed = [entry.id for entry in read_records(difficulty.preview, PreviewEntry)]
+    assert sorted(previewed) == sorted(sample.id for sample in asked)
+
+
+def test_a_row_of_sft_chooses_by_no_preview() -> None:
+    data = {"world": WORLD, "difficulty": {"preview": "preview.jsonl"}}
+    with pytest.raises(ValidationError, match="only rows of kind grpo"):
+        TableRow.model_validate({"row": "filter", "train": TRAIN | {"data": data}, "evaluate": [MEASUREMENT]})

@@ -152,6 +152,21 @@ def test_an_unknown_protocol_is_refused(name: str) -> None:
 
 
 @EACH
+def test_lenient_rewards_pay_for_the_answer_alone(name: str) -> None:
+    sample = BY_TASK[name][0]
+    chatty = f"Here you are: {TASKS[name].gold(sample)}"
+    assert set(rewards(sample, chatty, think=False).values()) <= {0.0, None}
+    earned = TASKS.with_reward_parsing("lenient")[name].reward(chatty, sample, judge=WorldJudge())
+    assert earned == {**rewards(sample, TASKS[name].gold(sample), think=False), "format": 0.0}
+
+
+@EACH
+def test_an_unknown_way_of_parsing_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="strict or lenient"):
+        TASKS[name].with_reward_parsing("loose")
+
+
+@EACH
 def test_two_answers_are_unparsable_everywhere(name: str) -> None:
     sample = BY_TASK[name][0]
     twice = TASKS[name].gold(sample) * 2

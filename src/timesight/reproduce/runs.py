@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from timesight.artifacts import RESULT_FILE, ItemEntry, ProtocolFigures, read_items, read_result
+from timesight.artifacts import PREVIEW_FILE, RESULT_FILE, ItemEntry, ProtocolFigures, read_items, read_result
 from timesight.data import read_jsonl
 from timesight.data.build import annotations_in
 from timesight.errors import InputError
@@ -29,9 +29,12 @@ from timesight.judge import open_judge
 from timesight.model.load import newest_checkpoint
 from timesight.reproduce.settings import Measurement, TableRow, with_sources
 from timesight.tasks import TASKS
+from timesight.training.counts import count_questions
+from timesight.training.preview import preview
+from timesight.training.recipe import Recipe
 from timesight.training.run import run_recipe
 from timesight.training.samples import ungrounded
-from timesight.training.settings import GrpoRecipe, SftRecipe, SourceSettings, WorldSource
+from timesight.training.settings import DifficultySettings, GrpoRecipe, SftRecipe, SourceSettings, WorldSource
 from timesight.types import Sample
 from timesight.video import ReadingSettings
 from timesight.world import WorldJudge, write_world
@@ -94,7 +97,10 @@ class Runs:
             return row.base
         recipe, folder = row.train.model_copy(update={"seed": seed}), self._model_folder(row, seed)
         if not _is_trained(folder):
-            self._train(with_sources(recipe, self._place), folder)
+            recipe = with_sources(recipe, self._place)
+            if recipe.data.difficulty is not None:
+                recipe = self._previewed(recipe, recipe.data.difficulty, folder)
+            self._train(recipe, folder)
             (folder / TRAINED).touch()
         return str(folder)
 
@@ -134,6 +140,15 @@ class Runs:
                 for measurement, measured in self.measure(row, seed).items():
                     of_row.setdefault(measurement, []).append(measured)
         return found
+
+    def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:
+        """``recipe``, which chooses its samples by a preview of all of them, made in its run directory."""
+        assert isinstance(recipe, GrpoRecipe)  # TableRow refuses others
+        everything = _with_difficulty(recipe, None)
+        num_samples, _ = count_questions(everything)
+        with self._progress("preview", num_samples) as advance:
+            preview(everything, folder, num_samples, advance)
+        return _with_difficulty(recipe, difficulty.model_copy(update={"preview": folder / PREVIEW_FILE}))
 
     def _evaluate(self, model: str, generator: Generator, measurement: Measurement, folder: Path) -> None:
         samples = self._samples(measurement)
@@ -195,6 +210,10 @@ class Runs:
         assert row.train is not None
         recipe = row.train.model_dump(mode="json") | {"seed": seed}
         return self._out / "models" / f"{row.train.kind}-{_digest([recipe, _identity(row.base)])}-{seed}"
+
+
+def _with_difficulty(recipe: GrpoRecipe, difficulty: DifficultySettings | None) -> GrpoRecipe:
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"difficulty": difficulty})})
 
 
 def _is_trained(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.clue import ClueSettings
 from timesight.judge import JudgeSettings
 from timesight.training.recipe import Recipe
-from timesight.training.settings import Settings, SourceSettings, WorldSource
+from timesight.training.settings import Settings, SftRecipe, SourceSettings, WorldSource
 from timesight.video import FrameBudget
 
 
@@ -72,7 +72,8 @@ class TableRow(Settings):
     Args:
         row: What the paper calls it.
         model: Measured as it is; None where the row trains one.
-        train: Makes the model that is measured.
+        train: Makes the model that is measured. Where its ``data.difficulty`` names a preview, all of its samples
+            are previewed first.
         evaluate: One measurement for each group of columns.
     """
 
@@ -85,6 +86,12 @@ class TableRow(Settings):
     def _one_model(self) -> TableRow:
         if (self.model is None) == (self.train is None):
             raise ValueError("say one of model and train")
+        return self
+
+    @model_validator(mode="after")
+    def _previews_are_of_grpo(self) -> TableRow:
+        if isinstance(self.train, SftRecipe) and self.train.data.difficulty is not None:
+            raise ValueError("train.data.difficulty: only rows of kind grpo preview their samples")
         return self
 
     @property

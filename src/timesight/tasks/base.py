@@ -32,6 +32,7 @@ S = TypeVar("S", bound=Sample)
 A = TypeVar("A")
 AnySample = Sample  # inside a task, Sample is its own schema
 OFFICIAL, PAPER = "official", "paper"
+STRICT, LENIENT = "strict", "lenient"
 FORMAT = "format"  # the reward component that every task has
 THOUGHT = "I go through the video and note what can be seen when."
 
@@ -80,6 +81,7 @@ class Task(ABC, Generic[S, A]):
         names_spans: Whether replies name spans, to these samples or to those that ``with_evidence`` returns.
         needs_judge: Whether rewards and metrics need a judge.
         reward_protocol: How rewards are computed, ``official`` or ``paper``.
+        reward_parsing: How replies are parsed for rewards, ``strict`` or, as for evaluation, ``lenient``.
     """
 
     name: ClassVar[str]
@@ -93,6 +95,7 @@ class Task(ABC, Generic[S, A]):
     names_spans: ClassVar[bool] = False
     needs_judge: ClassVar[bool] = False
     reward_protocol: str = OFFICIAL
+    reward_parsing: str = STRICT
     _templates: Mapping[bool, str] | None = None  # by think mode, where the template was replaced
 
     @property
@@ -133,6 +136,21 @@ class Task(ABC, Generic[S, A]):
             raise InputError(f"no protocol {protocol} of rewards: {OFFICIAL} or {PAPER}")
         other = copy.copy(self)
         other.reward_protocol = protocol
+        return other
+
+    def with_reward_parsing(self, parsing: str) -> Self:
+        """A copy of this task that parses replies for rewards in another way; ``format`` stays strict.
+
+        Args:
+            parsing: ``strict`` or ``lenient``, which pays for an answer whatever stands around it.
+
+        Raises:
+            InputError: If there is no such way.
+        """
+        if parsing not in (STRICT, LENIENT):
+            raise InputError(f"no {parsing} parsing of rewarded replies: {STRICT} or {LENIENT}")
+        other = copy.copy(self)
+        other.reward_parsing = parsing
         return other
 
     def prompt(self, sample: S, think: bool = False) -> list[PromptPart]:
@@ -222,8 +240,8 @@ class Task(ABC, Generic[S, A]):
     ) -> list[dict[str, float | None]]:
         """Reward components of each reply, by name.
 
-        ``format`` (paper, equation 3) is 1 for a reply that parses strictly. A reply that does not parse earns 0 on
-        every component.
+        ``format`` (paper, equation 3) is 1 for a reply that parses strictly. A reply that does not parse, by
+        ``reward_parsing``, earns 0 on every component.
 
         Args:
             replies: N replies.
@@ -240,10 +258,10 @@ class Task(ABC, Generic[S, A]):
                 outside [0, 1].
         """
         usable = [self.usable(sample) for sample in samples]
-        answers = [
-            self.parse(reply, think, sample=sample) if ok else None
-            for reply, sample, ok in zip(replies, samples, usable, strict=True)
-        ]
+        asked = list(zip(replies, samples, usable, strict=True))
+        answers = strictly = [self.parse(reply, think, sample=one) if ok else None for reply, one, ok in asked]
+        if self.reward_parsing == LENIENT:
+            answers = [self.parse(reply, think, False, one) if ok else None for reply, one, ok in asked]
         parsed = [n for n, answer in enumerate(answers) if answer is not None]
         known = [answer for answer in answers if answer is not None]
         earned = self.batch_reward_components(known, [samples[n] for n in parsed], judge)
@@ -251,7 +269,7 @@ class Task(ABC, Generic[S, A]):
             dict.fromkeys(self.component_names, 0.0 if ok else None) for ok in usable
         ]
         for n, parts in zip(parsed, earned, strict=True):
-            rows[n] = {FORMAT: 1.0, **self._checked(parts)}
+            rows[n] = {FORMAT: float(strictly[n] is not None), **self._checked(parts)}
         return rows
 
     def reward(

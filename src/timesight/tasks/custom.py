@@ -37,6 +37,7 @@ class TaskSettings(BaseModel):
     files: tuple[Path, ...] = ()  # Python files with a list TASKS; a task with a known name replaces the known one
     prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its template
     reward_protocol: Literal["official", "paper"] = "official"  # where the two differ
+    reward_parsing: Literal["strict", "lenient"] = "strict"  # lenient: as evaluation parses replies
     caption_reward: CaptionReward = "event_recall"
     span_reward: SpanReward = IOU  # of temporal grounding, and of the evidence of grounded answers
 
@@ -62,7 +63,7 @@ def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskReg
         when = _shipped(tasks, TemporalGrounding, "span_reward").with_reward(settings.span_reward)
         shown = _shipped(tasks, GroundedQa, "span_reward").with_reward(settings.span_reward)
         tasks = tasks.with_tasks([when, shown])
-    return tasks.with_reward_protocol(settings.reward_protocol)
+    return tasks.with_reward_protocol(settings.reward_protocol).with_reward_parsing(settings.reward_parsing)
 
 
 def _shipped(tasks: TaskRegistry, kind: type[T], key: str) -> T:

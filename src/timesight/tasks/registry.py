@@ -51,6 +51,19 @@ class TaskRegistry(Mapping[str, Task[Any, Any]]):
             return self
         return TaskRegistry(task.with_reward_protocol(protocol) for task in self._tasks.values())
 
+    def with_reward_parsing(self, parsing: str) -> TaskRegistry:
+        """A registry whose tasks parse replies for rewards by ``parsing``.
+
+        Args:
+            parsing: ``strict``, the tasks' default, or ``lenient``.
+
+        Raises:
+            InputError: If there is no such way.
+        """
+        if all(task.reward_parsing == parsing for task in self._tasks.values()):
+            return self
+        return TaskRegistry(task.with_reward_parsing(parsing) for task in self._tasks.values())
+
     # Questions of users
 
     @property
