@@ -156,6 +156,7 @@ def bad_line(tmp_path: Path) -> Path:
         (["plan", "charades/grpo"], "say with --samples"),
         (["eval", "captions.jsonl"], "captioning is scored by a judge: name one with --judge"),
         (["eval", "captions.jsonl", "--judge-url", "http://x"], "--judge-url goes with --judge NAME"),
+        (["eval", "captions.jsonl", "--model-url", "http://x", "--vllm-url", "http://y"], "leave one of them out"),
         (["eval", "captions.jsonl", "--prompts", "missing.yaml"], "missing.yaml: no such file"),
         (["eval", "captions.jsonl", "--judge", "local:"], "--judge local: needs a model"),
         (["eval", "captions.jsonl", "--prompts", "captions.jsonl"], "no task id; known: temporal_grounding"),

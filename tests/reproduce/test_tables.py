@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from timesight.cli import group
 from timesight.errors import InputError, RecipeError
 from timesight.evaluation import SUITES, runner
-from timesight.reproduce import load_table
+from timesight.reproduce import load_table, read_table
 from timesight.reproduce.plans import paper_count
 from timesight.reproduce.settings import with_sources
 from timesight.tasks import TASKS
@@ -102,6 +103,23 @@ def test_a_dry_run_says_what_rows_need() -> None:
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(RecipeError, match="no table table9: choose one of choices, table1, "):
         load_table("table9", tiny=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"trian": {}}, "unknown key trian; did you mean train?"),
+        ({"train": {"kind": "grpo", "data": {"jsonl": "x"}, "grpo": {"betta": 1}}}, "unknown key train.grpo.betta"),
+        ({"train": {"data": {"jsonl": "x"}}}, "kind must be grpo or sft"),
+        ({"evaluate": [{"name": "x", "metrics": {"mIoU": None}}]}, "evaluate.0: say one of suite and world"),
+    ],
+)
+def test_a_wrong_row_names_its_file_and_key(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    row = {"row": "a", "evaluate": [{"name": "x", "suite": "charades_sta", "metrics": {"mIoU": None}}]}
+    (tmp_path / "a.yaml").write_text(json.dumps(row | {"model": "tiny"} | change))  # which is YAML too
+    (tmp_path / "table.yaml").write_text("title: T\nrows: [a]\n")
+    with pytest.raises(RecipeError, match=re.escape(f"a.yaml: {said}")):
+        read_table(tmp_path)
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

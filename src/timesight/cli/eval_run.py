@@ -150,6 +150,8 @@ def run(request: Request) -> None:
     from timesight.world import WorldJudge
 
     setup = request.chosen_setup  # a wrong name is reported before anything is read
+    if request.model_url and request.vllm_url:
+        raise InputError("--model-url and --vllm-url: the model is asked in one place; leave one of them out")
     registry = custom_tasks(task_settings(request.task_files, request.prompts))
     suite, items = items_of(
         request.suite, request.annotations, request.videos, request.split, request.subtitles, registry

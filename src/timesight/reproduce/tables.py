@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from timesight.errors import RecipeError
 from timesight.reproduce.settings import Claim, Measurement, TableRow, TableSettings
-from timesight.training.recipe import TABLES, read_yaml
+from timesight.training.recipe import TABLES, first_problem, read_yaml
 from timesight.training.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -102,6 +102,4 @@ def _read(file: Path, kind: type[S], shared: Mapping[str, Mapping[str, Any]] = M
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(step) for step in problem["loc"])
-        raise RecipeError(f"{file}: {key}: {problem['msg'].removeprefix('Value error, ')}") from None
+        raise RecipeError(f"{file}: {first_problem(error, (kind,), ('train',))}") from None

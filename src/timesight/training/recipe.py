@@ -65,7 +65,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe |
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
-        raise RecipeError(f"{path}: {_first_problem(error)}") from None
+        raise RecipeError(f"{path}: {first_problem(error, (GrpoRecipe, SftRecipe), ())}") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -125,23 +125,32 @@ def _value(text: str) -> Any:
         return text
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError, schemas: Sequence[Any], before: Sequence[str]) -> str:
+    """What is wrong first, with its dotted key, and for a misspelt key the nearest known name.
+
+    Args:
+        error: Of a recipe, or of settings that hold one.
+        schemas: Of what may stand in the file.
+        before: Keys of the recipe; pydantic puts its kind, which is no key of the file, after them.
+    """
     problem = error.errors()[0]
-    where = [str(step) for step in problem["loc"][1:]]  # the first step is the kind of the recipe
-    key = ".".join(where)
+    steps = [str(step) for step in problem["loc"]]
+    if steps[: len(before)] == list(before):
+        del steps[len(before) : len(before) + 1]
+    key = ".".join(steps)
     if problem["type"] == "extra_forbidden":
-        if (renamed := RENAMED.get(where[-1])) is not None:
+        if (renamed := RENAMED.get(steps[-1])) is not None:
             return f"{key} is called {renamed} now"
-        near = difflib.get_close_matches(where[-1], sorted(set(_all_keys())), n=1)
+        near = difflib.get_close_matches(steps[-1], sorted(set(_all_keys(schemas))), n=1)
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else "")
     if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return "kind must be grpo or sft"
     return f"{key or 'recipe'}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _all_keys() -> Iterator[str]:
-    """The names of all keys that a recipe of either kind may have, at any depth."""
-    pending: list[Any] = [GrpoRecipe, SftRecipe]
+def _all_keys(schemas: Sequence[Any]) -> Iterator[str]:
+    """The names of all keys that settings of ``schemas`` may have, at any depth."""
+    pending = list(schemas)
     while pending:
         kind = pending.pop()
         pending.extend(get_args(kind))
