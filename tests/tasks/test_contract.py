@@ -156,7 +156,7 @@ def test_lenient_rewards_pay_for_the_answer_alone(name: str) -> None:
     sample = BY_TASK[name][0]
     chatty = f"Here you are: {TASKS[name].gold(sample)}"
     assert set(rewards(sample, chatty, think=False).values()) <= {0.0, None}
-    earned = TASKS.with_reward_parsing("lenient")[name].reward(chatty, sample, judge=WorldJudge())
+    earned = TASKS[name].with_reward_parsing("lenient").reward(chatty, sample, judge=WorldJudge())
     assert earned == {**rewards(sample, TASKS[name].gold(sample), think=False), "format": 0.0}
 
 

@@ -119,9 +119,7 @@ class Task(ABC, Generic[S, A]):
         texts = {False: check_template(self, template, think=False)}
         if think is not None or FORM in field_names(template):
             texts[True] = check_template(self, think or template, think=True)
-        other = copy.copy(self)
-        other._templates = texts
-        return other
+        return self._changed(_templates=texts)
 
     def with_reward_protocol(self, protocol: str) -> Self:
         """A copy of this task that computes rewards by another protocol.
@@ -134,9 +132,7 @@ class Task(ABC, Generic[S, A]):
         """
         if protocol not in (OFFICIAL, PAPER):
             raise InputError(f"no protocol {protocol} of rewards: {OFFICIAL} or {PAPER}")
-        other = copy.copy(self)
-        other.reward_protocol = protocol
-        return other
+        return self._changed(reward_protocol=protocol)
 
     def with_reward_parsing(self, parsing: str) -> Self:
         """A copy of this task that parses replies for rewards in another way; ``format`` stays strict.
@@ -149,8 +145,11 @@ class Task(ABC, Generic[S, A]):
         """
         if parsing not in (STRICT, LENIENT):
             raise InputError(f"no {parsing} parsing of rewarded replies: {STRICT} or {LENIENT}")
+        return self._changed(reward_parsing=parsing)
+
+    def _changed(self, **attributes: Any) -> Self:
         other = copy.copy(self)
-        other.reward_parsing = parsing
+        vars(other).update(attributes)
         return other
 
     def prompt(self, sample: S, think: bool = False) -> list[PromptPart]:

@@ -12,7 +12,6 @@ scores 0.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
@@ -57,9 +56,7 @@ class Captioning(Task[CaptioningSample, str]):
             reward: ``event_recall``, as in the paper, or ``event_f1``, for which the judge lists each caption's own
                 events too: twice the questions.
         """
-        other = copy.copy(self)
-        other.components = (reward,)
-        return other
+        return self._changed(components=(reward,))
 
     def fields(self, sample: CaptioningSample) -> dict[str, str]:
         """The template field ``question``."""

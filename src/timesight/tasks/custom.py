@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from timesight.errors import InputError
 from timesight.tasks import TASKS, TaskRegistry
-from timesight.tasks.base import Task
+from timesight.tasks.base import OFFICIAL, STRICT, Task
 from timesight.tasks.captioning import Captioning, CaptionReward
 from timesight.tasks.evidence import IOU, SpanReward
 from timesight.tasks.grounded_qa import GroundedQa
@@ -63,7 +63,11 @@ def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskReg
         when = _shipped(tasks, TemporalGrounding, "span_reward").with_reward(settings.span_reward)
         shown = _shipped(tasks, GroundedQa, "span_reward").with_reward(settings.span_reward)
         tasks = tasks.with_tasks([when, shown])
-    return tasks.with_reward_protocol(settings.reward_protocol).with_reward_parsing(settings.reward_parsing)
+    if settings.reward_protocol != OFFICIAL:
+        tasks = tasks.with_tasks([task.with_reward_protocol(settings.reward_protocol) for task in tasks.values()])
+    if settings.reward_parsing != STRICT:
+        tasks = tasks.with_tasks([task.with_reward_parsing(settings.reward_parsing) for task in tasks.values()])
+    return tasks
 
 
 def _shipped(tasks: TaskRegistry, kind: type[T], key: str) -> T:

@@ -11,7 +11,6 @@ Metrics, paper: mIoU of the merged sets of spans, and accuracy.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
@@ -72,9 +71,7 @@ class GroundedQa(Task[GroundedQaSample, GroundedAnswer]):
 
     def with_reward(self, reward: SpanReward) -> Self:
         """A copy of this task whose evidence earns ``reward`` (``evidence.span_reward``)."""
-        other = copy.copy(self)
-        other.span_reward, other.components = reward, (reward, "accuracy")
-        return other
+        return self._changed(span_reward=reward, components=(reward, "accuracy"))
 
     def fields(self, sample: GroundedQaSample) -> dict[str, str]:
         """The template fields ``question``, ``options`` and ``subtitles`` (may be empty)."""

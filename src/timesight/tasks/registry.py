@@ -38,32 +38,6 @@ class TaskRegistry(Mapping[str, Task[Any, Any]]):
         """A registry with ``tasks`` added; a task with a known name replaces the known one."""
         return TaskRegistry((self._tasks | {task.name: task for task in tasks}).values())
 
-    def with_reward_protocol(self, protocol: str) -> TaskRegistry:
-        """A registry whose tasks compute rewards by ``protocol``.
-
-        Args:
-            protocol: ``official``, the tasks' default, or ``paper``.
-
-        Raises:
-            InputError: If there is no such protocol.
-        """
-        if all(task.reward_protocol == protocol for task in self._tasks.values()):
-            return self
-        return TaskRegistry(task.with_reward_protocol(protocol) for task in self._tasks.values())
-
-    def with_reward_parsing(self, parsing: str) -> TaskRegistry:
-        """A registry whose tasks parse replies for rewards by ``parsing``.
-
-        Args:
-            parsing: ``strict``, the tasks' default, or ``lenient``.
-
-        Raises:
-            InputError: If there is no such way.
-        """
-        if all(task.reward_parsing == parsing for task in self._tasks.values()):
-            return self
-        return TaskRegistry(task.with_reward_parsing(parsing) for task in self._tasks.values())
-
     # Questions of users
 
     @property

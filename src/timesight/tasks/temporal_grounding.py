@@ -7,7 +7,6 @@ Metrics: mIoU and R1@{0.3, 0.5, 0.7} with IoU >= threshold; unparsable replies s
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -54,9 +53,7 @@ class TemporalGrounding(Task[TemporalGroundingSample, Span]):
 
     def with_reward(self, reward: SpanReward) -> Self:
         """A copy of this task whose spans earn ``reward`` (``evidence.span_reward``)."""
-        other = copy.copy(self)
-        other.span_reward, other.components = reward, (reward,)
-        return other
+        return self._changed(span_reward=reward, components=(reward,))
 
     def fields(self, sample: TemporalGroundingSample) -> dict[str, str]:
         """The template field ``query``."""
