@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from timesight.cli.eval import command
 from timesight.cli.eval_show import result_tables
 from timesight.data import read_jsonl
 from timesight.data.jsonl import write_jsonl
-from timesight.errors import InputError
+from timesight.errors import InputError, ModelError
 from timesight.evaluation import Replies, Scoring, find_suite, score_replies
 from timesight.evaluation.evaluate import evaluate
 from timesight.files import json_text
@@ -125,6 +126,8 @@ def test_a_run_without_a_single_reply_fails_and_says_why(world: Path, tmp_path: 
     message = refused(tmp_path / "s.jsonl", *FLAGS, "--out", tmp_path / "out")
     assert message == f"none of 1 items got a reply: {tmp_path / 'no.mp4'}: no such file"
     assert not (tmp_path / "out" / "result.json").exists()
+    with pytest.raises(ModelError, match=re.escape(message)):
+        evaluate([gone], "tiny")
 
 
 def test_got10ks_own_protocol_takes_a_folder(tmp_path: Path) -> None:

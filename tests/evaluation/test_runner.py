@@ -1,4 +1,4 @@
-"""InferenceConfig everything once: across interruptions, processes, broken videos and too little memory."""
+"""Each question is asked once: across interruptions, processes, broken videos and too little memory."""
 
 from __future__ import annotations
 

@@ -21,18 +21,16 @@ from timesight.cli.options import (
     task_settings,
     tasks_option,
 )
-from timesight.errors import InputError, ModelError
+from timesight.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from timesight.evaluation import Replies
     from timesight.evaluation.setups import Setup
     from timesight.generate.base import Generator
     from timesight.infer.answer import InferenceConfig
     from timesight.infer.clue import ClueSettings
     from timesight.tasks import Task, TaskRegistry
-    from timesight.types import Sample
     from timesight.video import FrameBudget
 
 
@@ -169,7 +167,11 @@ def run(request: Request) -> None:
     if request.dry_run:
         show_plan(generator, items, config, request.workers, request.as_json)
         return
+    from timesight.cli.console import progress
+    from timesight.evaluation.evaluate import ask
     from timesight.evaluation.questions import eval_settings  # loads torch, as opened does
+    from timesight.evaluation.runner import processes
+    from timesight.video import ReadingSettings
 
     settings = eval_settings(
         Path(request.suite).stem,
@@ -180,14 +182,16 @@ def run(request: Request) -> None:
         split=request.split,
         subtitles=request.subtitles,
     )
-    replies = ask(generator, items, config, request, settings)
-    if replies is not None:
-        require_replies(replies, len(items))
-        scoring = scoring_of(suite, request.protocols)
-        results = score_tasks(settings["suite"], items, replies, request.think, judge, scoring, registry)
-        show_results(results, suite, settings, request.out, request.as_json)
-        if setup is not None and not request.as_json:
-            show_reported(setup, request.suite)
+    with progress("eval", len(items)) as advance:
+        reading = ReadingSettings(workers=request.workers)
+        replies = ask(generator, items, config, settings, request.out, advance, reading)
+    if not processes().is_main_process:
+        return
+    scoring = scoring_of(suite, request.protocols)
+    results = score_tasks(settings["suite"], items, replies, request.think, judge, scoring, registry)
+    show_results(results, suite, settings, request.out, request.as_json)
+    if setup is not None and not request.as_json:
+        show_reported(setup, request.suite)
 
 
 def opened(
@@ -231,46 +235,6 @@ def opened(
         require_evidence(tasks, registry)
         generator = ClueGenerator(generator, budget, request.looking)
     return generator, config
-
-
-def ask(
-    generator: Generator, items: list[Sample], config: InferenceConfig, request: Request, settings: dict[str, Any]
-) -> Replies | None:
-    """Ask every question, with a progress bar.
-
-    Args:
-        generator: The model.
-        items: What to ask; processes share them.
-        config: How to ask.
-        request: The options of the command.
-        settings: Recorded in ``--out`` (``folder.init_eval_dir``).
-
-    Returns:
-        The replies to all items; None on every process but the first.
-
-    Raises:
-        InputError: If ``--out`` holds replies made with other settings or to other questions.
-    """
-    from timesight.cli.console import progress
-    from timesight.evaluation.folder import init_eval_dir
-    from timesight.evaluation.runner import collect_replies, evaluation_folder, processes
-    from timesight.video import ReadingSettings
-
-    is_main = processes().is_main_process
-    with evaluation_folder(request.out) as folder, progress("eval", len(items)) as advance:
-        if is_main:
-            init_eval_dir(folder, settings)
-        reading = ReadingSettings(workers=request.workers)
-        replies = collect_replies(generator, items, config, folder, advance, reading)
-    return replies if is_main else None
-
-
-def require_replies(replies: Replies, num_items: int) -> None:
-    """Raise ModelError if no item got a reply: there is nothing to score."""
-    if not replies.replies:
-        reasons = list(dict.fromkeys(replies.quarantined.values()))
-        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
-        raise ModelError(f"none of {num_items} items got a reply: {reasons[0]}{more}")
 
 
 def require_evidence(tasks: Sequence[Task[Any, Any]], registry: TaskRegistry) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from timesight.artifacts import ITEMS_FILE, write_records, write_result
 from timesight.data import read_jsonl
-from timesight.errors import InputError
+from timesight.errors import InputError, ModelError
 from timesight.evaluation.figures import Scoring
 from timesight.evaluation.folder import init_eval_dir
+from timesight.evaluation.replies import Replies
 from timesight.evaluation.score import EvalResult, joined_json, require_judge, score_tasks
 from timesight.evaluation.suites import Suite, find_suite
 from timesight.types import Judge, Sample
@@ -110,18 +111,48 @@ def ask_and_score(
         InputError: As ``evaluate``.
         ModelError: As ``evaluate``.
     """
+    from timesight.evaluation.runner import processes
+
+    replies = ask(generator, samples, inference, settings, out, on_items, reading)
+    results = score_tasks(
+        str(settings["suite"]), samples, replies, inference.think, judge, scoring, inference.tasks
+    )
+    if out is not None and processes().is_main_process:
+        write_results(out, results, settings, suite)
+    return results
+
+
+def ask(
+    generator: Generator,
+    samples: Sequence[Sample],
+    inference: InferenceConfig,
+    settings: Mapping[str, Any],
+    out: Path | None,
+    on_items: Callable[[int], None] = lambda count: None,
+    reading: ReadingSettings | None = None,
+) -> Replies:
+    """Ask ``generator`` all ``samples``, and keep its replies in ``out``.
+
+    The arguments are those of ``ask_and_score``.
+
+    Returns:
+        The replies, on every process those to all samples.
+
+    Raises:
+        InputError: As ``evaluate``.
+        ModelError: As ``evaluate``; also if no sample got a reply, so that there is nothing to score.
+    """
     from timesight.evaluation.runner import collect_replies, evaluation_folder, processes
 
-    is_main = processes().is_main_process
     with evaluation_folder(out) as folder:
-        if out is not None and is_main:
+        if processes().is_main_process:
             init_eval_dir(folder, settings)
         replies = collect_replies(generator, samples, inference, folder, on_items, reading)
-        name = str(settings["suite"])
-        results = score_tasks(name, samples, replies, inference.think, judge, scoring, inference.tasks)
-        if out is not None and is_main:
-            write_results(folder, results, settings, suite)
-    return results
+    if samples and not replies.replies:
+        reasons = list(dict.fromkeys(replies.quarantined.values()))
+        more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+        raise ModelError(f"none of {len(samples)} items got a reply: {reasons[0]}{more}")
+    return replies
 
 
 def write_results(
