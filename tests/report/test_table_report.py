@@ -41,7 +41,7 @@ def test_a_table_becomes_a_page_and_a_plot(tmp_path: Path) -> None:
     assert "no model: whole video" in html
     assert "60.0 <small>[55.0, 65.0]</small>" in html
     assert "+20.0 <small>[+10.0, –]</small>" in html
-    assert "It may lose 2.0." in html
+    assert "it may lose 2)" in html
     assert html.count("<svg") == 1
     plot = ElementTree.parse(tmp_path / "table.svg")
     assert "--series-1: " in "".join(plot.getroot().itertext())  # its colors do not need a page

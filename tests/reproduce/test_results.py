@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,46 @@ def test_a_claim_gets_the_verdict_of_the_rule(gain: float, margin: float, verdic
     assert result.baselines[0].metrics == {"grounding/mIoU": 0.3}
 
 
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.0, "holds"), (0.2, "does not hold"), (-0.2, "does not hold"), (0.1, "cannot be told")]
+)
+def test_rows_are_alike_within_the_margin_on_both_sides(gain: float, verdict: str, tmp_path: Path) -> None:
+    claim = {"better": "grpo", "than": ["base"], "figures": ["grounding/mIoU"], "margin": 0.1, "alike": True}
+    table = read_table(write(tmp_path, claim))
+    found = {
+        "base": {"grounding": [measured(ious(0.5, 0))]},
+        "grpo": {"grounding": [measured(ious(0.5 + gain, seed)) for seed in (1, 2, 3)]},
+    }
+    (claimed,) = table_result(table, found, 3).claims
+    assert claimed.verdict == verdict
+    assert claimed.allowance() == "they may differ by 10"
+
+
+def test_a_claim_may_be_about_a_baseline_and_says_what_is_not_shared(tmp_path: Path) -> None:
+    claim = {"better": "grpo", "above": ["whole video"], "figures": ["grounding/mIoU"]}
+    table = read_table(write(tmp_path, claim))
+    found = {
+        "base": {"grounding": [measured(ious(0.3, 0))]},
+        "grpo": {"grounding": [measured(ious(0.5, 1))]},
+        "whole video": {"grounding": [measured(ious(0.3, 2, num=210))]},
+    }
+    result = table_result(table, found, 1)
+    (figure,) = result.claims[0].figures
+    assert (figure.than, figure.verdict, figure.num_unshared) == ("whole video", "holds", 10)
+    assert [row.name for row in result.rows] == ["Qwen", "+ GRPO"]
+
+
+def test_replies_that_say_nothing_are_noted(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path, {"better": "grpo", "than": ["base"], "figures": ["grounding/mIoU"]}))
+    whole = measured(ious(0.3, 0))
+    half = {
+        id_: item.model_copy(update={"parsed": n % 2 == 0}) for n, (id_, item) in enumerate(whole.items.items())
+    }
+    runs = [replace(whole, items=half, truncated=0.1), whole]
+    result = table_result(table, {"base": {"grounding": [whole]}, "grpo": {"grounding": runs}}, 2)
+    assert [row.damage("grounding") for row in result.rows] == ["", "25% unparsable, 5% cut off"]
+
+
 def test_what_does_not_hold_for_one_row_does_not_hold(tmp_path: Path) -> None:
     rows = ROWS | {"sft": ROWS["grpo"]}
     claim = {"better": "grpo", "than": ["base", "sft"], "figures": ["grounding/mIoU"]}
@@ -138,6 +179,11 @@ def test_intervals_over_runs_cover() -> None:
             "grpo does not measure grounding/R1@0.5",
         ),
         ({"better": "grpo", "than": ["base"], "figures": ["tracking/AO"]}, "grpo does not measure tracking/AO"),
+        ({"better": "grpo", "figures": ["grounding/mIoU"]}, "say with than or above"),
+        (
+            {"better": "grpo", "than": ["base"], "figures": ["grounding/mIoU"], "alike": True},
+            "alike needs a margin",
+        ),
     ],
 )
 def test_a_claim_about_what_is_not_there_is_refused(claim: dict[str, object], said: str, tmp_path: Path) -> None:
@@ -149,9 +195,10 @@ def test_a_claim_about_what_is_not_there_is_refused(claim: dict[str, object], sa
     ("change", "said"),
     [
         ({"model": None}, "say one of model and train"),
-        ({"modl": "tiny"}, "modl: Extra inputs"),
+        ({"modl": "tiny"}, "unknown key modl; did you mean model"),
         ({"evaluate": [MEASUREMENT | {"suite": "charades_sta"}]}, "say one of suite and world"),
         ({"evaluate": [MEASUREMENT | {"world": {"num_videos": 4}}]}, "a measurement is of one task"),
+        ({"evaluate": [MEASUREMENT | {"protocol": "paper"}]}, "temporal_grounding has official"),
     ],
 )
 def test_a_row_that_cannot_be_is_refused(change: dict[str, object], said: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from timesight.artifacts import PreviewEntry, read_records
 from timesight.data import read_jsonl
+from timesight.errors import InputError
 from timesight.reproduce import Runs, read_table, table_result
 from timesight.reproduce.settings import TableRow
 from timesight.training.run import run_recipe
@@ -36,7 +37,10 @@ def folder(tmp_path: Path) -> Path:
     table = {
         "title": "Grounding",
         "rows": ["base", "sft", "clue"],
-        "claims": [{"says": "SFT helps", "better": "sft", "than": ["base"], "figures": ["in domain/mIoU"]}],
+        "claims": [
+            {"says": "SFT helps", "better": "sft", "than": ["base"], "figures": ["in domain/mIoU"]},
+            {"says": "It sees", "better": "sft", "above": ["whole video"], "figures": ["in domain/mIoU"]},
+        ],
     }
     looking = MEASUREMENT | {"clue": {"max_passes": 2}}
     rows = {
@@ -67,10 +71,34 @@ def test_models_and_measurements_are_made_once(folder: Path) -> None:
     assert len(trained) == 2  # one for each seed, shared by two rows
     assert len(list((out / "worlds").iterdir())) == 2  # training and test
     assert len(list((out / "measurements").iterdir())) == 5
-    result = table_result(table, found, 2)
+    (finished,) = (out / "models").glob("*-0")
+    (finished / "trained").write_text("checkpoint-2")  # as if its last checkpoint had been lost
+    assert runs.num_models(list(table.rows.values()), range(2)) == (2, 1)
+    result = table_result(table, found | runs.measure_baselines(table), 2)
     assert set(result.rows[1].metrics) == {"in domain/mIoU"}
     assert {row.name for row in result.baselines} >= {"whole video"}
     assert result.claims[0].figures[0].than == "base"
+    (above,) = result.claims[1].figures
+    floor = next(row.metrics["in domain/mIoU"] for row in result.baselines if row.name == "whole video")
+    assert above.difference == pytest.approx(result.rows[1].metrics["in domain/mIoU"] - floor)
+
+
+def test_an_unknown_baseline_is_named_before_anything_is_trained(folder: Path) -> None:
+    content = yaml.safe_load((folder / "table.yaml").read_text())
+    content["claims"][1]["above"] = ["a guess"]
+    (folder / "table.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="in domain has no baseline a guess: choose one of whole video, best"):
+        Runs(folder / "out").measure_baselines(read_table(folder))
+
+
+def test_more_processes_make_other_models(folder: Path) -> None:
+    row = read_table(folder).rows["sft"]
+    alone, launched = (Runs(folder / "out", train=no_training, launch=launch) for launch in (None, "two processes"))
+    assert alone.model(row, 0) != launched.model(row, 0)
+
+
+def no_training(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+    out.mkdir(parents=True)
 
 
 def test_samples_are_previewed_before_a_row_chooses_among_them(tmp_path: Path) -> None:

@@ -69,13 +69,15 @@ def test_metrics_of_the_synthetic_world_exist(name: str) -> None:
             if one.evidence is False:
                 mine, task = ungrounded(mine), TASKS[MultipleChoice.name]
             graded = [task.grade(sample, task.gold(sample, think=False), think=False) for sample in mine]
-            (protocol, *_) = [one.protocol] if one.protocol else task.metric_protocols
+            protocol = one.protocol or task.metric_protocols[0]
             metrics = task.item_metrics(graded, protocol, WorldJudge())[0] or {}
             assert set(one.metrics) <= set(metrics) | set(task.derived_metrics(metrics))
 
 
 def test_a_row_trains_by_its_name_too() -> None:
-    assert load_recipe("paper/table3/grpo") == load_table("table3", tiny=False).rows["grpo"].train
+    recipe = load_table("table3", tiny=False).rows["grpo"].train
+    assert load_recipe("paper/table3/grpo") == recipe
+    assert load_recipe("paper/table2/grpo-sta") == recipe  # which only names it
     with pytest.raises(RecipeError, match="this row of a table trains no model"):
         load_recipe("paper/table3/base")
 
@@ -112,14 +114,18 @@ def test_an_unknown_table_is_refused() -> None:
         ({"train": {"kind": "grpo", "data": {"jsonl": "x"}, "grpo": {"betta": 1}}}, "unknown key train.grpo.betta"),
         ({"train": {"data": {"jsonl": "x"}}}, "kind must be grpo or sft"),
         ({"evaluate": [{"name": "x", "metrics": {"mIoU": None}}]}, "evaluate.0: say one of suite and world"),
+        ({"train": "t/other"}, "train names t/other, which has no recipe of its own"),
     ],
 )
 def test_a_wrong_row_names_its_file_and_key(tmp_path: Path, change: dict[str, object], said: str) -> None:
     row = {"row": "a", "evaluate": [{"name": "x", "suite": "charades_sta", "metrics": {"mIoU": None}}]}
-    (tmp_path / "a.yaml").write_text(json.dumps(row | {"model": "tiny"} | change))  # which is YAML too
-    (tmp_path / "table.yaml").write_text("title: T\nrows: [a]\n")
+    folder = tmp_path / "t"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(json.dumps(row | {"model": "tiny"} | change))  # which is YAML too
+    (folder / "other.yaml").write_text(json.dumps(row | {"model": "tiny"}))
+    (folder / "table.yaml").write_text("title: T\nrows: [a]\n")
     with pytest.raises(RecipeError, match=re.escape(f"a.yaml: {said}")):
-        read_table(tmp_path)
+        read_table(folder)
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,7 @@ class Result(Record):
     model_config = ConfigDict(extra="allow")
 
     suite: str
+    num_truncated: int = 0
     results: dict[str, ProtocolFigures]
     paper: PaperFigures = PaperFigures()
 

@@ -13,6 +13,7 @@ from timesight.files import json_content, json_text, read_text, write_text
 
 TABLE_FILE = "table.json"
 
+FEW_REPLIES = 0.01  # of a measurement, not worth a note
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 
 
@@ -24,20 +25,36 @@ class RowResult(Record):
         metrics: Means over the seeds.
         intervals: 95% intervals; none of baselines.
         paper: The paper's figures, None where it has none.
+        unparsable: By measurement, the share of the replies that no answer could be read from.
+        truncated: By measurement, the share of the replies that were cut off.
     """
 
     name: str
     metrics: Metrics
     intervals: dict[str, Interval] = Field(default_factory=dict)
     paper: dict[str, float | None] = Field(default_factory=dict)
+    unparsable: Metrics = Field(default_factory=dict)
+    truncated: Metrics = Field(default_factory=dict)
 
     def has(self, measurement: str) -> bool:
         """Whether it has a figure of ``measurement``."""
         return any(key.rpartition("/")[0] == measurement for key in self.metrics)
 
+    def damage(self, measurement: str) -> str:
+        """Which of the replies of ``measurement`` say nothing, if that is more than one in a hundred."""
+        shares = {
+            "unparsable": self.unparsable.get(measurement, 0.0),
+            "cut off": self.truncated.get(measurement, 0.0),
+        }
+        return ", ".join(f"{share:.0%} {what}" for what, share in shares.items() if share > FEW_REPLIES)
+
 
 class ClaimFigure(Record):
-    """One figure of a claim: the paired difference ``better`` − ``than``, with its 95% interval."""
+    """One figure of a claim: the paired difference ``better`` − ``than``, with its 95% interval.
+
+    Args:
+        num_unshared: Items that only one of the two has a figure for; they are not compared.
+    """
 
     better: str
     than: str
@@ -45,15 +62,26 @@ class ClaimFigure(Record):
     difference: float
     interval: Interval
     verdict: Verdict
+    num_unshared: int = 0
 
 
 class ClaimResult(Record):
-    """A claim with its verdict and what that rests on; ``margin`` is what the better one may lose."""
+    """A claim with its verdict and what that rests on.
+
+    Args:
+        margin: What the better one may lose; of a claim that rows are ``alike``, what they may differ by.
+    """
 
     claim: str
     verdict: Verdict
     margin: float
+    alike: bool = False
     figures: tuple[ClaimFigure, ...]
+
+    def allowance(self) -> str:
+        """What the margin allows, in words; empty without one."""
+        points = f"{100 * self.margin:g}"
+        return (f"they may differ by {points}" if self.alike else f"it may lose {points}") if self.margin else ""
 
 
 class TableResult(Record):

@@ -65,11 +65,13 @@ def command(
     if dry_run:
         show_plans(table, data, num_gpus, (tflops * 1e12, gbs * 1e9), as_json)
         return
-    runs = Runs(out, data, run_with_progress if launch is None else launched(launch), progress)
+    train = run_with_progress if launch is None else launched(launch)
+    runs = Runs(out, data, train, launch=launch, progress=progress)
+    baselines = runs.measure_baselines(table)  # first: it reports a wrong name before anything is trained
     total, ready = runs.num_models(list(table.rows.values()), range(seeds))
     ERR.print(f"[bold]{table.title}[/bold]: {total} models, {ready} of them ready, in {out}", soft_wrap=True)
     found = runs.measure_rows(table.rows, seeds, on_row=lambda row: ERR.print(f"[dim]{row}"))
-    result = table_result(table, found, seeds)
+    result = table_result(table, found | baselines, seeds)
     write_table_result(out / name, result)
     page = build_report(out / name)
     if as_json:
@@ -123,13 +125,17 @@ def show(result: TableResult) -> None:
             if row.has(name):
                 block.add_row(f"[dim]{row.name}", *(_cell(row, f"{name}/{metric}") for metric in metrics))
         OUT.print(block)
+        for row in result.rows:
+            if damage := row.damage(name):
+                OUT.print(f"[dim]{row.name}: {damage}[/dim]", soft_wrap=True)
     for claim in result.claims:
-        margin = f" (it may lose {100 * claim.margin:g})" if claim.margin else ""
-        OUT.print(f"[bold]{claim.verdict}[/bold]: {claim.claim}{margin}", soft_wrap=True)
+        allowance = f" ({claim.allowance()})" if claim.margin else ""
+        OUT.print(f"[bold]{claim.verdict}[/bold]: {claim.claim}{allowance}", soft_wrap=True)
         for one in claim.figures:
             difference, low, high = map(_points, (one.difference, *one.interval))
+            unshared = f", without {one.num_unshared} items that only one has" if one.num_unshared else ""
             OUT.print(
-                f"  {one.figure}: {one.better} − {one.than} = {difference} [{low}, {high}]",
+                f"  {one.figure}: {one.better} − {one.than} = {difference} [{low}, {high}]{unshared}",
                 soft_wrap=True,
                 markup=False,
             )

@@ -188,6 +188,33 @@ def score_answers(
     )
 
 
+def score_baselines(
+    suite: str, task: Task[Any, Any], samples: Sequence[Sample], judge: Judge | None = None
+) -> dict[str, EvalResult]:
+    """Score the video-blind baselines of a task as if a model had given their answers.
+
+    Args:
+        suite: Name for the results.
+        task: The task of all samples.
+        samples: At least one.
+        judge: For tasks that need one.
+
+    Returns:
+        A result for each baseline, by its name.
+    """
+    answers = task.baselines(samples, [_duration_s(sample) for sample in samples])
+    return {
+        name: score_answers(
+            suite,
+            task,
+            [Graded(sample, task.render(answer), answer) for sample, answer in zip(samples, mine, strict=True)],
+            task.metric_protocols,
+            judge,
+        )
+        for name, mine in answers.items()
+    }
+
+
 def protocols_of(task: Task[Any, Any], wanted: Sequence[str] | None) -> tuple[str, ...]:
     """Return the protocols to score by.
 

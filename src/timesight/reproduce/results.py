@@ -3,7 +3,8 @@
 The rule is fixed before a run. Intervals join the spread over videos and over seeds (``statistics.over_runs``). A
 claim that A is better than B *holds* if the 95% interval of the paired difference A − B lies above 0, *does not
 hold* if it lies below, and *cannot be told* otherwise. A claim that A does not harm moves 0 down by its margin. A
-claim about several figures holds if it holds for each, and does not hold if it does not for one.
+claim that A and B are alike holds if the interval lies within the margin on both sides, and does not hold if it
+lies outside. A claim about several figures holds if it holds for each, and does not hold if it does not for one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from timesight.reproduce.settings import Claim
 from timesight.reproduce.tables import Table
 from timesight.statistics import Interval, over_runs
 
-Found = Mapping[str, Mapping[str, Sequence[Measured]]]  # by row and measurement, one for each seed
+# By row, or baseline that a claim names, and measurement; one for each seed.
+Found = Mapping[str, Mapping[str, Sequence[Measured]]]
 
 
 def table_result(table: Table, found: Found, num_seeds: int) -> TableResult:
@@ -25,7 +27,7 @@ def table_result(table: Table, found: Found, num_seeds: int) -> TableResult:
 
     Args:
         table: Its rows and claims.
-        found: What was measured for each row, by file name, and measurement.
+        found: What was measured for each row, by file name, and for each baseline that a claim names.
         num_seeds: Of the trained rows.
     """
     return TableResult(
@@ -41,39 +43,54 @@ def table_result(table: Table, found: Found, num_seeds: int) -> TableResult:
 
 def claim_result(claim: Claim, table: Table, found: Found) -> ClaimResult:
     """The verdict on ``claim``, by the rule of this module."""
-    rows, figures = table.rows, []
-    for other in claim.than:
+    rows = table.rows
+    names = {other: rows[other].row for other in claim.than} | {other: other for other in claim.above}
+    figures = []
+    for other, name in names.items():
         for figure in claim.figures:
-            name, _, metric = figure.rpartition("/")
-            difference = paired(found[other][name], found[claim.better][name], metric)
+            measured, _, metric = figure.rpartition("/")
+            pair = found[other][measured], found[claim.better][measured]
+            difference = paired(*pair, metric)
             figures.append(
                 ClaimFigure(
                     better=rows[claim.better].row,
-                    than=rows[other].row,
+                    than=name,
                     figure=figure,
                     difference=difference.mean,
                     interval=(difference.low, difference.high),
-                    verdict=_verdict(difference, claim.margin),
+                    verdict=_verdict(difference, claim),
+                    num_unshared=max(len(one.items.keys() ^ other.items.keys()) for one, other in _runs(*pair)),
                 )
             )
-    verdict = _all_of([one.verdict for one in figures])
-    return ClaimResult(claim=claim.says, verdict=verdict, margin=claim.margin, figures=tuple(figures))
+    return ClaimResult(
+        claim=claim.says,
+        verdict=_all_of([one.verdict for one in figures]),
+        margin=claim.margin,
+        alike=claim.alike,
+        figures=tuple(figures),
+    )
 
 
 def paired(a: Sequence[Measured], b: Sequence[Measured], metric: str) -> Interval:
-    """The paired difference b − a of a metric, over items and seeds; a model that is not trained has one seed."""
-    runs = max(len(a), len(b))
-    pairs = [(a[n % len(a)], b[n % len(b)]) for n in range(runs)]
+    """The paired difference b − a of a metric, over items and seeds; what is not trained has one seed."""
     differences = [
-        compare(one.items, other.items, protocol=other.protocol).parts[0].metrics[metric] for one, other in pairs
+        compare(one.items, other.items, protocol=other.protocol).parts[0].metrics[metric]
+        for one, other in _runs(a, b)
     ]
     return over_runs([Interval(found.difference, found.low, found.high) for found in differences])
 
 
-def _verdict(difference: Interval, margin: float) -> Verdict:
-    if difference.low > -margin:
+def _runs(a: Sequence[Measured], b: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
+    return [(a[n % len(a)], b[n % len(b)]) for n in range(max(len(a), len(b)))]
+
+
+def _verdict(difference: Interval, claim: Claim) -> Verdict:
+    margin = claim.margin
+    if difference.low > -margin and (not claim.alike or difference.high < margin):
         return "holds"
-    return "does not hold" if difference.high < -margin else "cannot be told"
+    if difference.high < -margin or (claim.alike and difference.low > margin):
+        return "does not hold"
+    return "cannot be told"
 
 
 def _all_of(verdicts: Sequence[Verdict]) -> Verdict:
@@ -91,22 +108,27 @@ def _row(table: Table, name: str, found: Mapping[str, Sequence[Measured]]) -> Ro
             key = f"{measurement.name}/{metric}"
             figures[key] = over_runs([_interval(measured, metric) for measured in found[measurement.name]])
             paper[key] = said
+    seeds = {measurement.name: found[measurement.name] for measurement in row.evaluate}
     return RowResult(
         name=row.row,
         metrics={key: figure.mean for key, figure in figures.items()},
         intervals={key: (figure.low, figure.high) for key, figure in figures.items()},
         paper=paper,
+        unparsable={key: sum(one.unparsable for one in runs) / len(runs) for key, runs in seeds.items()},
+        truncated={key: sum(one.truncated for one in runs) / len(runs) for key, runs in seeds.items()},
     )
 
 
 def _baselines(table: Table, found: Found) -> list[RowResult]:
-    """The video-blind baselines, by their names."""
+    """The video-blind baselines, by their names, of all rows: another way of asking has others."""
     baselines: dict[str, dict[str, float]] = {}
     for name, metrics in table.measurements().items():
-        measured = next(of_row[name][0] for of_row in found.values() if name in of_row)
-        for answer, row in measured.figures.baselines.items():
-            shown = {f"{name}/{metric}": row[metric] for metric in metrics if metric in row}
-            baselines[answer] = baselines.get(answer, {}) | shown
+        for measured in (found[row][name][0] for row in table.rows if name in found[row]):
+            for answer, figures in measured.figures.baselines.items():
+                mine = baselines.setdefault(answer, {})
+                for metric in metrics:
+                    if metric in figures:
+                        mine.setdefault(f"{name}/{metric}", figures[metric])
     return [RowResult(name=name, metrics=metrics) for name, metrics in baselines.items() if metrics]
 
 

@@ -21,6 +21,8 @@ from timesight.errors import InputError
 from timesight.evaluation import Scoring, find_suite, require_judge
 from timesight.evaluation.evaluate import ask_and_score
 from timesight.evaluation.questions import eval_settings, weight_files
+from timesight.evaluation.score import score_baselines
+from timesight.files import read_text, write_text
 from timesight.generate.base import Generator
 from timesight.generate.local import open_generator
 from timesight.infer.answer import InferenceConfig
@@ -28,6 +30,7 @@ from timesight.infer.clue import ClueGenerator
 from timesight.judge import open_judge
 from timesight.model.load import newest_checkpoint
 from timesight.reproduce.settings import Measurement, TableRow, with_sources
+from timesight.reproduce.tables import Table, measurement
 from timesight.tasks import TASKS
 from timesight.training.counts import count_questions
 from timesight.training.preview import preview
@@ -41,7 +44,7 @@ from timesight.world import WorldJudge, write_world
 
 DIGITS = 12  # of a digest in a folder's name
 END_BYTES = 2**22  # of a file of weights, which has gigabytes
-TRAINED = "trained"  # a file of a finished run
+TRAINED = "trained"  # a file of a finished run, with its last checkpoint
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
@@ -53,11 +56,18 @@ class Measured:
         items: By id.
         figures: Metrics with their intervals, and the video-blind baselines.
         protocol: The one of ``figures``.
+        truncated: Share of the replies that were cut off.
     """
 
     items: dict[str, ItemEntry]
     figures: ProtocolFigures
     protocol: str
+    truncated: float = 0.0
+
+    @property
+    def unparsable(self) -> float:
+        """Share of the replies that no answer could be read from."""
+        return sum(not item.parsed for item in self.items.values()) / len(self.items)
 
 
 @contextmanager
@@ -74,6 +84,7 @@ class Runs:
         data: Where benchmarks and training files are: ``SUITE/annotations`` with videos anywhere under ``SUITE``,
             and the ``jsonl`` files of recipes. None: for the synthetic world.
         train: As ``run_recipe``; a terminal shows how far it is.
+        launch: The command that ``train`` starts, which a model depends on: more processes take larger steps.
         progress: Given what is done and how often, a context that gives a function to call each time.
     """
 
@@ -82,9 +93,10 @@ class Runs:
         out: Path,
         data: Path | None = None,
         train: Callable[[SftRecipe | GrpoRecipe, Path], object] = run_recipe,
+        launch: str | None = None,
         progress: Progress = no_progress,
     ) -> None:
-        self._out, self._data, self._train, self._progress = out, data, train, progress
+        self._out, self._data, self._train, self._launch, self._progress = out, data, train, launch, progress
 
     def num_models(self, rows: Sequence[TableRow], seeds: Sequence[int]) -> tuple[int, int]:
         """How many models the rows train, and how many of them are there already."""
@@ -101,7 +113,7 @@ class Runs:
             if recipe.data.difficulty is not None:
                 recipe = self._previewed(recipe, recipe.data.difficulty, folder)
             self._train(recipe, folder)
-            (folder / TRAINED).touch()
+            write_text(folder / TRAINED, str(newest_checkpoint(folder)))
         return str(folder)
 
     def measure(self, row: TableRow, seed: int) -> dict[str, Measured]:
@@ -110,14 +122,47 @@ class Runs:
         identity, generator = _identity(model), cache(lambda: open_generator(model))
         found = {}
         for one in row.evaluate:
-            settings = one.model_dump(mode="json", exclude={"name", "metrics"})
+            settings = one.model_dump(mode="json", exclude={"name", "metrics", "protocol"})
             folder = self._out / "measurements" / _digest(settings | {"model": identity})
             if not (folder / RESULT_FILE).is_file():
                 self._evaluate(model, generator(), one, folder)
-            results = read_result(folder).results
-            protocol = one.protocol or next(iter(results))
-            found[one.name] = Measured(read_items(folder), results[protocol], protocol)
+            result, items = read_result(folder), read_items(folder)
+            protocol = one.protocol or next(iter(result.results))
+            found[one.name] = Measured(items, result.results[protocol], protocol, result.num_truncated / len(items))
         return found
+
+    def measure_baselines(self, table: Table) -> dict[str, dict[str, list[Measured]]]:
+        """Score the video-blind baselines that claims of ``table`` name.
+
+        Returns:
+            By baseline and measurement, as ``measure_rows`` does.
+
+        Raises:
+            InputError: If a measurement has no such baseline.
+        """
+        found: dict[str, dict[str, list[Measured]]] = {}
+        for claim in table.claims:
+            for name in {figure.rpartition("/")[0] for figure in claim.figures} if claim.above else ():
+                one = measurement(table.rows[claim.better], name)
+                assert one is not None  # read_table refuses other claims
+                scored = self._baselines(one)
+                for baseline in claim.above:
+                    if baseline not in scored:
+                        raise InputError(f"{name} has no baseline {baseline}: choose one of {', '.join(scored)}")
+                    found.setdefault(baseline, {})[name] = [scored[baseline]]
+        return found
+
+    def _baselines(self, one: Measurement) -> dict[str, Measured]:
+        samples = self._samples(one)
+        task = TASKS.of(samples[0])
+        judge = open_judge(one.judge, WorldJudge())
+        scored = {}
+        for name, result in score_baselines(one.name, task, samples, judge).items():
+            protocol = one.protocol or next(iter(result.results))
+            items = {item.id: item for item in result.items}
+            figures = ProtocolFigures.model_validate(result.to_json()["results"][protocol])
+            scored[name] = Measured(items, figures, protocol)
+        return scored
 
     def measure_rows(
         self, rows: Mapping[str, TableRow], num_seeds: int, on_row: Callable[[str], object] = lambda row: None
@@ -137,8 +182,8 @@ class Runs:
             of_row: dict[str, list[Measured]] = found.setdefault(name, {})
             for seed in range(num_seeds if row.train else 1):
                 on_row(f"{row.row}, seed {seed}" if row.train else row.row)
-                for measurement, measured in self.measure(row, seed).items():
-                    of_row.setdefault(measurement, []).append(measured)
+                for one, measured in self.measure(row, seed).items():
+                    of_row.setdefault(one, []).append(measured)
         return found
 
     def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:
@@ -150,41 +195,40 @@ class Runs:
             preview(everything, folder, num_samples, advance)
         return _with_difficulty(recipe, difficulty.model_copy(update={"preview": folder / PREVIEW_FILE}))
 
-    def _evaluate(self, model: str, generator: Generator, measurement: Measurement, folder: Path) -> None:
-        samples = self._samples(measurement)
-        judge = open_judge(measurement.judge, WorldJudge(), folder)
+    def _evaluate(self, model: str, generator: Generator, one: Measurement, folder: Path) -> None:
+        samples = self._samples(one)
+        judge = open_judge(one.judge, WorldJudge(), folder)
         require_judge([TASKS.of(samples[0])], judge)
         config = InferenceConfig(
-            measurement.video or generator.default_budget,
-            measurement.think,
-            max_new_tokens=measurement.max_new_tokens,
-            evidence=bool(measurement.evidence) or measurement.clue is not None,
+            one.video or generator.default_budget,
+            one.think,
+            max_new_tokens=one.max_new_tokens,
+            evidence=bool(one.evidence) or one.clue is not None,
         )
-        if measurement.clue is not None:
-            generator = ClueGenerator(generator, config.budget, measurement.clue)
-        settings = eval_settings(measurement.name, model, generator, config, split=measurement.split)
-        protocols = None if measurement.protocol is None else (measurement.protocol,)
-        suite = None if measurement.suite is None else find_suite(measurement.suite)
-        scoring = Scoring(protocols, average_over=suite.average_over if suite else None)
-        with self._progress(measurement.name, len(samples)) as advance:
+        if one.clue is not None:
+            generator = ClueGenerator(generator, config.budget, one.clue)
+        settings = eval_settings(one.name, model, generator, config, split=one.split)
+        suite = None if one.suite is None else find_suite(one.suite)
+        scoring = Scoring(average_over=suite.average_over if suite else None)
+        with self._progress(one.name, len(samples)) as advance:
             ask_and_score(
                 generator, samples, config, settings, folder, judge, scoring, None, advance, ReadingSettings()
             )
 
-    def _samples(self, measurement: Measurement) -> list[Sample]:
-        samples = self._all_samples(measurement)
-        chosen = [s for s in samples if all(str(s.meta.get(key)) == v for key, v in measurement.where.items())]
+    def _samples(self, one: Measurement) -> list[Sample]:
+        samples = self._all_samples(one)
+        chosen = [s for s in samples if all(str(s.meta.get(key)) == v for key, v in one.where.items())]
         if not chosen:
-            asked = ", ".join(f"{key}: {value}" for key, value in measurement.where.items())
-            raise InputError(f"{measurement.name}: none of {len(samples)} items has {asked} in meta")
-        return ungrounded(chosen) if measurement.evidence is False else chosen
+            asked = ", ".join(f"{key}: {value}" for key, value in one.where.items())
+            raise InputError(f"{one.name}: none of {len(samples)} items has {asked} in meta")
+        return ungrounded(chosen) if one.evidence is False else chosen
 
-    def _all_samples(self, measurement: Measurement) -> list[Sample]:
-        if measurement.world is not None:
-            return read_jsonl(self._world(measurement.world))
-        assert measurement.suite is not None  # Measurement holds one of them
-        folder = self._root() / measurement.suite
-        return find_suite(measurement.suite).read(annotations_in(folder), folder, measurement.split)
+    def _all_samples(self, one: Measurement) -> list[Sample]:
+        if one.world is not None:
+            return read_jsonl(self._world(one.world))
+        assert one.suite is not None  # Measurement holds one of them
+        folder = self._root() / one.suite
+        return find_suite(one.suite).read(annotations_in(folder), folder, one.split)
 
     def _world(self, world: WorldSource) -> Path:
         """The samples of ``world``, which is written once for all runs."""
@@ -208,8 +252,8 @@ class Runs:
 
     def _model_folder(self, row: TableRow, seed: int) -> Path:
         assert row.train is not None
-        recipe = row.train.model_dump(mode="json") | {"seed": seed}
-        return self._out / "models" / f"{row.train.kind}-{_digest([recipe, _identity(row.base)])}-{seed}"
+        made_of = [row.train.model_dump(mode="json") | {"seed": seed}, _identity(row.base), self._launch]
+        return self._out / "models" / f"{row.train.kind}-{_digest(made_of)}-{seed}"
 
 
 def _with_difficulty(recipe: GrpoRecipe, difficulty: DifficultySettings | None) -> GrpoRecipe:
@@ -217,7 +261,9 @@ def _with_difficulty(recipe: GrpoRecipe, difficulty: DifficultySettings | None) 
 
 
 def _is_trained(folder: Path) -> bool:
-    return (folder / TRAINED).is_file() and newest_checkpoint(folder) is not None
+    """Whether the run ended, and its last checkpoint is still whole."""
+    file, newest = folder / TRAINED, newest_checkpoint(folder)
+    return newest is not None and file.is_file() and Path(read_text(file)).name == newest.name
 
 
 def _identity(model: str) -> Any:

@@ -11,6 +11,9 @@ from timesight.evaluation import find_suite
 from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.clue import ClueSettings
 from timesight.judge import JudgeSettings
+from timesight.tasks import TASKS
+from timesight.tasks.grounded_qa import GroundedQa
+from timesight.tasks.multiple_choice import MultipleChoice
 from timesight.training.recipe import Recipe
 from timesight.training.settings import Settings, SftRecipe, SourceSettings, WorldSource
 from timesight.video import FrameBudget
@@ -24,7 +27,7 @@ class Measurement(Settings):
         suite: Name of a benchmark.
         split: Of the benchmark; None: its default.
         where: Only the items whose ``meta`` has these values.
-        protocol: The benchmark's ``official`` formula, or that of the ``paper``.
+        protocol: Of the metrics that the table shows; None: the task's first.
         world: Held-out videos of the synthetic world and one task.
         evidence: True: also ask for the evidence of multiple choice; False: do not ask for the evidence of grounded
             answers; None: as the samples say.
@@ -64,6 +67,23 @@ class Measurement(Settings):
         if self.world is not None and len(self.world.tasks) != 1:
             raise ValueError("world.tasks: a measurement is of one task")
         return self
+
+    @model_validator(mode="after")
+    def _has_the_protocol(self) -> Measurement:
+        known = TASKS[self.task].metric_protocols
+        if self.protocol not in (None, *known):
+            raise ValueError(f"protocol: {self.task} has {', '.join(known)}")
+        return self
+
+    @property
+    def task(self) -> str:
+        """Name of the task that is measured."""
+        if self.suite is not None:
+            asked = find_suite(self.suite).task
+        else:
+            assert self.world is not None  # _one_origin
+            (asked,) = self.world.tasks
+        return MultipleChoice.name if asked == GroundedQa.name and self.evidence is False else asked
 
 
 class TableRow(Settings):
@@ -107,15 +127,27 @@ class Claim(Settings):
         says: The sentence.
         better: File name of a row.
         than: File names of the rows that it is compared with; the claim is about all of them.
+        above: Video-blind baselines that it is compared with, too, such as ``repeat the given box``.
         figures: Measurements and metrics, such as ``Charades-STA/mIoU``; the claim is about all of them.
         margin: 0: ``better`` has to be better. More: it may be worse by less than this ("does not harm").
+        alike: ``better`` may not be better by more than ``margin`` either ("hardly matters").
     """
 
     says: str
     better: str
-    than: tuple[str, ...] = Field(min_length=1)
+    than: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
     figures: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(default=0.0, ge=0)
+    alike: bool = False
+
+    @model_validator(mode="after")
+    def _compares(self) -> Claim:
+        if not self.than and not self.above:
+            raise ValueError("say with than or above what better is compared with")
+        if self.alike and not self.margin:
+            raise ValueError("alike needs a margin: how much is hardly any difference?")
+        return self
 
 
 class TableSettings(Settings):

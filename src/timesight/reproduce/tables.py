@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from timesight.errors import RecipeError
 from timesight.reproduce.settings import Claim, Measurement, TableRow, TableSettings
-from timesight.training.recipe import TABLES, first_problem, read_yaml
+from timesight.training.recipe import TABLES, first_problem, read_row, read_yaml
 from timesight.training.settings import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -94,7 +94,7 @@ def _problems(claim: Claim, rows: Mapping[str, TableRow]) -> Iterator[str]:
 
 def _read(file: Path, kind: type[S], shared: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> S:
     """The settings in ``file``; its measurements have those of ``shared`` that they do not say themselves."""
-    content = read_yaml(file)
+    content = read_row(file)
     if isinstance(measured := content.get("evaluate"), list):
         content["evaluate"] = [
             {**shared.get(str(one.get("name")), {}), **one} if isinstance(one, dict) else one for one in measured

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transformers import set_seed
+
 from timesight.artifacts import PREVIEW_FILE, PreviewEntry, append_record, drop_torn_line, read_records
 from timesight.data.mixture import Mixture
 from timesight.generate.base import Sampling
@@ -94,6 +96,7 @@ def preview(
     missing = [entry for entry in asked if mixture.samples[entry.samples[0]].id not in done]
     on_prompts(len(asked) - len(missing))
     policy = load_model(recipe, out, mixture.samples, tasks)
+    set_seed(recipe.seed)
     batch_size = recipe.train.batch_size
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
         dataset = PromptDataset(policy, mixture.samples, missing, reader, batch_size, tasks=tasks)

@@ -56,16 +56,34 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe |
             f"no recipe {name}: give a YAML file or one of {known}, or a row such as paper/table3/grpo"
         )
     content = read_yaml(path)
-    if "evaluate" in content:  # a row of a table
-        if not isinstance(content.get("train"), dict):
+    if "evaluate" in content:
+        row = read_row(path)
+        if "train" not in row:
             raise RecipeError(f"{path}: this row of a table trains no model")
-        content = content["train"]
+        content = row["train"]
     for override in overrides:
         _apply(content, override)
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:
         raise RecipeError(f"{path}: {first_problem(error, (GrpoRecipe, SftRecipe), ())}") from None
+
+
+def read_row(path: Path) -> dict[str, Any]:
+    """The content of a row of a table.
+
+    A ``train`` that names another row, as ``TABLE/ROW``, is replaced by that row's.
+
+    Raises:
+        RecipeError: If a file cannot be read, or the other row has no recipe of its own.
+    """
+    content = read_yaml(path)
+    if isinstance(named := content.get("train"), str):
+        other = path.parent.parent / f"{named}.yaml"
+        content["train"] = read_yaml(other).get("train")
+        if not isinstance(content["train"], dict):
+            raise RecipeError(f"{path}: train names {named}, which has no recipe of its own")
+    return content
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

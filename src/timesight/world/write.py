@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 from timesight.errors import InputError
-from timesight.files import whole_file
+from timesight.files import whole_file, write_text
 from timesight.video.pool import begin_worker
 from timesight.world.generate import make_scenes
 from timesight.world.questions import samples_of
@@ -62,7 +62,7 @@ def write_world(
                 for scene, path in zip(scenes, paths, strict=True)
                 for sample in samples_of(scene, path.relative_to(out), settings)
             ]
-            files[split].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            write_text(files[split], "".join(f"{line}\n" for line in lines))
     return files
 
 
