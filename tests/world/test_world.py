@@ -201,6 +201,38 @@ def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
         ]
 
 
+def test_delayed_spans_come_late_and_are_as_long() -> None:
+    delayed = WorldSettings(tasks=("temporal_grounding",), boundary_delay_s=0.5)
+    late_s = []
+    for index in range(30):
+        for sample in samples_of(scene_of(index), Path("v.mp4"), delayed):
+            said, true = TASKS.of(sample).truth(sample), near(scene_of(index), sample)
+            if said.end_s < scene_of(index).duration_s:  # not cut to the video
+                late_s += [said.start_s - true.start_s, said.end_s - true.end_s]
+    assert min(late_s) > -0.06  # rounded to 0.1 s
+    assert max(late_s) < 0.56
+    assert np.mean(late_s) == pytest.approx(0.25, abs=0.05)
+
+
+def near(scene: Scene, sample: Sample) -> Span:
+    """The span of the event that ``sample`` asks about."""
+    wanted = next(s for s in samples_of(scene, Path("v.mp4"), WorldSettings()) if s.id == sample.id)
+    return TASKS.of(wanted).truth(wanted)
+
+
+def test_where_there_are_defects_listings_tell_what_the_picture_looks_like() -> None:
+    settings = WorldSettings(tasks=("quality_assessment", "captioning"), listings=True)
+    looks: dict[bool, set[str]] = {True: set(), False: set()}
+    for scene in (make_scene(f"q{index}", (8, index), settings, defects=True) for index in range(60)):
+        captions = [s for s in samples_of(scene, Path("v.mp4"), settings) if s.task == "captioning"]
+        about, *others = captions
+        assert about.model_dump()["question"] == "What does the picture look like?"
+        assert bool(others) == (scene.defect is None)
+        looks[scene.defect is None].add(about.model_dump()["caption"])
+    assert looks[True] == {"The picture is clear."}
+    assert len(looks[False]) == 4
+
+
 @pytest.mark.slow
 def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path: Path) -> None:
     write_world(tmp_path / "plain", {"train": 30}, seed=4)

@@ -17,7 +17,7 @@ from timesight.world.settings import WorldSettings
 
 @dataclass(frozen=True)
 class Corruption:
-    """Adds the label noise of ``settings`` to answers (``label_noise``, ``boundary_jitter_s``)."""
+    """Adds the noise of ``settings`` to answers (``label_noise``, ``boundary_jitter_s``, ``boundary_delay_s``)."""
 
     settings: WorldSettings
 
@@ -34,14 +34,16 @@ class Corruption:
 
         Returns:
             With probability ``label_noise`` a random span of the video. Otherwise ``span``, each end moved by up to
-            ``boundary_jitter_s``, cut to the video. Ends are rounded to 0.1 s.
+            ``boundary_jitter_s`` and both later by up to ``boundary_delay_s``, cut to the video. Ends are rounded
+            to 0.1 s.
         """
+        jitter_s, delay_s = self.settings.boundary_jitter_s, self.settings.boundary_delay_s
         if self._strikes(rng):
             ends_s = rng.uniform(0.0, duration_s, size=2)
         else:
-            ends_s = np.array([span.start_s, span.end_s]) + rng.uniform(
-                -self.settings.boundary_jitter_s, self.settings.boundary_jitter_s, size=2
-            )
+            ends_s = np.array([span.start_s, span.end_s]) + rng.uniform(-jitter_s, jitter_s, size=2)
+            if delay_s:  # only then drawn: worlds without it keep their later random numbers
+                ends_s += rng.uniform(0.0, delay_s)
         start_s, end_s = sorted(np.clip(ends_s, 0.0, duration_s).round(1).tolist())
         return Span(start_s, end_s)
 

@@ -36,8 +36,8 @@ Ask = Callable[[Scene, Corruption, np.random.Generator], Iterator[Fields]]
 def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[Sample]:
     """Make the samples that ask about a scene.
 
-    ``meta.needs_video`` is false for questions that name their answer. A scene with a defect only has questions
-    about its quality. Each task has its own random numbers, so that its samples do not depend on
+    ``meta.needs_video`` is false for questions that name their answer. Of a scene with a defect only its picture is
+    asked about. Each task has its own random numbers, so that its samples do not depend on
     ``settings.tasks``; which of them show segments does.
 
     Args:
@@ -47,7 +47,7 @@ def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[S
     """
     corruption, segments = Corruption(settings), _Segments(scene, settings.second_look_share)
     for number, (task, ask) in enumerate(QUESTIONS.items()):
-        if task not in (settings.tasks or QUESTIONS) or (scene.defect and task != QualityAssessment.name):
+        if task not in (settings.tasks or QUESTIONS) or (scene.defect and task not in ASKED_DESPITE_DEFECTS):
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
         for count, fields in enumerate(ask(scene, corruption, rng)):
@@ -174,6 +174,11 @@ def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Ite
 
 def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     """What each shape does, in order of appearance; in scenes with details, one word about each of these."""
+    settings = corruption.settings
+    if settings.listings and QualityAssessment.name in (settings.tasks or QUESTIONS):
+        yield {"question": "What does the picture look like?", "caption": f"The picture is {_looks(scene)}."}
+    if scene.defect:
+        return
     for choice, shape in _details(scene, rng):
         caption = corruption.words(choice.right, choice.wrong, rng)
         yield {"question": choice.question, "caption": caption, "rests_on": shape.visible} | _kind(choice)
@@ -182,7 +187,7 @@ def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
     sentences = [f"the {shape.name} {shape.action}" for shape in scene.in_order]
     said = corruption.sentences(sentences, rng)
     yield {"caption": ". ".join(said) + ".", "events": sentences}
-    if corruption.settings.listings:
+    if settings.listings:
         listing = scene.listing(Span(0.0, scene.duration_s))
         yield {"question": "List what is visible, second by second.", "caption": listing}
 
@@ -192,8 +197,11 @@ def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
     if scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE):
         return
     label: Label = "low quality" if scene.defect else "high quality"
-    looks = LOOKS[scene.defect.kind if scene.defect else None]
-    yield {"label": corruption.label(label, rng), "meta": {"thought": f"the picture is {looks}"}}
+    yield {"label": corruption.label(label, rng), "meta": {"thought": f"the picture is {_looks(scene)}"}}
+
+
+def _looks(scene: Scene) -> str:
+    return LOOKS[scene.defect.kind if scene.defect else None]
 
 
 LOOKS: dict[DefectKind | None, str] = {
@@ -213,6 +221,8 @@ QUESTIONS: dict[str, Ask] = {
     QualityAssessment.name: _quality,
     OpenQa.name: _open,
 }
+
+ASKED_DESPITE_DEFECTS = (QualityAssessment.name, Captioning.name)  # of captions only what the picture looks like
 
 
 def _details(scene: Scene, rng: np.random.Generator) -> Iterator[tuple[Choice, Shape]]:

@@ -29,9 +29,11 @@ class WorldSettings(BaseModel):
         shifts: Out of domain: scenes differ from others in one of these, in turns (``meta.shift``).
         label_noise: Share of the answers that are wrong, for pretraining (``Corruption``).
         boundary_jitter_s: The ends of all other spans move by up to so many seconds, for pretraining.
+        boundary_delay_s: These spans come late by up to so many seconds: whoever marks an event reacts to it.
         named_share: Share of the multiple-choice questions that name their answer and need no video: from them an
             untrained model learns what a letter stands for.
-        listings: Also ask for a listing of what is visible when, from which an untrained model learns to see.
+        listings: Also ask for a listing of what is visible when, and where there are defects what the picture looks
+            like, from which an untrained model learns to see.
         second_look_share: Share of the questions about a part of the video that show only a segment around it.
     """
 
@@ -48,6 +50,7 @@ class WorldSettings(BaseModel):
     shifts: tuple[Shift, ...] = ()
     label_noise: Share = 0.0
     boundary_jitter_s: float = Field(default=0.0, ge=0)
+    boundary_delay_s: float = Field(default=0.0, ge=0)
     named_share: Share = 0.0
     listings: bool = False
     second_look_share: Share = 0.0
