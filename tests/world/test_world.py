@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -150,7 +151,7 @@ def test_defects_change_the_picture_and_not_what_happens() -> None:
             assert np.array_equal(next(iter(render(plain))), next(iter(render(spoilt))))
             continue
         found[spoilt.defect.kind] = spoilt
-    assert set(found) == {"noise", "blocks", "dark", "blur"}
+    assert set(found) == {"snow", "blocks", "dark", "pale"}
     for scene in found.values():
         clean = next(iter(render(replace(scene, defect=None)))).astype(float)
         changes = [
@@ -231,6 +232,24 @@ def test_where_there_are_defects_listings_tell_what_the_picture_looks_like() -> 
         looks[scene.defect is None].add(about.model_dump()["caption"])
     assert looks[True] == {"The picture is clear."}
     assert len(looks[False]) == 4
+
+
+def test_changing_defects_are_asked_about_second_by_second() -> None:
+    settings = WorldSettings(tasks=("quality_assessment", "captioning"), changing_defects=True)
+    for index in range(30):
+        scene = make_scene(f"c{index}", (7, index), settings)
+        assert scene.has_defects
+        (sample,) = samples_of(scene, Path("v.mp4"), settings)
+        entries = sample.model_dump()["caption"].split("; ")
+        assert len(entries) == math.ceil(scene.duration_s)
+        if any(defect and defect.kind in ("snow", "blocks") for defect in scene.defects):
+            continue  # these take random numbers from the frames after them
+        frames = [frame.astype(float) for frame in render(scene)]
+        clean = [frame.astype(float) for frame in render(replace(scene, defects=()))]
+        for second, entry in enumerate(entries):
+            assert entry.startswith(f"{second} ")
+            spoilt = np.abs(frames[second * FPS] - clean[second * FPS]).mean() > 0
+            assert spoilt == (not entry.endswith(" clear"))
 
 
 @pytest.mark.slow

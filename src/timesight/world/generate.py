@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from zlib import crc32
@@ -71,8 +72,12 @@ def make_scene(
     if settings.details:
         fine = np.random.default_rng((*seed, 5))
         shapes = tuple(_with_detail(shape, settings.dot_share, fine) for shape in shapes)
-    defect = _make_defect(np.random.default_rng((*seed, 3))) if defects else None
-    return Scene(name, seed, width_px, height_px, num_frames, shapes, defect, shift)
+    fault = np.random.default_rng((*seed, 3))
+    if settings.changing_defects:
+        changing = _change_defects(math.ceil(num_frames / FPS), fault)
+        return Scene(name, seed, width_px, height_px, num_frames, shapes, defects=changing, shift=shift)
+    defect = _make_defect(fault) if defects else None
+    return Scene(name, seed, width_px, height_px, num_frames, shapes, defect, shift=shift)
 
 
 def _pairs(count: int, shift: Shift | None, rng: np.random.Generator) -> list[tuple[str, str]]:
@@ -101,6 +106,13 @@ def _ends(begins: Sequence[int], visible: Sequence[Span], rng: np.random.Generat
 def _make_defect(rng: np.random.Generator) -> Defect | None:
     kind = DEFECT_KINDS[rng.integers(len(DEFECT_KINDS))]
     return Defect(kind, float(rng.uniform(*STRENGTHS))) if rng.random() < DEFECT_SHARE else None
+
+
+def _change_defects(seconds: int, rng: np.random.Generator) -> tuple[Defect | None, ...]:
+    """What lowers the visual quality in each second; nothing is as frequent as each kind."""
+    kinds = (None, *DEFECT_KINDS)
+    drawn = [kinds[n] for n in rng.integers(len(kinds), size=seconds)]
+    return tuple(None if kind is None else Defect(kind, float(rng.uniform(*STRENGTHS))) for kind in drawn)
 
 
 def _with_detail(shape: Shape, radii: tuple[float, float], rng: np.random.Generator) -> Shape:

@@ -47,7 +47,7 @@ def samples_of(scene: Scene, video: Path, settings: WorldSettings) -> Iterator[S
     """
     corruption, segments = Corruption(settings), _Segments(scene, settings.second_look_share)
     for number, (task, ask) in enumerate(QUESTIONS.items()):
-        if task not in (settings.tasks or QUESTIONS) or (scene.defect and task not in ASKED_DESPITE_DEFECTS):
+        if task not in (settings.tasks or QUESTIONS) or (scene.has_defects and task not in ASKED_DESPITE_DEFECTS):
             continue
         rng = np.random.default_rng((*scene.seed, 2, number))
         for count, fields in enumerate(ask(scene, corruption, rng)):
@@ -175,6 +175,12 @@ def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Ite
 def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     """What each shape does, in order of appearance; in scenes with details, one word about each of these."""
     settings = corruption.settings
+    if scene.defects:
+        looks = "; ".join(
+            f"{second} {LOOKS[one.kind if one else None]}" for second, one in enumerate(scene.defects)
+        )
+        yield {"question": "What does the picture look like, second by second?", "caption": looks}
+        return
     if settings.listings and QualityAssessment.name in (settings.tasks or QUESTIONS):
         yield {"question": "What does the picture look like?", "caption": f"The picture is {_looks(scene)}."}
     if scene.defect:
@@ -194,7 +200,7 @@ def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
 
 def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
     """Both labels come equally often: only some of the scenes without a defect are asked about."""
-    if scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE):
+    if scene.defects or (scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE)):
         return
     label: Label = "low quality" if scene.defect else "high quality"
     yield {"label": corruption.label(label, rng), "meta": {"thought": f"the picture is {_looks(scene)}"}}
@@ -206,10 +212,10 @@ def _looks(scene: Scene) -> str:
 
 LOOKS: dict[DefectKind | None, str] = {
     None: "clear",
-    "noise": "full of noise",
-    "blocks": "made of blocks",
+    "snow": "full of snow",
+    "blocks": "full of holes",
     "dark": "too dark",
-    "blur": "not sharp",
+    "pale": "too pale",
 }
 
 QUESTIONS: dict[str, Ask] = {

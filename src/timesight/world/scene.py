@@ -32,7 +32,7 @@ LISTED_S = 0.25  # of a second: a shape that is visible for less of it is not li
 Action = Literal["is visible", "moves", "blinks"]
 Direction = Literal["left", "right", "up", "down"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-DefectKind = Literal["noise", "blocks", "dark", "blur"]
+DefectKind = Literal["snow", "blocks", "dark", "pale"]
 DEFECT_KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
 # How far a shape reaches left and right, up, and down from its center, in radii.
 REACH = {"circle": (1.0, 1.0, 1.0), "square": (0.88, 0.88, 0.88), "triangle": (1.0, 1.1, 0.9)}
@@ -172,6 +172,7 @@ class Scene:
         num_frames: At ``FPS`` frames per second.
         shapes: In no particular order.
         defect: What lowers the visual quality; None if it is high.
+        defects: What lowers it in each second, in place of ``defect``; empty: the same all along.
         shift: In what it differs from the scenes that models are trained on; None for one of these.
     """
 
@@ -182,12 +183,22 @@ class Scene:
     num_frames: int
     shapes: tuple[Shape, ...]
     defect: Defect | None = None
+    defects: tuple[Defect | None, ...] = ()
     shift: Shift | None = None
 
     @property
     def duration_s(self) -> float:
         """Length of the video in seconds."""
         return self.num_frames / FPS
+
+    @property
+    def has_defects(self) -> bool:
+        """Whether something lowers the visual quality at any time."""
+        return self.defect is not None or any(self.defects)
+
+    def defect_at(self, time_s: float) -> Defect | None:
+        """What lowers the visual quality of the frame at ``time_s``."""
+        return self.defects[int(time_s)] if self.defects else self.defect
 
     @property
     def has_details(self) -> bool:

@@ -34,6 +34,8 @@ class WorldSettings(BaseModel):
             untrained model learns what a letter stands for.
         listings: Also ask for a listing of what is visible when, and where there are defects what the picture looks
             like, from which an untrained model learns to see.
+        changing_defects: Every second has another defect, or none, and the picture is asked about second by second,
+            from which an untrained model learns what defects are.
         second_look_share: Share of the questions about a part of the video that show only a segment around it.
     """
 
@@ -53,6 +55,7 @@ class WorldSettings(BaseModel):
     boundary_delay_s: float = Field(default=0.0, ge=0)
     named_share: Share = 0.0
     listings: bool = False
+    changing_defects: bool = False
     second_look_share: Share = 0.0
 
     @field_validator("duration_s", "radii", "dot_share", "visible_s")
