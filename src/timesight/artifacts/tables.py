@@ -79,9 +79,8 @@ class ClaimResult(Record):
     figures: tuple[ClaimFigure, ...]
 
     def allowance(self) -> str:
-        """What the margin allows, in words; empty without one."""
-        points = f"{100 * self.margin:g}"
-        return (f"they may differ by {points}" if self.alike else f"it may lose {points}") if self.margin else ""
+        """What the margin allows, in words."""
+        return f"{'they may differ by' if self.alike else 'it may lose'} {100 * self.margin:g}"
 
 
 class TableResult(Record):

@@ -10,9 +10,10 @@ lies outside. A claim about several figures holds if it holds for each, and does
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from timesight.artifacts import ClaimFigure, ClaimResult, RowResult, TableResult, Verdict
-from timesight.evaluation.compare import compare
+from timesight.evaluation.compare import Comparison, compare
 from timesight.reproduce.runs import Measured
 from timesight.reproduce.settings import Claim
 from timesight.reproduce.tables import Table
@@ -49,8 +50,8 @@ def claim_result(claim: Claim, table: Table, found: Found) -> ClaimResult:
     for other, name in names.items():
         for figure in claim.figures:
             measured, _, metric = figure.rpartition("/")
-            pair = found[other][measured], found[claim.better][measured]
-            difference = paired(*pair, metric)
+            comparisons = _comparisons(found[other][measured], found[claim.better][measured])
+            difference = _difference(comparisons, metric)
             figures.append(
                 ClaimFigure(
                     better=rows[claim.better].row,
@@ -59,7 +60,7 @@ def claim_result(claim: Claim, table: Table, found: Found) -> ClaimResult:
                     difference=difference.mean,
                     interval=(difference.low, difference.high),
                     verdict=_verdict(difference, claim),
-                    num_unshared=max(len(one.items.keys() ^ other.items.keys()) for one, other in _runs(*pair)),
+                    num_unshared=max(one.only_a + one.only_b for one in comparisons),
                 )
             )
     return ClaimResult(
@@ -71,17 +72,16 @@ def claim_result(claim: Claim, table: Table, found: Found) -> ClaimResult:
     )
 
 
-def paired(a: Sequence[Measured], b: Sequence[Measured], metric: str) -> Interval:
-    """The paired difference b − a of a metric, over items and seeds; what is not trained has one seed."""
-    differences = [
-        compare(one.items, other.items, protocol=other.protocol).parts[0].metrics[metric]
-        for one, other in _runs(a, b)
-    ]
+def _comparisons(a: Sequence[Measured], b: Sequence[Measured]) -> list[Comparison]:
+    """``a`` and ``b`` seed by seed; what is not trained has one seed."""
+    runs = [(a[n % len(a)], b[n % len(b)]) for n in range(max(len(a), len(b)))]
+    return [compare(one.items, other.items, protocol=other.protocol) for one, other in runs]
+
+
+def _difference(comparisons: Sequence[Comparison], metric: str) -> Interval:
+    """The paired difference b − a of a metric, over items and seeds."""
+    differences = [comparison.parts[0].metrics[metric] for comparison in comparisons]
     return over_runs([Interval(found.difference, found.low, found.high) for found in differences])
-
-
-def _runs(a: Sequence[Measured], b: Sequence[Measured]) -> list[tuple[Measured, Measured]]:
-    return [(a[n % len(a)], b[n % len(b)]) for n in range(max(len(a), len(b)))]
 
 
 def _verdict(difference: Interval, claim: Claim) -> Verdict:
@@ -103,19 +103,22 @@ def _row(table: Table, name: str, found: Mapping[str, Sequence[Measured]]) -> Ro
     row = table.rows[name]
     figures: dict[str, Interval] = {}
     paper: dict[str, float | None] = {}
+    unparsable, truncated = {}, {}
     for measurement in row.evaluate:
+        runs = found[measurement.name]
+        unparsable[measurement.name] = fmean(run.unparsable for run in runs)
+        truncated[measurement.name] = fmean(run.truncated for run in runs)
         for metric, said in measurement.metrics.items():
             key = f"{measurement.name}/{metric}"
-            figures[key] = over_runs([_interval(measured, metric) for measured in found[measurement.name]])
+            figures[key] = over_runs([_interval(run, metric) for run in runs])
             paper[key] = said
-    seeds = {measurement.name: found[measurement.name] for measurement in row.evaluate}
     return RowResult(
         name=row.row,
         metrics={key: figure.mean for key, figure in figures.items()},
         intervals={key: (figure.low, figure.high) for key, figure in figures.items()},
         paper=paper,
-        unparsable={key: sum(one.unparsable for one in runs) / len(runs) for key, runs in seeds.items()},
-        truncated={key: sum(one.truncated for one in runs) / len(runs) for key, runs in seeds.items()},
+        unparsable=unparsable,
+        truncated=truncated,
     )
 
 

@@ -30,7 +30,7 @@ from timesight.infer.clue import ClueGenerator
 from timesight.judge import open_judge
 from timesight.model.load import newest_checkpoint
 from timesight.reproduce.settings import Measurement, TableRow, with_sources
-from timesight.reproduce.tables import Table, measurement
+from timesight.reproduce.tables import Table
 from timesight.tasks import TASKS
 from timesight.training.counts import count_questions
 from timesight.training.preview import preview
@@ -143,22 +143,22 @@ class Runs:
         found: dict[str, dict[str, list[Measured]]] = {}
         for claim in table.claims:
             for name in {figure.rpartition("/")[0] for figure in claim.figures} if claim.above else ():
-                one = measurement(table.rows[claim.better], name)
-                assert one is not None  # read_table refuses other claims
-                scored = self._baselines(one)
+                measurement = table.rows[claim.better].measurement(name)
+                assert measurement is not None  # read_table refuses other claims
+                scored = self._baselines(measurement)
                 for baseline in claim.above:
                     if baseline not in scored:
                         raise InputError(f"{name} has no baseline {baseline}: choose one of {', '.join(scored)}")
                     found.setdefault(baseline, {})[name] = [scored[baseline]]
         return found
 
-    def _baselines(self, one: Measurement) -> dict[str, Measured]:
-        samples = self._samples(one)
+    def _baselines(self, measurement: Measurement) -> dict[str, Measured]:
+        samples = self._samples(measurement)
         task = TASKS.of(samples[0])
-        judge = open_judge(one.judge, WorldJudge())
+        judge = open_judge(measurement.judge, WorldJudge())
         scored = {}
-        for name, result in score_baselines(one.name, task, samples, judge).items():
-            protocol = one.protocol or next(iter(result.results))
+        for name, result in score_baselines(measurement.name, task, samples, judge).items():
+            protocol = measurement.protocol or next(iter(result.results))
             items = {item.id: item for item in result.items}
             figures = ProtocolFigures.model_validate(result.to_json()["results"][protocol])
             scored[name] = Measured(items, figures, protocol)
@@ -182,8 +182,8 @@ class Runs:
             of_row: dict[str, list[Measured]] = found.setdefault(name, {})
             for seed in range(num_seeds if row.train else 1):
                 on_row(f"{row.row}, seed {seed}" if row.train else row.row)
-                for one, measured in self.measure(row, seed).items():
-                    of_row.setdefault(one, []).append(measured)
+                for measurement, measured in self.measure(row, seed).items():
+                    of_row.setdefault(measurement, []).append(measured)
         return found
 
     def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:
@@ -195,40 +195,40 @@ class Runs:
             preview(everything, folder, num_samples, advance)
         return _with_difficulty(recipe, difficulty.model_copy(update={"preview": folder / PREVIEW_FILE}))
 
-    def _evaluate(self, model: str, generator: Generator, one: Measurement, folder: Path) -> None:
-        samples = self._samples(one)
-        judge = open_judge(one.judge, WorldJudge(), folder)
+    def _evaluate(self, model: str, generator: Generator, measurement: Measurement, folder: Path) -> None:
+        samples = self._samples(measurement)
+        judge = open_judge(measurement.judge, WorldJudge(), folder)
         require_judge([TASKS.of(samples[0])], judge)
         config = InferenceConfig(
-            one.video or generator.default_budget,
-            one.think,
-            max_new_tokens=one.max_new_tokens,
-            evidence=bool(one.evidence) or one.clue is not None,
+            measurement.video or generator.default_budget,
+            measurement.think,
+            max_new_tokens=measurement.max_new_tokens,
+            evidence=bool(measurement.evidence) or measurement.clue is not None,
         )
-        if one.clue is not None:
-            generator = ClueGenerator(generator, config.budget, one.clue)
-        settings = eval_settings(one.name, model, generator, config, split=one.split)
-        suite = None if one.suite is None else find_suite(one.suite)
+        if measurement.clue is not None:
+            generator = ClueGenerator(generator, config.budget, measurement.clue)
+        settings = eval_settings(measurement.name, model, generator, config, split=measurement.split)
+        suite = None if measurement.suite is None else find_suite(measurement.suite)
         scoring = Scoring(average_over=suite.average_over if suite else None)
-        with self._progress(one.name, len(samples)) as advance:
+        with self._progress(measurement.name, len(samples)) as advance:
             ask_and_score(
                 generator, samples, config, settings, folder, judge, scoring, None, advance, ReadingSettings()
             )
 
-    def _samples(self, one: Measurement) -> list[Sample]:
-        samples = self._all_samples(one)
-        chosen = [s for s in samples if all(str(s.meta.get(key)) == v for key, v in one.where.items())]
+    def _samples(self, measurement: Measurement) -> list[Sample]:
+        samples = self._all_samples(measurement)
+        chosen = [s for s in samples if all(str(s.meta.get(key)) == v for key, v in measurement.where.items())]
         if not chosen:
-            asked = ", ".join(f"{key}: {value}" for key, value in one.where.items())
-            raise InputError(f"{one.name}: none of {len(samples)} items has {asked} in meta")
-        return ungrounded(chosen) if one.evidence is False else chosen
+            asked = ", ".join(f"{key}: {value}" for key, value in measurement.where.items())
+            raise InputError(f"{measurement.name}: none of {len(samples)} items has {asked} in meta")
+        return ungrounded(chosen) if measurement.evidence is False else chosen
 
-    def _all_samples(self, one: Measurement) -> list[Sample]:
-        if one.world is not None:
-            return read_jsonl(self._world(one.world))
-        assert one.suite is not None  # Measurement holds one of them
-        folder = self._root() / one.suite
-        return find_suite(one.suite).read(annotations_in(folder), folder, one.split)
+    def _all_samples(self, measurement: Measurement) -> list[Sample]:
+        if measurement.world is not None:
+            return read_jsonl(self._world(measurement.world))
+        assert measurement.suite is not None  # Measurement holds measurement of them
+        folder = self._root() / measurement.suite
+        return find_suite(measurement.suite).read(annotations_in(folder), folder, measurement.split)
 
     def _world(self, world: WorldSource) -> Path:
         """The samples of ``world``, which is written once for all runs."""
@@ -262,8 +262,10 @@ def _with_difficulty(recipe: GrpoRecipe, difficulty: DifficultySettings | None) 
 
 def _is_trained(folder: Path) -> bool:
     """Whether the run ended, and its last checkpoint is still whole."""
-    file, newest = folder / TRAINED, newest_checkpoint(folder)
-    return newest is not None and file.is_file() and Path(read_text(file)).name == newest.name
+    if not (folder / TRAINED).is_file():
+        return False
+    newest = newest_checkpoint(folder)
+    return newest is not None and Path(read_text(folder / TRAINED)).name == newest.name
 
 
 def _identity(model: str) -> Any:

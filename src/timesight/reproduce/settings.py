@@ -114,6 +114,10 @@ class TableRow(Settings):
             raise ValueError("train.data.difficulty: only rows of kind grpo preview their samples")
         return self
 
+    def measurement(self, name: str) -> Measurement | None:
+        """The measurement with that name, if there is one."""
+        return next((one for one in self.evaluate if one.name == name), None)
+
     @property
     def base(self) -> str:
         """The model that is measured, or trained."""

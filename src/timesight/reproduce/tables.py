@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from timesight.errors import RecipeError
-from timesight.reproduce.settings import Claim, Measurement, TableRow, TableSettings
+from timesight.reproduce.settings import Claim, TableRow, TableSettings
 from timesight.training.recipe import TABLES, first_problem, read_row, read_yaml
 from timesight.training.settings import Settings
 
@@ -74,11 +74,6 @@ def read_table(folder: Path) -> Table:
     return Table(folder.name, settings.title, rows, settings.claims)
 
 
-def measurement(row: TableRow, name: str) -> Measurement | None:
-    """The measurement of ``row`` with that name, if it has one."""
-    return next((one for one in row.evaluate if one.name == name), None)
-
-
 def _problems(claim: Claim, rows: Mapping[str, TableRow]) -> Iterator[str]:
     """Rows and figures that ``claim`` names and that do not exist."""
     for row in (claim.better, *claim.than):
@@ -87,7 +82,7 @@ def _problems(claim: Claim, rows: Mapping[str, TableRow]) -> Iterator[str]:
             continue
         for place in claim.figures:
             name, _, metric = place.rpartition("/")
-            measured = measurement(rows[row], name)
+            measured = rows[row].measurement(name)
             if measured is None or metric not in measured.metrics:
                 yield f"{row} does not measure {place}"
 

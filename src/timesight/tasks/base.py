@@ -257,10 +257,16 @@ class Task(ABC, Generic[S, A]):
                 outside [0, 1].
         """
         usable = [self.usable(sample) for sample in samples]
-        asked = list(zip(replies, samples, usable, strict=True))
-        answers = strictly = [self.parse(reply, think, sample=one) if ok else None for reply, one, ok in asked]
-        if self.reward_parsing == LENIENT:
-            answers = [self.parse(reply, think, False, one) if ok else None for reply, one, ok in asked]
+
+        def parsed_by(strict: bool) -> list[A | None]:
+            asked = zip(replies, samples, usable, strict=True)
+            return [
+                self.parse(reply, think, strict=strict, sample=sample) if ok else None
+                for reply, sample, ok in asked
+            ]
+
+        strictly = parsed_by(strict=True)
+        answers = strictly if self.reward_parsing == STRICT else parsed_by(strict=False)
         parsed = [n for n, answer in enumerate(answers) if answer is not None]
         known = [answer for answer in answers if answer is not None]
         earned = self.batch_reward_components(known, [samples[n] for n in parsed], judge)

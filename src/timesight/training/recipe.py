@@ -55,12 +55,11 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe |
         raise RecipeError(
             f"no recipe {name}: give a YAML file or one of {known}, or a row such as paper/table3/grpo"
         )
-    content = read_yaml(path)
+    content = read_row(path)
     if "evaluate" in content:
-        row = read_row(path)
-        if "train" not in row:
+        if not isinstance(content.get("train"), dict):
             raise RecipeError(f"{path}: this row of a table trains no model")
-        content = row["train"]
+        content = content["train"]
     for override in overrides:
         _apply(content, override)
     try:
@@ -70,15 +69,15 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe |
 
 
 def read_row(path: Path) -> dict[str, Any]:
-    """The content of a row of a table.
+    """The content of a YAML file.
 
-    A ``train`` that names another row, as ``TABLE/ROW``, is replaced by that row's.
+    In a row of a table, a ``train`` that names another row, as ``TABLE/ROW``, is replaced by that row's.
 
     Raises:
         RecipeError: If a file cannot be read, or the other row has no recipe of its own.
     """
     content = read_yaml(path)
-    if isinstance(named := content.get("train"), str):
+    if "evaluate" in content and isinstance(named := content.get("train"), str):
         other = path.parent.parent / f"{named}.yaml"
         content["train"] = read_yaml(other).get("train")
         if not isinstance(content["train"], dict):

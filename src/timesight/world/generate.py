@@ -73,11 +73,9 @@ def make_scene(
         fine = np.random.default_rng((*seed, 5))
         shapes = tuple(_with_detail(shape, settings.dot_share, fine) for shape in shapes)
     fault = np.random.default_rng((*seed, 3))
-    if settings.changing_defects:
-        changing = _change_defects(math.ceil(num_frames / FPS), fault)
-        return Scene(name, seed, width_px, height_px, num_frames, shapes, defects=changing, shift=shift)
-    defect = _make_defect(fault) if defects else None
-    return Scene(name, seed, width_px, height_px, num_frames, shapes, defect, shift=shift)
+    changing = _change_defects(math.ceil(num_frames / FPS), fault) if settings.changing_defects else ()
+    defect = _make_defect(fault) if defects and not changing else None
+    return Scene(name, seed, width_px, height_px, num_frames, shapes, defect, changing, shift)
 
 
 def _pairs(count: int, shift: Shift | None, rng: np.random.Generator) -> list[tuple[str, str]]:

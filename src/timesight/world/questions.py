@@ -21,7 +21,7 @@ from timesight.types import Sample, Span
 from timesight.world.choices import Choice, general_choices, plain_choices, shape_names
 from timesight.world.corruption import Corruption
 from timesight.world.generate import DEFECT_SHARE, make_scene
-from timesight.world.scene import COLORS, FPS, LONG_S, DefectKind, Scene, Shape
+from timesight.world.scene import COLORS, FPS, LONG_S, Defect, DefectKind, Scene, Shape
 from timesight.world.settings import WorldSettings
 from timesight.world.wording import wording_of
 
@@ -176,13 +176,11 @@ def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
     """What each shape does, in order of appearance; in scenes with details, one word about each of these."""
     settings = corruption.settings
     if scene.defects:
-        looks = "; ".join(
-            f"{second} {LOOKS[one.kind if one else None]}" for second, one in enumerate(scene.defects)
-        )
+        looks = "; ".join(f"{second} {_looks(defect)}" for second, defect in enumerate(scene.defects))
         yield {"question": "What does the picture look like, second by second?", "caption": looks}
         return
     if settings.listings and QualityAssessment.name in (settings.tasks or QUESTIONS):
-        yield {"question": "What does the picture look like?", "caption": f"The picture is {_looks(scene)}."}
+        yield {"question": "What does the picture look like?", "caption": f"The picture is {_looks(scene.defect)}."}
     if scene.defect:
         return
     for choice, shape in _details(scene, rng):
@@ -203,11 +201,11 @@ def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
     if scene.defects or (scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE)):
         return
     label: Label = "low quality" if scene.defect else "high quality"
-    yield {"label": corruption.label(label, rng), "meta": {"thought": f"the picture is {_looks(scene)}"}}
+    yield {"label": corruption.label(label, rng), "meta": {"thought": f"the picture is {_looks(scene.defect)}"}}
 
 
-def _looks(scene: Scene) -> str:
-    return LOOKS[scene.defect.kind if scene.defect else None]
+def _looks(defect: Defect | None) -> str:
+    return LOOKS[defect.kind if defect else None]
 
 
 LOOKS: dict[DefectKind | None, str] = {

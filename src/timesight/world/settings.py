@@ -29,7 +29,7 @@ class WorldSettings(BaseModel):
         shifts: Out of domain: scenes differ from others in one of these, in turns (``meta.shift``).
         label_noise: Share of the answers that are wrong, for pretraining (``Corruption``).
         boundary_jitter_s: The ends of all other spans move by up to so many seconds, for pretraining.
-        boundary_delay_s: These spans come late by up to so many seconds: whoever marks an event reacts to it.
+        boundary_delay_s: These spans come late by up to so many seconds: people react to what they mark.
         named_share: Share of the multiple-choice questions that name their answer and need no video: from them an
             untrained model learns what a letter stands for.
         listings: Also ask for a listing of what is visible when, and where there are defects what the picture looks
