@@ -221,19 +221,6 @@ def near(scene: Scene, sample: Sample) -> Span:
     return TASKS.of(wanted).truth(wanted)
 
 
-def test_where_there_are_defects_listings_tell_what_the_picture_looks_like() -> None:
-    settings = WorldSettings(tasks=("quality_assessment", "captioning"), listings=True)
-    looks: dict[bool, set[str]] = {True: set(), False: set()}
-    for scene in (make_scene(f"q{index}", (8, index), settings, defects=True) for index in range(60)):
-        captions = [s for s in samples_of(scene, Path("v.mp4"), settings) if s.task == "captioning"]
-        about, *others = captions
-        assert about.model_dump()["question"] == "What does the picture look like?"
-        assert bool(others) == (scene.defect is None)
-        looks[scene.defect is None].add(about.model_dump()["caption"])
-    assert looks[True] == {"The picture is clear."}
-    assert len(looks[False]) == 4
-
-
 def test_changing_defects_are_asked_about_second_by_second() -> None:
     settings = WorldSettings(tasks=("quality_assessment", "captioning"), changing_defects=True)
     for index in range(30):

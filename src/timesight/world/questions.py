@@ -179,8 +179,6 @@ def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
         looks = "; ".join(f"{second} {_looks(defect)}" for second, defect in enumerate(scene.defects))
         yield {"question": "What does the picture look like, second by second?", "caption": looks}
         return
-    if settings.listings and QualityAssessment.name in (settings.tasks or QUESTIONS):
-        yield {"question": "What does the picture look like?", "caption": f"The picture is {_looks(scene.defect)}."}
     if scene.defect:
         return
     for choice, shape in _details(scene, rng):
@@ -226,7 +224,7 @@ QUESTIONS: dict[str, Ask] = {
     OpenQa.name: _open,
 }
 
-ASKED_DESPITE_DEFECTS = (QualityAssessment.name, Captioning.name)  # of captions only what the picture looks like
+ASKED_DESPITE_DEFECTS = (QualityAssessment.name, Captioning.name)  # of captions only how the picture changes
 
 
 def _details(scene: Scene, rng: np.random.Generator) -> Iterator[tuple[Choice, Shape]]:

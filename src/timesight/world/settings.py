@@ -32,8 +32,7 @@ class WorldSettings(BaseModel):
         boundary_delay_s: These spans come late by up to so many seconds: people react to what they mark.
         named_share: Share of the multiple-choice questions that name their answer and need no video: from them an
             untrained model learns what a letter stands for.
-        listings: Also ask for a listing of what is visible when, and where there are defects what the picture looks
-            like, from which an untrained model learns to see.
+        listings: Also ask for a listing of what is visible when, from which an untrained model learns to see.
         changing_defects: Every second has another defect, or none, and the picture is asked about second by second,
             from which an untrained model learns what defects are.
         second_look_share: Share of the questions about a part of the video that show only a segment around it.
