@@ -26,6 +26,7 @@ from timesight.training import run as run_module
 from timesight.training.loop import Listener
 from timesight.training.recipe import load_recipe
 from timesight.training.run import run_recipe
+from timesight.training.run_dir import init_run_dir
 from timesight.training.samples import load_mixture
 from timesight.types import Judge
 
@@ -94,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         recipe = load_recipe("tiny/grpo", overrides)
-        run_module.init_run_dir(recipe, out)
+        init_run_dir(recipe, out)
         mixture = load_mixture(recipe.data, out)
         broken = break_videos(sorted({sample.video.path for sample in mixture.samples}))
         result = run_recipe(recipe, out, listeners=[watcher])

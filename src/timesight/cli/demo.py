@@ -42,7 +42,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     from timesight.cli.training import run_with_progress
     from timesight.report import build_report
     from timesight.training.recipe import load_recipe
-    from timesight.training.run import init_run_dir
+    from timesight.training.run_dir import init_run_dir
 
     quiet_libraries()
     recipe = load_recipe(RECIPE, [f"seed={seed}", f"data.world.seed={seed}"])

@@ -114,7 +114,7 @@ def write_world_with_progress(recipe: Any, out: Path) -> None:
     """
     from timesight.cli.console import progress
     from timesight.training.loop import this_process
-    from timesight.training.run import init_run_dir
+    from timesight.training.run_dir import init_run_dir
     from timesight.training.samples import load_mixture, world_file
 
     with this_process().main_process_first():  # the others find it written

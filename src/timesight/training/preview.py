@@ -19,8 +19,8 @@ from timesight.tasks import TASKS, Task, TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.tasks.scoring import component_means
 from timesight.training.dataset import PromptDataset, PromptItem
+from timesight.training.parts import judge_for, load_model, second_looks_of
 from timesight.training.rollout import ZERO_STD, Sampler
-from timesight.training.run import judge_for, load_model, second_looks_of
 from timesight.training.samples import load_mixture
 from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule
 from timesight.training.settings import GrpoRecipe

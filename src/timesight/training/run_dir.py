@@ -1,0 +1,59 @@
+"""A run directory, before training: whose it is, and that its samples are still those it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from timesight.artifacts import METRICS_FILE
+from timesight.data.mixture import Mixture
+from timesight.errors import InputError
+from timesight.files import json_content, json_text, read_text, write_text
+from timesight.model.load import resolve
+from timesight.training.parts import NEW
+from timesight.training.recipe import difference, dump_recipe
+from timesight.training.samples import WORLD_DIR
+from timesight.training.settings import GrpoRecipe, SftRecipe
+
+RECIPE_FILE, DATA_FILE = "recipe.yaml", "data.json"
+
+
+def init_run_dir(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+    """Make ``out`` this recipe's run directory.
+
+    Raises:
+        InputError: Where another recipe has left results; or if the model is no folder, before worlds are written.
+    """
+    if not recipe.model.startswith(NEW):
+        resolve(recipe.model)
+    text = dump_recipe(recipe)
+    file = out / RECIPE_FILE
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: --out takes a folder")
+    has_results = (out / METRICS_FILE).exists() or (out / WORLD_DIR).exists()
+    if has_results and not file.exists():
+        raise InputError(f"{out} holds results, and no {RECIPE_FILE} says of what: choose another --out")
+    if has_results and (before := file.read_text(encoding="utf-8")) != text:
+        changed = difference(before, text)
+        raise InputError(f"{out} holds results of another recipe ({changed}): choose another --out")
+    write_text(file, text)
+
+
+def require_same_samples(mixture: Mixture, sources: Sequence[str], out: Path) -> None:
+    """Keep what the samples of each source are in a new run directory.
+
+    Raises:
+        InputError: If they are others than the run began with: it would go on in another order.
+    """
+    file = out / DATA_FILE
+    digests = dict(zip(sources, mixture.digests(), strict=True))
+    if not (out / METRICS_FILE).exists() or not file.exists():
+        write_text(file, json_text(digests, indent=2))
+        return
+    before = json_content(read_text(file), file)
+    changed = [name for name, digest in digests.items() if before.get(name) != digest]
+    if changed:
+        raise InputError(
+            f"{changed[0]}: holds other samples than when the run in {out} began: put them back, or choose another "
+            "--out"
+        )
