@@ -104,6 +104,25 @@ def test_a_curriculum_may_have_phases() -> None:
     assert set(shown[300:]) == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("num_entries", range(1, 20))
+def test_phases_fill_schedules_of_any_length(num_entries: int) -> None:
+    mixture = Mixture([MixtureSource(samples(name, 5), name=name) for name in "ab"])
+    by = CurriculumSettings.model_validate({"phases": [{"share": 0.5, "weights": {name: 1}} for name in "ab"]})
+    shown = [
+        mixture.samples[turn.samples[0]].id[0]
+        for turn in make_schedule(Dealer(mixture), num_entries, seed=0, think_share=0, curriculum=by)
+    ]
+    assert shown == sorted(shown)
+    assert abs(shown.count("a") - num_entries / 2) <= 0.5
+
+
+def test_a_phase_whose_sources_are_empty_is_refused() -> None:
+    mixture = Mixture([MixtureSource(samples("a", 5), name="a"), MixtureSource([], name="b")])
+    by = CurriculumSettings.model_validate({"phases": [{"share": 0.5, "weights": {"b": 1}}]})
+    with pytest.raises(SampleError, match=r"curriculum.phases: b have no sample"):
+        make_schedule(Dealer(mixture), 10, seed=0, think_share=0, curriculum=by)
+
+
 @pytest.mark.parametrize(
     ("curriculum", "said"),
     [

@@ -73,6 +73,12 @@ def test_every_question_is_dealt_as_often_as_its_weight_says(
         assert [index for (index,) in dealt] == [*chain.from_iterable(islice(mixture.epochs(seed), 2))]
 
 
+@pytest.mark.parametrize("epochs", [0.25, 0.5, 1.5])
+def test_part_of_an_epoch_shares_videos_as_a_whole_one_does(epochs: float) -> None:
+    dealer = Dealer(Mixture([MixtureSource(samples([4] * 20))]), 4)
+    assert dealer.num_entries(epochs, 0) == 20 * epochs
+
+
 def test_videos_with_many_questions_do_not_come_first() -> None:
     """Every video has its place in the epoch by chance, however many questions it has."""
     mixture = Mixture([MixtureSource(samples([1] * 20 + [8] * 20))])

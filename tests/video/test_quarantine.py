@@ -22,6 +22,19 @@ def test_a_record_cut_off_by_a_kill_is_made_again(tmp_path: Path) -> None:
     assert list(Quarantine(file).reasons) == ["a.mp4", "b.mp4", "c.mp4"]
 
 
+def test_a_resumed_run_is_judged_by_what_it_has_seen_itself(tmp_path: Path) -> None:
+    file = tmp_path / "quarantine.jsonl"
+    before = Quarantine(file)
+    for number in range(3 * MIN_SEEN):
+        before.put(VideoError(f"{number}.mp4", "is broken"))
+    resumed = Quarantine(file, max_share=0.1)
+    for number in range(2 * MIN_SEEN):
+        resumed.saw(Path(f"good-{number}.mp4"))
+    resumed.put(VideoError("0.mp4", "is broken"))
+    resumed.put(VideoError("another.mp4", "is broken"))
+    assert len(resumed) == 3 * MIN_SEEN + 1
+
+
 def test_too_many_stop_the_run(tmp_path: Path) -> None:
     quarantine = Quarantine(tmp_path / "quarantine.jsonl", max_share=0.1)
     for number in range(MIN_SEEN):

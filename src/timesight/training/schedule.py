@@ -65,20 +65,26 @@ class Dealer:
     def num_entries(self, epochs: float, seed: int) -> int:
         """How many entries hold the questions of so many epochs."""
         questions, entries = math.ceil(epochs * self.mixture.epoch_length), 0
-        for epoch in self.mixture.epochs(seed):
-            entries += len(self._deal(epoch[:questions], np.random.default_rng(seed)))
-            questions -= len(epoch)
-            if questions <= 0:
-                break
+        dealt = self.entries(seed)
+        while questions > 0:
+            questions -= len(next(dealt))
+            entries += 1
         return entries
 
     def entries(self, seed: int, weights: Mapping[str, float] | None = None) -> Iterator[tuple[int, ...]]:
         """Entries, epoch after epoch, without end; in an epoch each question comes as often as its weight says.
 
         ``weights`` are others than the mixture's, by source (``Mixture.reweighted``).
+
+        Raises:
+            SampleError: If the sources that have a weight have no samples.
         """
         rng = np.random.default_rng((seed, 1))
         mixture = self.mixture if weights is None else self.mixture.reweighted(weights)
+        if not mixture.epoch_length:
+            raise SampleError(
+                f"curriculum.phases: {', '.join(weights or ())} have no samples that can be trained on"
+            )
         for epoch in mixture.epochs(seed):
             yield from self._deal(epoch, rng)
 
@@ -128,13 +134,15 @@ def make_schedule(
         batch_size: Entries of a batch. They share a mode: thoughts are long, and padding answers to them is waste.
 
     Raises:
-        SampleError: For a sample without the field that the curriculum orders by.
+        SampleError: For a sample without the field that the curriculum orders by, or a phase without samples.
     """
     rng = np.random.default_rng(seed)
     early: list[tuple[int, ...]] = []
+    share = 0.0
     if curriculum is not None and curriculum.phases:
         for phase in curriculum.phases:
-            early += islice(dealer.entries(seed, phase.weights), round(phase.share * num_entries))
+            share += phase.share
+            early += islice(dealer.entries(seed, phase.weights), round(share * num_entries) - len(early))
     elif curriculum is not None:
         early = _easy_first(dealer, num_entries, curriculum, rng)
     order = [*early, *islice(dealer.entries(seed), num_entries - len(early))]

@@ -16,13 +16,15 @@ class Quarantine:
 
     Args:
         file: JSONL of ``QuarantineEntry``; entries of an earlier run are read, new ones appended.
-        max_share: Allowed share of broken videos among those requested, in [0, 1].
+        max_share: Allowed share of broken videos among those requested since the start, in [0, 1]. Those that an
+            earlier run found do not count until they are requested again, as this run has not seen the rest either.
     """
 
     def __init__(self, file: Path, max_share: float = 1.0) -> None:
         self._file = file
         self._max_share = max_share
         self._seen: set[str] = set()
+        self._broken: set[str] = set()  # of those that were requested since the start
         self.reasons: dict[str, str] = {}
         kept = file.read_text(encoding="utf-8") if file.exists() else ""
         for line in kept.splitlines():
@@ -48,9 +50,10 @@ class Quarantine:
             self.reasons[error.path] = error.reason
             append_record(self._file, QuarantineEntry(path=error.path, reason=error.reason), self._begin)
             self._begin = ""
-        seen = len(self._seen | self.reasons.keys())
-        if seen >= MIN_SEEN and len(self) > self._max_share * seen:
+        self._broken.add(error.path)
+        broken, seen = len(self._broken), len(self._seen | self._broken)
+        if seen >= MIN_SEEN and broken > self._max_share * seen:
             raise TrainingError(
-                f"{len(self)} of {seen} videos cannot be read, more than the {self._max_share:.0%} allowed; "
+                f"{broken} of {seen} videos cannot be read, more than the {self._max_share:.0%} allowed; "
                 f"they are listed in {self._file}. Fix them or raise train.max_broken_share"
             )
