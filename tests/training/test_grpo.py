@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from timesight.artifacts import METRICS_FILE, PreviewEntry, read_records
+from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
-from timesight.errors import InputError, TrainingError
+from timesight.errors import TrainingError
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import InferenceConfig
@@ -24,7 +24,6 @@ from timesight.training import run as run_module
 from timesight.training.batches import zero_loss
 from timesight.training.dataset import PromptDataset
 from timesight.training.loop import REWARD
-from timesight.training.preview import TaskPreview, preview
 from timesight.training.run import run_recipe
 from timesight.training.schedule import ScheduleEntry
 from timesight.training.settings import GrpoRecipe
@@ -228,60 +227,3 @@ def test_validation_answers_greedily_and_scores(world: Path) -> None:
     assert figures[0] == pytest.approx(figures[1])
     assert 1.0 < figures[0][REWARD] <= 2.0  # the embedded model keeps the form and knows something
     assert figures[0]["validation/temporal_grounding/mIoU"] == pytest.approx(figures[0][REWARD] - 1, abs=0.01)
-
-
-def test_a_preview_says_what_a_run_would_start_from(world: Path, tmp_path: Path) -> None:
-    recipe = GrpoRecipe.model_validate(
-        {
-            "kind": "grpo",
-            "data": {"jsonl": world / "train.jsonl"},
-            "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
-            "train": {"batch_size": 4},
-            "grpo": {"num_generations": 4, "max_completion_length": 24},
-        }
-    )
-    (task,) = preview(recipe, tmp_path, num_prompts=10)
-    assert (task.task, task.num_prompts) == ("temporal_grounding", 10)
-    assert task.parts["format"] > 0.8
-    assert 0.1 < task.parts["iou"] < 0.6
-    assert not task.advice()
-
-
-def test_samples_are_chosen_by_what_a_preview_of_all_of_them_earned(
-    world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = tmp_path / "preview.jsonl"
-    content: dict[str, Any] = {
-        "kind": "grpo",
-        "data": {"jsonl": world / "train.jsonl", "limit": 24},
-        "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
-        "train": {"batch_size": 8, "max_steps": 1},
-        "grpo": {"num_generations": 4, "max_completion_length": 24, "beta": 0.0},
-    }
-    recipe = GrpoRecipe.model_validate(content)
-    content["data"]["difficulty"] = {"preview": file, "max_reward": 1.5, "min_std": 0.01}
-    chosen = GrpoRecipe.model_validate(content)
-    preview(recipe, tmp_path, num_prompts=10)
-    with pytest.raises(InputError, match=r"14 of 24 samples are not in it, .*--num-prompts 24"):
-        run_recipe(chosen, tmp_path / "run")
-    (task,) = preview(recipe, tmp_path, num_prompts=24)  # the other 14
-    entries = read_records(file, PreviewEntry)
-    assert len(entries) == len({entry.id for entry in entries}) == task.num_prompts == 24
-    kept = [entry for entry in entries if (entry.mean_reward or 0) <= 1.5 and entry.reward_std >= 0.01]
-    assert 0 < len(kept) < 24
-    assert run_recipe(chosen, tmp_path / "run").num_samples == len(kept)
-    assert f"data.difficulty keeps {len(kept)} of 24 samples" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("parts", "no_spread", "truncated", "said"),
-    [
-        ({"format": 0.02, "iou": 0.0}, 0.9, 0.0, "some SFT first"),
-        ({"format": 1.0, "iou": 0.0}, 1.0, 0.0, "nothing tells better from worse"),
-        ({"format": 1.0, "iou": 0.97}, 0.2, 0.0, "little to learn"),
-        ({"format": 1.0, "iou": 0.4}, 0.7, 0.0, "teach nothing"),
-        ({"format": 1.0, "iou": 0.4}, 0.1, 0.5, "max_completion_length"),
-    ],
-)
-def test_a_preview_gives_advice(parts: dict[str, float], no_spread: float, truncated: float, said: str) -> None:
-    assert said in " ".join(TaskPreview("t", 50, parts, no_spread, truncated).advice())

@@ -55,7 +55,7 @@ class PreviewEntry(Record):
 
     Args:
         settings: A digest of the settings that the replies depend on.
-        rewards: Of each reply; None where it was not judged.
+        rewards: Of each reply; None where it was not judged. Empty where the video cannot be read.
         components: Of each reply.
         num_truncated: Replies that reached the limit of new tokens.
     """

@@ -32,11 +32,10 @@ from timesight.model.load import newest_checkpoint
 from timesight.reproduce.settings import Measurement, TableRow, with_sources
 from timesight.reproduce.tables import Table
 from timesight.tasks import TASKS
-from timesight.training.counts import count_questions
 from timesight.training.preview import preview
 from timesight.training.recipe import Recipe
 from timesight.training.run import run_recipe
-from timesight.training.samples import ungrounded
+from timesight.training.samples import load_mixture, ungrounded
 from timesight.training.settings import DifficultySettings, GrpoRecipe, SftRecipe, SourceSettings, WorldSource
 from timesight.types import Sample
 from timesight.video import ReadingSettings
@@ -190,7 +189,7 @@ class Runs:
         """``recipe``, which chooses its samples by a preview of all of them, made in its run directory."""
         assert isinstance(recipe, GrpoRecipe)  # TableRow refuses others
         everything = _with_difficulty(recipe, None)
-        num_samples, _ = count_questions(everything)
+        num_samples = len(load_mixture(everything.data, folder).usable(recipe.seed).samples)
         with self._progress("preview", num_samples) as advance:
             preview(everything, folder, num_samples, advance)
         return _with_difficulty(recipe, difficulty.model_copy(update={"preview": folder / PREVIEW_FILE}))

@@ -11,11 +11,18 @@ from timesight.training.settings import DifficultySettings
 def by_difficulty(mixture: Mixture, difficulty: DifficultySettings) -> Mixture:
     """The samples of ``mixture`` that a preview found neither too easy nor too hard.
 
+    Those whose video it could not read are left out.
+
     Raises:
-        InputError: If one of them was not previewed.
+        InputError: If one of them was not previewed, or the file holds previews with several settings.
         SampleError: If none is left.
     """
-    entries = {entry.id: entry for entry in read_records(difficulty.preview, PreviewEntry)}
+    previewed = read_records(difficulty.preview, PreviewEntry)
+    if len({entry.settings for entry in previewed}) > 1:
+        raise InputError(
+            f"{difficulty.preview}: holds previews of several models or settings: preview again into another --out"
+        )
+    entries = {entry.id: entry for entry in previewed}
     unknown = [sample.id for sample in mixture.samples if sample.id not in entries]
     if unknown:
         total = len(mixture.samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from timesight.generate.local import LocalGenerator
 from timesight.tasks import TASKS, Task, TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.tasks.scoring import component_means
-from timesight.training.dataset import PromptDataset, PromptItem
+from timesight.training.dataset import BrokenItem, Item, PromptDataset, PromptItem
 from timesight.training.parts import judge_for, load_model, second_looks_of
 from timesight.training.rollout import ZERO_STD, Sampler
 from timesight.training.samples import load_mixture
@@ -27,6 +28,7 @@ from timesight.training.settings import GrpoRecipe
 from timesight.types import Sample
 from timesight.video import FrameReader
 
+LOGGER = logging.getLogger("timesight")
 NUM_PROMPTS = 50
 RARELY, MOSTLY, NEARLY_ALWAYS = 0.1, 0.5, 0.95
 
@@ -71,8 +73,8 @@ def preview(
 ) -> list[TaskPreview]:
     """Sample a group of replies to each of some prompts from the model that ``recipe`` starts from.
 
-    What each group earned is kept in ``out/preview.jsonl``, where a preview that was interrupted goes on, and which
-    ``data.difficulty`` reads.
+    What each group earned is kept in ``out/preview.jsonl``, from which an interrupted preview resumes, and which
+    ``data.difficulty`` reads. A sample whose video cannot be read is kept there without replies and warned of.
 
     Args:
         recipe: What would be trained.
@@ -91,7 +93,7 @@ def preview(
     judge = judge_for(recipe, mixture.samples, out, tasks)
     file, settings = out / PREVIEW_FILE, settings_digest(recipe)
     drop_torn_line(file)
-    done = {entry.id: entry for entry in read_records(file, PreviewEntry) if entry.settings == settings}
+    done = {e.id: e for e in read_records(file, PreviewEntry) if e.settings == settings and e.rewards}
     asked = _drawn(mixture, num_prompts, recipe, tasks)
     missing = [entry for entry in asked if mixture.samples[entry.samples[0]].id not in done]
     on_prompts(len(asked) - len(missing))
@@ -111,13 +113,12 @@ def preview(
         )
         for step in range(math.ceil(len(missing) / batch_size)):
             (items,) = dataset.step(step)
-            prompts = [item for item in items if isinstance(item, PromptItem)]
-            for entry in _entries(sampler, prompts, settings):
+            for entry in _entries(sampler, items, settings):
                 append_record(file, entry)
                 done[entry.id] = entry
             on_prompts(len(items))
     samples = [mixture.samples[entry.samples[0]] for entry in asked]
-    return summarize([sample for sample in samples if sample.id in done], done, tasks)
+    return summarize([sample for sample in samples if done[sample.id].rewards], done, tasks)
 
 
 def _drawn(mixture: Mixture, num_prompts: int, recipe: GrpoRecipe, tasks: TaskRegistry) -> list[ScheduleEntry]:
@@ -135,7 +136,20 @@ def settings_digest(recipe: GrpoRecipe) -> str:
     return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
-def _entries(sampler: Sampler, items: list[PromptItem], settings: str) -> list[PreviewEntry]:
+def _entries(sampler: Sampler, items: Sequence[Item], settings: str) -> list[PreviewEntry]:
+    broken = [item for item in items if isinstance(item, BrokenItem)]
+    for item in broken:
+        LOGGER.warning("%s: no replies: %s", item.sample.id, item.error)
+    unread = [
+        PreviewEntry(
+            id=item.sample.id, task=item.sample.task, settings=settings, rewards=(), components=(), num_truncated=0
+        )
+        for item in broken
+    ]
+    return unread + _replied(sampler, [item for item in items if isinstance(item, PromptItem)], settings)
+
+
+def _replied(sampler: Sampler, items: list[PromptItem], settings: str) -> list[PreviewEntry]:
     if not items:
         return []
     completions = sampler.sample(items)
