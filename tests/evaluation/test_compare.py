@@ -189,7 +189,7 @@ def test_the_commands_read_what_eval_keeps(full_world: Path, tmp_path: Path) -> 
         (["charades_stb"], "no suite charades_stb: choose one of charades_sta"),
         (["charades_sta"], "say where its official files are"),
         (["got10k", "--annotations", tmp_path, "--subtitles"], "got10k has no subtitles"),
-        ([full_world / "test.jsonl", "--split", "test"], "--split goes with a suite"),
+        ([full_world / "test.jsonl", "--split", "test"], "split goes with a suite"),
         (["run"], "which suite, or which JSONL file"),
         ([full_world / "test.jsonl", "--judge", "world", "--model", "no/such/model/here"], "no model at"),
         ([full_world / "test.jsonl", "--judge", "world", "--out", tmp_path / "a"], "choose another folder"),

@@ -106,6 +106,14 @@ def test_intervals_hold_the_mean_and_baselines_know_no_pixels(samples: list[Samp
     assert figures.baselines["best constant span"]["mIoU"] >= figures.baselines["whole video"]["mIoU"]
 
 
+@pytest.mark.parametrize("stated", [None, "1:05", -1.0, 1e12])
+def test_a_duration_that_is_no_number_is_not_believed(samples: list[Sample], stated: object) -> None:
+    odd = [sample.model_copy(update={"meta": sample.meta | {"duration_s": stated}}) for sample in samples]
+    replies = Replies({s.id: TASK.gold(s) for s in odd})
+    figures = score_replies("s", odd, replies, think=False).results["official"]
+    assert figures.metrics["mIoU"] == 1
+
+
 def test_breakdowns_split_the_items_and_values_may_share_one() -> None:
     items = [
         question(0, 0, "a", ["x"]),

@@ -10,6 +10,7 @@ from timesight.model.families import FAMILIES
 from timesight.model.load import load_policy
 from timesight.model.shape import model_shape
 from timesight.training.cost import plan
+from timesight.training.counts import count_questions
 from timesight.training.recipe import load_recipe
 from timesight.training.settings import GrpoRecipe
 
@@ -113,3 +114,11 @@ def test_visual_tokens_are_counted_by_the_familys_patches(new_model: Path) -> No
     pixels = min(video.total_pixels, video.max_frames / 2 * video.max_pixels)
     row = round(pixels / side**2) + 60 + grpo.num_generations * grpo.max_completion_length
     assert needed.tokens_per_step == row * train.batch_size * train.gradient_accumulation_steps
+
+
+def test_questions_of_a_custom_task_are_counted(tmp_path: Path) -> None:
+    line = '{"id": "gym#%d", "task": "counting", "video": "gym.mp4", "query": "the rope is jumped", "count": 12}\n'
+    (tmp_path / "counts.jsonl").write_text("".join(line % number for number in range(5)))
+    counting = Path(__file__).parents[2] / "examples/counting.py"
+    recipe = load_recipe("tiny/grpo", [f"tasks.files=[{counting}]"], tmp_path / "counts.jsonl")
+    assert count_questions(recipe) == (5, 5)

@@ -11,6 +11,7 @@ import torch
 
 from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
+from timesight.data.jsonl import write_jsonl
 from timesight.errors import TrainingError
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.local import LocalGenerator
@@ -25,8 +26,9 @@ from timesight.training.batches import zero_loss
 from timesight.training.dataset import PromptDataset
 from timesight.training.loop import REWARD
 from timesight.training.run import run_recipe
+from timesight.training.samples import load_validation
 from timesight.training.schedule import ScheduleEntry
-from timesight.training.settings import GrpoRecipe
+from timesight.training.settings import GrpoRecipe, ValidationSettings
 from timesight.training.validate import validate
 from timesight.video import FrameBudget
 
@@ -227,3 +229,25 @@ def test_validation_answers_greedily_and_scores(world: Path) -> None:
     assert figures[0] == pytest.approx(figures[1])
     assert 1.0 < figures[0][REWARD] <= 2.0  # the embedded model keeps the form and knows something
     assert figures[0]["validation/temporal_grounding/mIoU"] == pytest.approx(figures[0][REWARD] - 1, abs=0.01)
+
+
+def test_validation_weighs_rewards_as_training_does_and_claims_none_that_was_not_judged(full_world: Path) -> None:
+    everything = read_jsonl(full_world / "test.jsonl")
+    budget = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=16)
+    config = InferenceConfig(budget, max_new_tokens=24)
+    policy = load_policy()
+    grounding = [sample for sample in everything if sample.task == "temporal_grounding"][:3]
+    both, iou = (validate(policy, grounding, config, reward_weights=weights) for weights in ({}, {"format": 0.0}))
+    assert both[REWARD] - iou[REWARD] == pytest.approx(1)  # all replies keep the form
+    captions = [sample for sample in everything if sample.task == "captioning"][:2]
+    assert REWARD not in validate(policy, captions, config)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(3, [0, 1, 3]), (5, [0, 1, 2, 3, 4]), (9, [0, 1, 2, 3, 4])])
+def test_validation_samples_are_thinned_evenly(
+    world: Path, tmp_path: Path, asked: int, expected: list[int]
+) -> None:
+    samples = read_jsonl(world / "test.jsonl")[:5]
+    write_jsonl(tmp_path / "held_out.jsonl", samples)
+    kept = load_validation(ValidationSettings(jsonl=tmp_path / "held_out.jsonl", num_samples=asked))
+    assert [sample.id for sample in kept] == [samples[index].id for index in expected]

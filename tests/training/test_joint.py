@@ -78,7 +78,7 @@ def test_a_judge_that_is_down_ends_a_run_past_the_allowed_share(two_each: Path, 
 
 
 def test_captions_need_a_judge(two_each: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="captioning is rewarded by a judge and the recipe names none"):
+    with pytest.raises(RecipeError, match="captioning is rewarded by a judge, and the recipe names none"):
         run_recipe(joint(two_each, judge=None), tmp_path)
 
 

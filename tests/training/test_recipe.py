@@ -67,3 +67,11 @@ def test_the_defaults_are_the_papers() -> None:
     assert recipe.train.learning_rate == 1e-6
     assert recipe.video.total_pixels == 3584 * 28 * 28
     assert yaml.safe_load(dump_recipe(recipe))["grpo"]["epsilon"] == 0.2
+
+
+def test_a_file_takes_the_place_of_the_sources_and_of_nothing_else() -> None:
+    recipe = load_recipe("tiny/joint", ["data.evidence=false", "data.limit=9"], Path("mine.jsonl"))
+    assert (recipe.data.jsonl, recipe.data.world) == (Path("mine.jsonl"), None)
+    assert (recipe.data.evidence, recipe.data.limit) == (False, 9)
+    with pytest.raises(RecipeError, match=r"pretrain\.yaml: .*no source letters; there are mine\.jsonl"):
+        load_recipe("tiny/pretrain", jsonl=Path("mine.jsonl"))

@@ -1,4 +1,4 @@
-"""Shared by the commands of ``timesight eval``: items of a suite or a file, and replies made elsewhere."""
+"""Shared by the commands of ``timesight eval``: some of the items, and replies made elsewhere."""
 
 from __future__ import annotations
 
@@ -7,54 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from timesight.errors import InputError
-
 if TYPE_CHECKING:
-    from timesight.evaluation import Scoring, Suite
-    from timesight.tasks import TaskRegistry
     from timesight.types import Sample
-
-
-def items_of(
-    name: str,
-    annotations: Path | None,
-    videos: Path | None = None,
-    split: str | None = None,
-    subtitles: bool = False,
-    tasks: TaskRegistry | None = None,
-) -> tuple[Suite | None, list[Sample]]:
-    """Read the items of a suite, or the samples of a JSONL file.
-
-    Args:
-        name: Name of a suite, or path of a file.
-        annotations: Folder of the suite's official files; a suite needs it, a file must not have it.
-        videos: Folder of the suite's videos.
-        split: Split of the suite; None for its default.
-        subtitles: Put subtitles into the prompts of the suite.
-        tasks: Tasks of a file's samples; None: those of the package.
-
-    Returns:
-        The suite, None for a file, and its items.
-
-    Raises:
-        InputError: If there is no such suite or file, or an option does not go with it.
-        SampleError: If an official file or a sample is wrong.
-    """
-    from timesight.data import read_jsonl
-    from timesight.evaluation import SUITES, find_suite
-    from timesight.tasks import TASKS
-
-    if name in SUITES or not (Path(name).suffix or Path(name).exists()):
-        suite = find_suite(name)
-        if annotations is None:
-            raise InputError(
-                f"{name}: say where its official files are (--annotations DIR), and its videos (--videos)"
-            )
-        return suite, suite.read(annotations, videos, split, subtitles=subtitles)
-    given = {"annotations": annotations, "videos": videos, "split": split, "subtitles": subtitles}
-    if wrong := [flag for flag, value in given.items() if value]:
-        raise InputError(f"--{wrong[0]} goes with a suite; {name} is a file of samples")
-    return None, read_jsonl(Path(name), tasks or TASKS)
 
 
 def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Sample]:
@@ -66,18 +20,6 @@ def limited(items: list[Sample], num_videos: int | None, seed: int) -> list[Samp
         return items
     chosen = set(Random(seed).sample(videos, num_videos))
     return [item for item in items if item.video.path in chosen]
-
-
-def scoring_of(suite: Suite | None, protocols: tuple[str, ...]) -> Scoring:
-    """Return what is reported.
-
-    Args:
-        suite: Its breakdowns are used; None for a file of samples.
-        protocols: Score by these only; empty for all.
-    """
-    from timesight.evaluation import Scoring
-
-    return Scoring(protocols or None, *((suite.by, suite.average_over) if suite else ()))
 
 
 def given_replies(file: Path, items: list[Sample], without: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from timesight.cli.eval_items import items_of, limited, scoring_of
+from timesight.cli.eval_items import limited
 from timesight.cli.eval_show import show_plan, show_reported, show_results, show_suites
 from timesight.cli.options import (
     clue_options,
@@ -142,7 +142,14 @@ def run(request: Request) -> None:
         InputError: If an option cannot be used, or ``--out`` holds replies made with other settings.
         ModelError: If no item got a reply.
     """
-    from timesight.evaluation import protocols_of, require_folder, require_judge, score_tasks
+    from timesight.evaluation import (
+        items_of,
+        protocols_of,
+        require_folder,
+        require_judge,
+        score_tasks,
+        scoring_of,
+    )
     from timesight.judge import open_judge
     from timesight.tasks.custom import custom_tasks
     from timesight.world import WorldJudge

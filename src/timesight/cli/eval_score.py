@@ -59,9 +59,9 @@ def score(
 
     A missing reply is wrong. One with an id that no item has is warned of and left out.
     """
-    from timesight.cli.eval_items import given_replies, items_of, scoring_of
+    from timesight.cli.eval_items import given_replies
     from timesight.cli.eval_show import show_results
-    from timesight.evaluation import Replies, require_folder, require_unused, score_tasks
+    from timesight.evaluation import Replies, items_of, require_folder, require_unused, score_tasks, scoring_of
     from timesight.judge import open_judge
     from timesight.world import WorldJudge
 
@@ -84,24 +84,23 @@ def score(
 @click.command(
     "baselines",
     epilog="Example: timesight eval baselines charades_sta --annotations DIR",
-    short_help="What a suite's items give to those who look at no video.",
+    short_help="Score a suite's video-blind baselines.",
 )
 @click.argument("suite")
 @annotations_option
 @split_option
 @json_option
 def baselines(suite: str, annotations: Path | None, split: str | None, as_json: bool) -> None:
-    """Score the answers that need no model: the whole video, the first box, the longest option, a random one."""
+    """Score the video-blind baselines: the whole video, the first box, the longest option, a random answer."""
     from timesight.cli.console import OUT, print_json
-    from timesight.cli.eval_items import items_of, scoring_of
     from timesight.cli.eval_show import baseline_table
-    from timesight.evaluation import Replies, score_tasks
+    from timesight.evaluation import Replies, items_of, score_tasks, scoring_of
     from timesight.tasks import TASKS
 
     declared, items = items_of(suite, annotations, split=split)
     blind = [item for item in items if not TASKS[item.task].needs_judge]
     if not blind:
-        raise InputError(f"{suite}: no answer to its items can do without a model")
+        raise InputError(f"{suite}: its items have no video-blind baselines")
     results = score_tasks(Path(suite).stem, blind, Replies({}), False, None, scoring_of(declared, ()))
     if as_json:
         found = {
@@ -126,7 +125,7 @@ def _tracks(
     from timesight.tasks.base import OFFICIAL
 
     if annotations is None:
-        raise InputError("got10k: say where its official files are (--annotations DIR)")
+        raise InputError("got10k: say where its official files are (annotations)")
     if set(protocols) - {OFFICIAL}:
         raise InputError("a folder of predictions has a box in every frame: it is scored by --protocol official")
     suite = SUITES["got10k"]

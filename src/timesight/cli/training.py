@@ -36,19 +36,15 @@ def read_recipe(recipe: str, overrides: tuple[str, ...], model: str | None, data
         recipe: YAML file, or name of a shipped recipe.
         overrides: ``KEY=VALUE`` for keys of the recipe.
         model: Replaces the recipe's model; None: unchanged.
-        data: JSONL file that replaces the recipe's data except for its curriculum; None: unchanged.
+        data: JSONL file in place of the recipe's sources; None: unchanged.
 
     Raises:
         RecipeError: If there is no such recipe, a key is unknown, or a value cannot be used.
     """
     from timesight.training.recipe import load_recipe
-    from timesight.training.settings import DataSettings
 
-    settings = load_recipe(recipe, overrides)
-    changes: dict[str, Any] = {} if model is None else {"model": model}
-    if data is not None:
-        changes["data"] = DataSettings(jsonl=data, curriculum=settings.data.curriculum)
-    return settings.model_copy(update=changes)
+    settings = load_recipe(recipe, overrides, data)
+    return settings if model is None else settings.model_copy(update={"model": model})
 
 
 def train(recipe: Any, out: Path, as_json: bool) -> None:
@@ -115,11 +111,10 @@ def write_world_with_progress(recipe: Any, out: Path) -> None:
     from timesight.cli.console import progress
     from timesight.training.loop import this_process
     from timesight.training.run_dir import init_run_dir
-    from timesight.training.samples import load_mixture, world_file
+    from timesight.training.samples import unwritten_worlds, write_worlds
 
     with this_process().main_process_first():  # the others find it written
-        unwritten = [world for world in recipe.data.worlds if not world_file(world, out).exists()]
-        if unwritten:
+        if unwritten := unwritten_worlds(recipe.data, out):
             init_run_dir(recipe, out)
             with progress("synthetic world", sum(world.num_videos for world in unwritten)) as advance:
-                load_mixture(recipe.data, out, advance)
+                write_worlds(recipe.data, out, advance)

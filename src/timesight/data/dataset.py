@@ -8,6 +8,7 @@ from typing import Any
 from timesight.data.jsonl import read_jsonl
 from timesight.data.sources import SOURCES, read
 from timesight.errors import InputError
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 
 
@@ -17,6 +18,7 @@ def read_dataset(
     annotations: str | Path | None = None,
     videos: str | Path | None = None,
     split: str | None = None,
+    tasks: TaskRegistry = TASKS,
     **options: Any,
 ) -> list[Sample]:
     """Read the samples of a published source, or of a JSONL file.
@@ -26,6 +28,7 @@ def read_dataset(
         annotations: Folder with the source's official files.
         videos: Folder with its videos; None does not look for them.
         split: Of the source; None is its first.
+        tasks: Of a file's samples, custom ones included.
         **options: Of the source, such as ``subtitles=True`` of ``videomme``.
 
     Returns:
@@ -37,7 +40,7 @@ def read_dataset(
     """
     if str(name) not in SOURCES:
         if Path(name).is_file():
-            return read_jsonl(Path(name))
+            return read_jsonl(Path(name), tasks)
         raise InputError(f"{name}: is no file, and no source; sources are {', '.join(SOURCES)}")
     if annotations is None:
         raise InputError(f"{name}: say where its official files are (annotations=DIR)")

@@ -19,7 +19,7 @@ from timesight.evaluation.score import (
     score_replies,
     score_tasks,
 )
-from timesight.evaluation.suites import SUITES, Suite, find_suite
+from timesight.evaluation.suites import SUITES, Suite, find_suite, items_of, scoring_of
 
 __all__ = [
     "SUITES",
@@ -28,6 +28,7 @@ __all__ = [
     "Scoring",
     "Suite",
     "find_suite",
+    "items_of",
     "joined_json",
     "kept_replies",
     "protocols_of",
@@ -38,4 +39,5 @@ __all__ = [
     "score_answers",
     "score_replies",
     "score_tasks",
+    "scoring_of",
 ]

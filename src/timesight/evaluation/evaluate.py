@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timesight.artifacts import ITEMS_FILE, write_records, write_result
-from timesight.data import read_jsonl
-from timesight.errors import InputError, ModelError
+from timesight.errors import ModelError
 from timesight.evaluation.figures import Scoring
 from timesight.evaluation.folder import init_eval_dir
 from timesight.evaluation.replies import Replies
 from timesight.evaluation.score import EvalResult, joined_json, require_judge, score_tasks
-from timesight.evaluation.suites import Suite, find_suite
+from timesight.evaluation.suites import Suite, items_of, scoring_of
+from timesight.tasks import TASKS
 from timesight.types import Judge, Sample
 
 if TYPE_CHECKING:
@@ -63,18 +63,24 @@ def evaluate(
     from timesight.evaluation.questions import eval_settings
     from timesight.infer.answer import InferenceConfig
 
-    suite, samples = _samples(suite_or_samples, annotations, videos, split)
+    suite, samples = None, suite_or_samples
+    if isinstance(samples, (str, Path)):
+        suite, samples = items_of(samples, annotations, videos, split, tasks=config.get("tasks", TASKS))
     generator = _generator(model)
     inference = InferenceConfig(**{"budget": generator.default_budget} | config)
     require_judge([inference.tasks[name] for name in {sample.task for sample in samples}], judge)
     name = Path(suite_or_samples).stem if isinstance(suite_or_samples, (str, Path)) else "samples"
-    scoring = Scoring(
-        None if protocols is None else tuple(protocols), *((suite.by, suite.average_over) if suite else ())
-    )
     named = str(model) if isinstance(model, (str, Path)) else None
     settings = eval_settings(name, named, generator, inference, split=split)
     return ask_and_score(
-        generator, samples, inference, settings, None if out is None else Path(out), judge, scoring, suite
+        generator,
+        samples,
+        inference,
+        settings,
+        None if out is None else Path(out),
+        judge,
+        scoring_of(suite, protocols or ()),
+        suite,
     )
 
 
@@ -187,22 +193,6 @@ def result_content(
     """
     content = joined_json(results) | {name: value for name, value in about.items() if name != "suite"}
     return content | ({} if suite is None else {"paper": suite.paper_json()})
-
-
-def _samples(
-    given: str | Path | Sequence[Sample],
-    annotations: str | Path | None,
-    videos: str | Path | None,
-    split: str | None,
-) -> tuple[Suite | None, Sequence[Sample]]:
-    if not isinstance(given, (str, Path)):
-        return None, given
-    if Path(given).suffix == ".jsonl":
-        return None, read_jsonl(Path(given))
-    suite = find_suite(str(given))
-    if annotations is None:
-        raise InputError(f"{given}: say where its official files are (annotations=DIR)")
-    return suite, suite.read(Path(annotations), None if videos is None else Path(videos), split)
 
 
 def _generator(model: Any) -> Any:

@@ -14,6 +14,7 @@ from timesight.evaluation.replies import Replies
 from timesight.tasks import TASKS, Graded, Task, TaskRegistry
 from timesight.tasks.aggregate import Row, baseline_rows
 from timesight.tasks.base import OFFICIAL, PAPER
+from timesight.tasks.evidence import stated_duration_s
 from timesight.types import Judge, Sample
 from timesight.video import probe
 
@@ -268,8 +269,8 @@ def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
 
 
 def _duration_s(sample: Sample) -> float | None:
-    if "duration_s" in sample.meta:
-        return float(sample.meta["duration_s"])
+    if (stated := stated_duration_s(sample)) is not None:
+        return stated
     try:
         return probe(sample.video).duration_s
     except VideoError:

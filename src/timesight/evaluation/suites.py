@@ -6,13 +6,15 @@ are those of its tables 1, 6 and 8, as fractions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from timesight.data import SOURCES, read
+from timesight.data import SOURCES, read, read_jsonl
 from timesight.errors import InputError
+from timesight.evaluation.figures import Scoring
+from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
 
 BASE, OURS, THINKING = "Qwen2.5-VL-7B", "VideoChat-R1", "VideoChat-R1-thinking"
@@ -182,3 +184,47 @@ def find_suite(name: str) -> Suite:
     if name not in SUITES:
         raise InputError(f"no suite {name}: choose one of {', '.join(SUITES)}, or give a JSONL file of samples")
     return SUITES[name]
+
+
+def items_of(
+    name: str | Path,
+    annotations: str | Path | None = None,
+    videos: str | Path | None = None,
+    split: str | None = None,
+    subtitles: bool = False,
+    tasks: TaskRegistry = TASKS,
+) -> tuple[Suite | None, list[Sample]]:
+    """Read the items of a suite, or the samples of a JSONL file.
+
+    Args:
+        name: Name of a suite, or path of a file.
+        annotations: Folder of the suite's official files; a suite needs it, a file must not have it.
+        videos: Folder of the suite's videos.
+        split: Split of the suite; None for its default.
+        subtitles: Put subtitles into the prompts of the suite.
+        tasks: Tasks of a file's samples.
+
+    Returns:
+        The suite, None for a file, and its items.
+
+    Raises:
+        InputError: If there is no such suite or file, or an option does not go with it.
+        SampleError: If an official file or a sample is wrong.
+    """
+    if str(name) in SUITES or not (Path(name).suffix or Path(name).exists()):
+        suite = find_suite(str(name))
+        if annotations is None:
+            raise InputError(
+                f"{name}: say where its official files are (annotations), and where its videos are (videos)"
+            )
+        folder = None if videos is None else Path(videos)
+        return suite, suite.read(Path(annotations), folder, split, subtitles=subtitles)
+    given = {"annotations": annotations, "videos": videos, "split": split, "subtitles": subtitles}
+    if wrong := [option for option, value in given.items() if value]:
+        raise InputError(f"{wrong[0]} goes with a suite; {name} is a file of samples")
+    return None, read_jsonl(Path(name), tasks)
+
+
+def scoring_of(suite: Suite | None, protocols: Sequence[str] = ()) -> Scoring:
+    """What is reported of a suite, or of a file of samples (None), by these protocols; empty: by all."""
+    return Scoring(tuple(protocols) or None, *((suite.by, suite.average_over) if suite else ()))

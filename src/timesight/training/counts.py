@@ -8,6 +8,8 @@ from pathlib import Path
 from timesight.data import read_jsonl
 from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import InputError
+from timesight.tasks import TaskRegistry
+from timesight.tasks.custom import custom_tasks
 from timesight.training.samples import chosen
 from timesight.training.schedule import Dealer
 from timesight.training.settings import GrpoRecipe, SftRecipe, SourceSettings, WorldSource
@@ -34,16 +36,18 @@ def count_questions(recipe: SftRecipe | GrpoRecipe, missing: Missing = _refuse) 
     Raises:
         InputError: If a file is not there, unless ``missing`` knows.
     """
-    cap = recipe.train.questions_per_video
+    cap, tasks = recipe.train.questions_per_video, custom_tasks(recipe.tasks)
     questions = entries = 0.0
     for source in recipe.data.all_sources:
-        count, dealt = _of_source(source, cap, recipe.seed, missing)
+        count, dealt = _of_source(source, cap, recipe.seed, missing, tasks)
         share = source.weight * min(1.0, (source.limit or count) / max(count, 1))
         questions, entries = questions + share * count, entries + share * dealt
     return round(questions), round(entries)
 
 
-def _of_source(source: SourceSettings, cap: int, seed: int, missing: Missing) -> tuple[int, int]:
+def _of_source(
+    source: SourceSettings, cap: int, seed: int, missing: Missing, tasks: TaskRegistry
+) -> tuple[int, int]:
     if source.world is not None:
         a_video = _world_questions(source.world)
         count = round(a_video * source.world.num_videos)
@@ -51,8 +55,8 @@ def _of_source(source: SourceSettings, cap: int, seed: int, missing: Missing) ->
     if source.jsonl is None or not source.jsonl.exists():
         count = missing(source)
         return count, -(-count // cap)
-    samples = chosen(source, read_jsonl(source.jsonl))
-    return len(samples), Dealer(Mixture([MixtureSource(samples)]), cap).num_entries(1, seed)
+    samples = chosen(source, read_jsonl(source.jsonl, tasks))
+    return len(samples), Dealer(Mixture([MixtureSource(samples)]), cap, tasks).num_entries(1, seed)
 
 
 def _world_questions(world: WorldSource) -> float:

@@ -79,7 +79,8 @@ class TrainingLoop(Generic[B]):
         out: The run directory.
         accelerator: From ``make_accelerator``.
         metrics: Where the run reports.
-        validate: Figures of held-out samples, ``validation/reward`` among them; every ``validate_steps``.
+        validate: Figures of held-out samples, every ``validate_steps``; ``validation/reward`` says which checkpoint
+            is the best.
         validate_steps: None: never.
         listeners: Told how the run goes on.
     """
@@ -173,7 +174,8 @@ class TrainingLoop(Generic[B]):
             with self._metrics.stage("validate"):
                 figures = self._validate()
             self._metrics.write(state.step, figures)
-            state = state.with_validation(state.step, figures[REWARD])
+            if REWARD in figures:
+                state = state.with_validation(state.step, figures[REWARD])
         if state.step % self._settings.save_steps == 0 or state.step == self._num_steps:
             error = self._checkpoints.save(state)
             if error is not None and state.step == self._num_steps:

@@ -61,11 +61,14 @@ def load_model(
 def judge_for(
     recipe: SftRecipe | GrpoRecipe, samples: Sequence[Sample], out: Path, tasks: TaskRegistry = TASKS
 ) -> Judge | None:
-    """The judge of ``recipe``, its answers kept in ``out``. Raises RecipeError where one is needed and missing."""
+    """The judge of ``recipe`` for ``samples``, those of its validation included; its answers are kept in ``out``.
+
+    Raises RecipeError where GRPO needs one and the recipe names none.
+    """
     asked = sorted({sample.task for sample in samples if tasks.of(sample).needs_judge})
     if asked and recipe.kind == "grpo" and recipe.judge is None:
         raise RecipeError(
-            f"{asked[0]} is rewarded by a judge and the recipe names none: add a section such as "
+            f"{asked[0]} is rewarded by a judge, and the recipe names none: add a section such as "
             "judge: {kind: served, model: NAME, base_url: URL}, or {kind: world} for the synthetic world"
         )
     return open_judge(recipe.judge if asked else None, WorldJudge(), out)

@@ -20,6 +20,7 @@ from timesight.training.settings import GrpoRecipe, SftRecipe
 
 ROOT = Path(str(files("timesight") / "recipes"))
 TABLES = ROOT / "paper"  # rows of the paper's tables (timesight.reproduce), which also say what is measured
+ORIGINS = ("jsonl", "hub", "split", "world", "sources")  # keys of data that say where samples come from
 MOST_DIFFERENCES = 3  # of two recipes that a message names
 # What keys were called before version 0.2.
 RENAMED = {
@@ -42,12 +43,18 @@ def shipped() -> dict[str, Path]:
     return {name: path for path, name in found.items() if TABLES not in path.parents}
 
 
-def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe | SftRecipe:
-    """Read a shipped recipe or a YAML file; ``overrides`` such as ``train.learning_rate=1e-6`` win over it.
+def load_recipe(
+    name: str | Path, overrides: Sequence[str] = (), jsonl: Path | None = None
+) -> GrpoRecipe | SftRecipe:
+    """Read a shipped recipe or a YAML file.
 
-    Of a row of a table, such as ``paper/table3/grpo``, its ``train``.
+    Args:
+        name: Of a shipped recipe, of a row of a table, such as ``paper/table3/grpo``, for its ``train``, or a file.
+        overrides: Such as ``train.learning_rate=1e-6``; they win over the file.
+        jsonl: Takes the place of the recipe's sources; what else ``data`` says stays.
 
-    Raises RecipeError, which names the key and, for a misspelt one, the nearest known name.
+    Raises:
+        RecipeError: If it cannot be used; the message names the key, and for a misspelt one the nearest known name.
     """
     path = next((one for one in (ROOT / f"{name}.yaml", Path(name)) if one.is_file()), None)
     if path is None:
@@ -62,6 +69,9 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> GrpoRecipe |
         content = content["train"]
     for override in overrides:
         _apply(content, override)
+    if jsonl is not None:
+        kept = {key: value for key, value in content.get("data", {}).items() if key not in ORIGINS}
+        content["data"] = kept | {"jsonl": str(jsonl)}
     try:
         return _ADAPTER.validate_python(content)
     except ValidationError as error:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from timesight.training.sft import Sft
 from timesight.training.sharding import load_whole
 from timesight.training.validate import validate
 from timesight.training.watch import Watch
-from timesight.types import Judge
+from timesight.types import Judge, Sample
 from timesight.video import FrameReader, Quarantine
 
 LOGGER = logging.getLogger("timesight")
@@ -108,7 +109,8 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
     if recipe.data.difficulty is not None:
         usable, mixture = mixture, by_difficulty(mixture, recipe.data.difficulty)
         LOGGER.warning("data.difficulty keeps %d of %d samples", len(mixture.samples), len(usable.samples))
-    judge = judge_for(recipe, mixture.samples, out, tasks)
+    validation = load_validation(recipe.validation, tasks)
+    judge = judge_for(recipe, [*mixture.samples, *validation], out, tasks)
     set_seed(recipe.seed)
     load_whole()
     policy = load_model(recipe, out, mixture.samples, tasks)
@@ -126,7 +128,7 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
         LOGGER.warning("%s: each prompt is computed once for each of its replies", reason)
     quarantine = Quarantine(out / QUARANTINE_FILE, recipe.train.max_broken_share)
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
-        state = _train(recipe, out, policy, mixture, reader, quarantine, judge, tasks, listeners)
+        state = _train(recipe, out, policy, mixture, validation, reader, quarantine, judge, tasks, listeners)
     return RunResult(
         checkpoint=checkpoint_folder(out, state.step),
         best=None if state.best_step is None else checkpoint_folder(out, state.best_step),
@@ -142,6 +144,7 @@ def _train(
     out: Path,
     policy: Policy,
     mixture: Mixture,
+    validation: Sequence[Sample],
     reader: FrameReader,
     quarantine: Quarantine,
     judge: Judge | None,
@@ -158,14 +161,21 @@ def _train(
     metrics = MetricsLog(out / METRICS_FILE, policy.device, accelerator)
     store = make_feature_store(recipe, policy)
     reference = reference_of(policy, recipe, accelerator) if isinstance(recipe, GrpoRecipe) else nullcontext
-    validation = load_validation(recipe.validation, tasks)
     loop: TrainingLoop[Any] = TrainingLoop(
         policy,
         settings,
         out,
         accelerator,
         metrics,
-        validate=(lambda: validate(policy, validation, validation_config(recipe, tasks), judge, clue_of(recipe)))
+        validate=partial(
+            validate,
+            policy,
+            validation,
+            validation_config(recipe, tasks),
+            judge,
+            clue_of(recipe),
+            recipe.grpo.reward_weights if isinstance(recipe, GrpoRecipe) else {},
+        )
         if validation
         else None,
         validate_steps=recipe.validation.every_steps if recipe.validation else None,

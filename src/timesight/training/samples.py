@@ -19,15 +19,14 @@ WORLD_DIR = "world"
 HUB_DIR = "hub"
 
 
-def load_mixture(
-    data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None, tasks: TaskRegistry = TASKS
-) -> Mixture:
+def load_mixture(data: DataSettings, out: Path, tasks: TaskRegistry = TASKS) -> Mixture:
     """All samples of a recipe; a synthetic world is written to ``out`` unless it is there already.
 
-    ``on_video`` is called for each video that is written. Raises SampleError where two sources share an id.
+    Raises SampleError where two sources share an id.
     """
+    write_worlds(data, out)
     sources = [
-        MixtureSource(_load(source, out, on_video, tasks), source.weight, source.limit, source.key)
+        MixtureSource(chosen(source, _read(source, out, tasks)), source.weight, source.limit, source.key)
         for source in data.all_sources
     ]
     seen: set[str] = set()
@@ -36,10 +35,6 @@ def load_mixture(
             raise SampleError(f"{sample.id}: is in two sources of this recipe; ids must be unique")
         seen.add(sample.id)
     return Mixture(sources)
-
-
-def _load(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks: TaskRegistry) -> list[Sample]:
-    return chosen(source, _read(source, out, on_video, tasks))
 
 
 def chosen(source: SourceSettings, samples: Sequence[Sample]) -> list[Sample]:
@@ -62,17 +57,25 @@ def ungrounded(samples: Sequence[Sample]) -> list[Sample]:
     return [without_evidence(sample) if isinstance(sample, GroundedQaSample) else sample for sample in samples]
 
 
-def _read(source: SourceSettings, out: Path, on_video: Callable[[], None], tasks: TaskRegistry) -> list[Sample]:
+def _read(source: SourceSettings, out: Path, tasks: TaskRegistry) -> list[Sample]:
     if source.jsonl is not None:
         return read_jsonl(source.jsonl, tasks)
     if source.hub is not None:
         return read_hub(source.hub, source.split, out / HUB_DIR, tasks)
     assert source.world is not None  # SourceSettings holds exactly one of them
-    file = world_file(source.world, out)
-    if not file.exists():
-        world = source.world
-        write_world(file.parent, {world.split: world.num_videos}, world, seed=world.seed, on_video=on_video)
-    return read_jsonl(file, tasks)
+    return read_jsonl(world_file(source.world, out), tasks)
+
+
+def unwritten_worlds(data: DataSettings, out: Path) -> list[WorldSource]:
+    """The synthetic worlds of a recipe that are not in its run directory yet."""
+    return [world for world in data.worlds if not world_file(world, out).exists()]
+
+
+def write_worlds(data: DataSettings, out: Path, on_video: Callable[[], None] = lambda: None) -> None:
+    """Write these; ``on_video`` is called for each video."""
+    for world in unwritten_worlds(data, out):
+        folder = world_file(world, out).parent
+        write_world(folder, {world.split: world.num_videos}, world, seed=world.seed, on_video=on_video)
 
 
 def world_file(world: WorldSource, out: Path) -> Path:
@@ -87,5 +90,5 @@ def load_validation(settings: ValidationSettings | None, tasks: TaskRegistry = T
     samples = [sample for sample in read_jsonl(settings.jsonl, tasks) if not sample.problems]
     if not samples:
         raise SampleError(f"{settings.jsonl}: none of the samples can be scored, so validation.jsonl says nothing")
-    step = max(1, len(samples) // settings.num_samples)
-    return samples[::step][: settings.num_samples]
+    count = min(settings.num_samples, len(samples))
+    return [samples[index * len(samples) // count] for index in range(count)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
@@ -27,6 +28,7 @@ def validate(
     config: InferenceConfig,
     judge: Judge | None = None,
     clue: ClueSettings | None = None,
+    reward_weights: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, float]:
     """What the policy answers to held-out samples; every process asks about its share of the videos.
 
@@ -36,9 +38,11 @@ def validate(
         config: How they are asked.
         judge: For tasks whose rewards take one; asked by the main process alone.
         clue: Answer after a second look; None: after one look.
+        reward_weights: Of reward components, as in ``GrpoSettings``.
 
     Returns:
-        On every process: the replies' mean reward (``validation/reward``), each task's metrics
+        On every process: the replies' mean reward (``validation/reward``; absent if none could be judged), each
+        task's metrics
         (``validation/task/metric``), and next to them those of answers that need neither the video nor its duration
         (``validation/task/baseline/metric``). Samples whose video cannot be read are left out and counted
         (``validation/num_unreadable``).
@@ -53,7 +57,7 @@ def validate(
     figures: dict[str, float] = {}
     if state.is_main_process:
         answered = [sample for sample in samples if sample.id in reply_of]
-        figures = _figures(answered, [reply_of[sample.id] for sample in answered], config, judge)
+        figures = _figures(answered, [reply_of[sample.id] for sample in answered], config, judge, reward_weights)
         figures["validation/num_unreadable"] = float(len(samples) - len(answered))
     return dict(broadcast_object_list([figures])[0])
 
@@ -64,18 +68,22 @@ def _generator(policy: Policy, config: InferenceConfig, clue: ClueSettings | Non
 
 
 def _figures(
-    samples: Sequence[Sample], replies: Sequence[str], config: InferenceConfig, judge: Judge | None
+    samples: Sequence[Sample],
+    replies: Sequence[str],
+    config: InferenceConfig,
+    judge: Judge | None,
+    reward_weights: Mapping[str, float],
 ) -> dict[str, float]:
     rewards = reply_rewards(replies, samples, [config.think] * len(samples), judge, config.tasks)
     totals = [
-        group_totals([parts], {}, required_components(config.tasks.of(sample)))[0]
+        group_totals([parts], reward_weights, required_components(config.tasks.of(sample)))[0]
         for sample, parts in zip(samples, rewards, strict=True)
     ]
     judged = [total for total in totals if total == total]
     graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)
     for sample, reply in zip(samples, replies, strict=True):
         graded[sample.task].append(config.tasks.of(sample).grade(sample, reply, config.think))
-    figures = {REWARD: sum(judged) / len(judged) if judged else 0.0}
+    figures = {REWARD: sum(judged) / len(judged)} if judged else {}
     for name, items in graded.items():
         asked = [item.sample for item in items]
         task = config.tasks[name]
