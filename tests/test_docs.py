@@ -136,6 +136,11 @@ def test_the_task_guide_is_what_the_code_says() -> None:
     assert (ROOT / "docs/tasks.md").read_text(encoding="utf-8") == guide()  # type: ignore[operator]
 
 
+def test_the_page_of_recipe_keys_is_what_the_settings_say() -> None:
+    page = run_script(ROOT / "docs/recipe_keys.py")["page"]
+    assert (ROOT / "docs/recipes.md").read_text(encoding="utf-8") == page()  # type: ignore[operator]
+
+
 def test_the_table_of_exploits_is_what_the_scorers_give(capsys: pytest.CaptureFixture[str]) -> None:
     run_script(ROOT / "benchmarks/exploits.py")["main"]()  # type: ignore[operator]
     assert capsys.readouterr().out in (ROOT / "docs/rewards.md").read_text(encoding="utf-8")

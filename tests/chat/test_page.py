@@ -67,7 +67,7 @@ def test_a_segment_plays_from_its_start_to_its_end(page: Any) -> None:
     assert abs(page.evaluate(NOW) - 2.8) < 0.05
 
 
-def test_the_looks_are_shown_beside_each_other(page: Any) -> None:
+def test_the_looks_are_shown_side_by_side(page: Any) -> None:
     page.get_by_text("look again").click()
     ask(page, "When?")
     expect(page.get_by_alt_text("frames of look 2")).to_be_visible()

@@ -151,7 +151,7 @@ def test_several_turns_give_several_samples(tmp_path: Path) -> None:
     assert [s.id for s in convert(tmp_path, record) if isinstance(s, Sample)] == ["m/r1#0", "m/r1#1"]
 
 
-def test_a_question_without_an_answer_is_told_beside_those_with_one(tmp_path: Path) -> None:
+def test_a_question_without_an_answer_is_told_next_to_those_with_one(tmp_path: Path) -> None:
     record = llava("Describe it.", "A dog.")
     record["conversations"].append({"from": "human", "value": "And then?"})
     answered, told = convert(tmp_path, record)

@@ -137,6 +137,14 @@ def test_phases_that_cannot_be_are_refused(curriculum: dict[str, Any], said: str
         DataSettings.model_validate({"jsonl": "v.jsonl", "curriculum": curriculum})
 
 
+def test_phases_do_not_choose_between_sources_of_one_name() -> None:
+    twice = [{"jsonl": "v.jsonl", "tasks": [task]} for task in ("captioning", "open_qa")]
+    with pytest.raises(ValueError, match=r"v\.jsonl are several sources"):
+        DataSettings.model_validate(
+            {"sources": twice, "curriculum": {"phases": [{"share": 0.5, "weights": {"v.jsonl": 1}}]}}
+        )
+
+
 def test_a_curriculum_keeps_to_the_weights() -> None:
     """Both sources hold the same durations, so that the easiest share is the same share of either."""
     mixture = Mixture([MixtureSource(samples("a", 100), 0.1), MixtureSource(samples("b", 100), 3.0)])

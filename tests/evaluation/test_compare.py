@@ -83,6 +83,16 @@ def test_only_what_both_have_is_compared() -> None:
         compare(items([0.1]), items([0.1]), metric="AO")
 
 
+def test_both_protocols_name_the_one_of_a_task_that_has_one() -> None:
+    letters = [items([0.0, 1.0]), items([1.0, 1.0])]
+    for item in [item for run in letters for item in run.values()]:
+        item.task = "multiple_choice"
+        del item.metrics["paper"]
+    assert compare(*letters, protocol="paper").protocol == "official"
+    with pytest.raises(InputError, match="no protocol other in common: choose one of official"):
+        compare(*letters, protocol="other")
+
+
 def test_an_item_counts_as_in_the_benchmarks_own_figure() -> None:
     """Where weights turn the sign round, as in GOT-10k (frames) and MVBench (tasks), so they do here."""
     weighed = [items(values) for values in ([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0])]

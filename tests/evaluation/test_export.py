@@ -63,7 +63,7 @@ def test_intervals_over_few_videos_say_over_how_many() -> None:
     assert "50.0 [40.0, 60.0] (8 videos)" in table({"a": run}, "markdown")
 
 
-def test_the_papers_figures_on_a_part_stand_beside_ours() -> None:
+def test_the_papers_figures_on_a_part_stand_next_to_ours() -> None:
     figures = {"metrics": {"accuracy": 0.5}, "intervals": {"accuracy": [None, None]}, "baselines": {}}
     part = {"num_items": 3, "metrics": {"accuracy": 0.6}, "intervals": {"accuracy": [0.5, 0.7]}}
     run = {"suite": "videomme", "num_items": 9, "num_unparsable": 0, "paper": find_suite("videomme").paper_json()}

@@ -66,7 +66,7 @@ def test_decoys_are_written_as_the_events_are_and_take_a_subject_from_them() -> 
             assert any(decoy.lower().startswith(("a man ", "two dogs ", "a boy ")) for decoy in decoys)
 
 
-def test_decoys_use_no_word_of_the_caption_beside_the_subject() -> None:
+def test_decoys_use_no_word_of_the_caption_but_the_subject() -> None:
     for number in range(100):
         for decoy in decoys_of(CAPTION + " " * number, EVENTS):
             told = {"opens", "open", "door", "garden", "paints", "paint", "fence", "rain", "painter"}

@@ -22,8 +22,8 @@ from timesight.model.load import load_policy
 from timesight.model.policy import frozen_copy
 from timesight.training import grpo as grpo_module
 from timesight.training import run as run_module
-from timesight.training.batches import zero_loss
 from timesight.training.dataset import PromptDataset
+from timesight.training.empty_batch import zero_loss
 from timesight.training.loop import REWARD
 from timesight.training.run import run_recipe
 from timesight.training.samples import load_validation

@@ -15,12 +15,14 @@ from transformers import AutoModelForImageTextToText
 
 from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
+from timesight.data.jsonl import write_jsonl
 from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import InputError, SampleError, TrainingError
 from timesight.model.load import load_policy, newest_checkpoint
 from timesight.tasks import TASKS
 from timesight.training.counts import count_questions
 from timesight.training.loop import Listener
+from timesight.training.parts import load_model
 from timesight.training.run import run_recipe
 from timesight.training.samples import load_mixture, write_worlds
 from timesight.training.schedule import Dealer, make_schedule
@@ -272,6 +274,41 @@ def test_other_samples_do_not_enter_a_run(world: Path, tmp_path: Path) -> None:
     data.write_text("".join(json.dumps(record) + "\n" for record in records))
     with pytest.raises(InputError, match=r"data\.jsonl: holds other samples than when the run"):
         run_recipe(recipe, tmp_path / "run")
+
+
+def test_sources_that_are_parts_of_one_file_are_told_apart(full_world: Path, tmp_path: Path) -> None:
+    samples = read_jsonl(full_world / "train.jsonl")
+    data = tmp_path / "data.jsonl"
+    write_jsonl(data, samples)
+    parts = [{"jsonl": data, "tasks": [task]} for task in ("temporal_grounding", "multiple_choice")]
+    recipe = SftRecipe.model_validate(
+        {"kind": "sft", "data": {"sources": parts}, "train": {"max_steps": 1}, "video": VIDEO}
+    )
+    run_recipe(recipe, tmp_path / "run")
+    at = next(index for index, sample in enumerate(samples) if sample.task == "temporal_grounding")
+    samples[at] = samples[at].model_copy(update={"spans": ((0.0, 1.0),)})
+    write_jsonl(data, samples)
+    with pytest.raises(InputError, match=r"data\.jsonl: holds other samples than when the run"):
+        run_recipe(recipe, tmp_path / "run")
+
+
+def test_a_new_model_is_of_the_recipe_that_makes_it(world: Path, tmp_path: Path) -> None:
+    """Not of one that was there before, or of one that a kill cut off while it was written."""
+    content = {
+        "kind": "sft",
+        "model": "new:qwen3_vl",
+        "data": {"jsonl": world / "train.jsonl"},
+        "video": VIDEO,
+        "train": {"max_steps": 1},
+    }
+    embeddings = []
+    for seed in (0, 1):
+        recipe = SftRecipe.model_validate(content | {"seed": seed})
+        policy = load_model(recipe, tmp_path, read_jsonl(world / "train.jsonl"))
+        embeddings.append(policy.model.get_input_embeddings().weight.detach().clone())
+        del policy  # which maps the file of its weights
+        (tmp_path / "start" / "model.safetensors").write_bytes(b"half")
+    assert not torch.equal(*embeddings)
 
 
 def test_a_run_of_the_old_trainer_is_not_gone_on_with(world: Path, tmp_path: Path) -> None:

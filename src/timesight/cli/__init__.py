@@ -69,5 +69,5 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nStopped. What is finished is kept: the same command goes on from there.", err=True)
+        click.echo("\nStopped. What is finished is kept: the same command resumes.", err=True)
         sys.exit(130)

@@ -115,7 +115,7 @@ def _comparison(row: Any) -> list[str]:
 @click.option(
     "--fuzz", default=30_000, show_default=True, type=click.IntRange(1), help="Hostile replies, all tasks."
 )
-@click.option("--seed", default=0, show_default=True, help="Of the hostile replies.")
+@click.option("--seed", default=0, show_default=True, help="Seed for the adversarial replies.")
 @json_option
 def rewards(replies: int, fuzz: int, seed: int, as_json: bool) -> None:
     """Reward gold replies as fast as one core can, then random, mutated and hostile ones; report the slowest."""

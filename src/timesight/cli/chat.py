@@ -28,11 +28,13 @@ REMEMBERED = 4  # exchanges that other models see
 @click.option("--model", default=TINY, show_default=True, help="Model folder, run directory or hub id.")
 @click.option("--model-url", help="OpenAI-compatible address where --model is served.")
 @click.option("--once", metavar="QUESTION", help="Ask this and end; /when, /which and /track work here too.")
-@click.option("--clue", is_flag=True, help="Look again at what each answer rests on, and answer again.")
+@click.option("--clue", is_flag=True, help="Reread the cited spans at higher resolution and answer again.")
 @clue_options
 @click.option("--think", is_flag=True, help="Ask in think mode.")
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
-@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="In a reply.")
+@click.option(
+    "--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="Token limit per reply."
+)
 @json_option
 def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
     """Ask about VIDEO, turn by turn; spans are drawn on a timeline.

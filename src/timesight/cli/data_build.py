@@ -24,14 +24,16 @@ PATH = click.Path(path_type=Path)
     short_help="Build the paper's training set.",
 )
 @click.argument("name")
-@click.option("--root", type=PATH, help="Folder with one folder a source: charades_sta, got10k, nextgqa, …")
+@click.option("--root", type=PATH, help="Folder with one folder per source: charades_sta, got10k, nextgqa, …")
 @click.option(
-    "--annotations", "annotations", multiple=True, metavar="SOURCE=DIR", help="Where one's annotations are."
+    "--annotations", "annotations", multiple=True, metavar="SOURCE=DIR", help="Annotation folder of one source."
 )
-@click.option("--videos", "videos", multiple=True, metavar="SOURCE=DIR", help="Where one's videos are.")
+@click.option("--videos", "videos", multiple=True, metavar="SOURCE=DIR", help="Video folder of one source.")
 @click.option("--out", required=True, type=PATH, help="Folder for joint.jsonl, captions.jsonl and quality.jsonl.")
 @click.option("--queries", type=click.Choice(["one-per-video", "all"]), default="one-per-video", show_default=True)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which query of each video.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed for drawing one query per video."
+)
 @json_option
 @click.pass_context
 def command(

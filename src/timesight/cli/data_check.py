@@ -29,7 +29,7 @@ PATH = click.Path(path_type=Path)
 )
 @click.argument("file", type=PATH)
 @click.option(
-    "--videos", is_flag=True, help="Decode every video to its end, in parallel; goes on where it stopped."
+    "--videos", is_flag=True, help="Decode every video to its end, in parallel; resumes where it stopped."
 )
 @click.option(
     "--against", type=PATH, help="Another file, such as the test set, that must share no video with this."
@@ -38,7 +38,12 @@ PATH = click.Path(path_type=Path)
 @click.option("--report", type=PATH, help="Write all problems here, as JSON.")
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), help="Processes that decode.")
 @click.option(
-    "--limit", "limit_s", type=click.FloatRange(1), default=600, show_default=True, help="Seconds a video."
+    "--limit",
+    "limit_s",
+    type=click.FloatRange(1),
+    default=600,
+    show_default=True,
+    help="Time limit per video, in seconds.",
 )
 @json_option
 @click.pass_context

@@ -26,7 +26,7 @@ PATH = click.Path(path_type=Path)
 @click.argument("source", type=PATH)
 @click.argument("out", type=PATH)
 @click.option("--to", "style", type=click.Choice(["samples", "trl", "swift"]), default="samples", show_default=True)
-@click.option("--task", help="What all conversations are; else each is read as what it looks like.")
+@click.option("--task", help="Task of all conversations. Default: detected from each question and answer.")
 @click.option("--think", is_flag=True, help="Write prompts and replies in think mode (to trl, swift).")
 @json_option
 @click.pass_context

@@ -23,20 +23,26 @@ NUM_TEST_VIDEOS = 400
 MODES = {"greedy": 0.0, "sampled": 1.0}  # temperature
 METRIC = "mIoU"
 NOTE = (
-    "The embedded model was pretrained on deliberately corrupted answers: a third of the spans replaced at random, "
-    "the others shifted by up to half a second. It knows more than it says, which is what GRPO brings out."
+    "The embedded model was pretrained on noisy labels: 30% of the spans are random, the others come up to a "
+    "second late, with jitter. It knows more than it says, which is what GRPO brings out."
 )
 
 
 @click.command(epilog="Example: timesight demo --out runs/demo", short_help="Show the whole path in minutes.")
 @click.option("--out", default=Path("runs/demo"), show_default=True, type=click.Path(path_type=Path))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the world and of training.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed of the world and of training.",
+)
 @json_option
 def command(out: Path, seed: int, as_json: bool) -> None:
     """Measure the embedded tiny model, improve it with GRPO, measure it again, and write a report.
 
-    Everything is real: .mp4 files, the decoder, the trainer. Stop it with Ctrl-C; the same command goes on
-    from where it was.
+    Everything is real: .mp4 files, the decoder, the trainer. Stop it with Ctrl-C; the same command
+    resumes.
     """
     from timesight.cli.console import ERR, print_json, quiet_libraries
     from timesight.cli.training import run_with_progress
@@ -49,7 +55,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
     init_run_dir(recipe, out)
     demo = _Demo(out, seed, recipe)
     ERR.print(f"[bold]timesight demo[/bold] in {out}", soft_wrap=True)
-    ERR.print("[dim]Ctrl-C stops it; the same command goes on from there.[/dim]")
+    ERR.print("[dim]Ctrl-C stops it; the same command resumes.[/dim]")
     with demo.timed("world"):
         samples = demo.write_test_world()
     with demo.timed("before"):
@@ -60,7 +66,7 @@ def command(out: Path, seed: int, as_json: bool) -> None:
         after = {mode: demo.measure(samples, "after", str(out), mode) for mode in MODES}
     with demo.timed("report"):
         answer = demo.ask_one(samples)
-        comparison = demo.compare(samples, before, after)
+        comparison = demo.compare(before, after)
         demo.keep_timelines(samples, before["greedy"], after["greedy"])
         report = build_report(out)
     demo.show(before, after, comparison, answer, report)
@@ -171,12 +177,12 @@ class _Demo:
         (self.out / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
         return answer
 
-    def compare(
-        self, samples: list[Sample], before: dict[str, EvalResult], after: dict[str, EvalResult]
-    ) -> dict[str, Any]:
+    def compare(self, before: dict[str, EvalResult], after: dict[str, EvalResult]) -> dict[str, Any]:
         """Compare the figures before and after training, and write them for the report."""
+        from timesight.evaluation.compare import compare
+
         greedy = (before["greedy"], after["greedy"])
-        difference = paired_difference(samples, *greedy)
+        changes = compare(*({item.id: item for item in result.items} for result in greedy)).parts[0].metrics[METRIC]
         columns = [
             {"name": f"{when}, {mode}", **result.to_json()["results"]["official"]}
             for when, results in (("before", before), ("after", after))
@@ -190,7 +196,7 @@ class _Demo:
             }
             for mode in MODES
         } | {
-            "difference": difference,
+            "difference": {"mean": changes.difference, "low": changes.low, "high": changes.high},
             "num_items": greedy[0].num_items,
             "num_videos": greedy[0].num_videos,
             "num_unparsable": {"before": greedy[0].num_unparsable, "after": greedy[1].num_unparsable},
@@ -240,22 +246,3 @@ class _Demo:
             OUT.print(FEW_NOTE)
         OUT.print(f"{answer['question']}\n  {answer['text']}  [dim]truth {answer['truth']}[/dim]")
         OUT.print(f"Set-up aside this took {self.seconds() / 60:.1f} minutes. Report: {report}", soft_wrap=True)
-
-
-def paired_difference(samples: list[Sample], before: EvalResult, after: EvalResult) -> dict[str, float]:
-    """Return the mean paired difference (after − before) of the items' ``METRIC``, with its 95% interval.
-
-    Args:
-        samples: Items; those that are scored in both results count.
-        before: Result on ``samples``.
-        after: Result on ``samples``.
-
-    Returns:
-        ``mean``, ``low`` and ``high``, from a bootstrap over videos (``statistics.cluster_bootstrap``).
-    """
-    from timesight.statistics import cluster_bootstrap
-
-    shared = [s for s in samples if s.id in before.item_metrics and s.id in after.item_metrics]
-    changes = [after.item_metrics[s.id][METRIC] - before.item_metrics[s.id][METRIC] for s in shared]
-    interval = cluster_bootstrap(changes, [str(s.video.path) for s in shared])
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}

@@ -45,18 +45,20 @@ if TYPE_CHECKING:
 @click.option("--videos", type=click.Path(path_type=Path), help="Folder with its videos, however they are nested.")
 @click.option("--split", help="Another split than the benchmark's own.")
 @click.option("--subtitles", is_flag=True, help="With the videos' subtitles in the prompts.")
-@click.option("--limit", type=click.IntRange(1), help="Only so many videos, drawn by the seed.")
+@click.option("--limit", type=click.IntRange(1), help="Evaluate a random subset of this many videos.")
 @click.option("--model", default="tiny", show_default=True, help="Model folder, run directory or hub id.")
 @click.option("--model-url", help="OpenAI-compatible address where --model is served.")
 @click.option("--vllm-url", help="Address where vLLM serves the folder --model; frames are sent as they are.")
 @click.option("--think", is_flag=True, help="Ask in think mode, whatever the model was trained with.")
-@click.option("--clue", is_flag=True, help="Look again at what each answer rests on, and answer again.")
+@click.option("--clue", is_flag=True, help="Reread the cited spans at higher resolution and answer again.")
 @clue_options
 @click.option("--protocol", "protocols", multiple=True, help="Score by this protocol only (may be repeated).")
 @click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="For sampling and --limit.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Questions at once.")
-@click.option("--max-new-tokens", show_default="256, or the setup's", type=click.IntRange(1), help="In a reply.")
+@click.option(
+    "--max-new-tokens", show_default="256, or the setup's", type=click.IntRange(1), help="Token limit per reply."
+)
 @click.option(
     "--setup", help="Frames and limits of another source: videochat-r1, qwen-report, lmms-eval, vlmevalkit."
 )
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
 @click.option("--max-pixels", type=click.IntRange(1), help="Largest area of a frame.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0), help="Processes that read ahead.")
 @click.option("--dry-run", is_flag=True, help="Say what it will take, from the first few questions.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for replies and figures; it can be resumed.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for replies and metrics; it can be resumed.")
 @judge_option
 @judge_url_option
 @tasks_option
@@ -74,7 +76,7 @@ if TYPE_CHECKING:
 def command(list_suites: bool, suite: str | None, as_json: bool, **flags: Any) -> None:
     """Ask a model every question of SUITE, or of a JSONL file of samples, and score its replies.
 
-    With --out every reply is kept as it comes, and the same command goes on after an interruption. Started with
+    With --out every reply is kept as it comes, and the same command resumes after an interruption. Started with
     `accelerate launch -m timesight eval …`, processes share the videos among them.
     """
     if list_suites:
@@ -177,7 +179,7 @@ def run(request: Request) -> None:
     from timesight.cli.console import progress
     from timesight.evaluation.evaluate import ask
     from timesight.evaluation.questions import eval_settings  # loads torch, as opened does
-    from timesight.evaluation.runner import processes
+    from timesight.model.processes import this_process
     from timesight.video import ReadingSettings
 
     settings = eval_settings(
@@ -192,7 +194,7 @@ def run(request: Request) -> None:
     with progress("eval", len(items)) as advance:
         reading = ReadingSettings(workers=request.workers)
         replies = ask(generator, items, config, settings, request.out, advance, reading)
-    if not processes().is_main_process:
+    if not this_process().is_main_process:
         return
     scoring = scoring_of(suite, request.protocols)
     results = score_tasks(settings["suite"], items, replies, request.think, judge, scoring, registry)
@@ -219,13 +221,13 @@ def opened(
             a task whose replies name no spans.
     """
     from timesight.cli.console import quiet_libraries
-    from timesight.evaluation.runner import processes
     from timesight.generate.local import open_generator
     from timesight.infer.answer import MAX_NEW_TOKENS, InferenceConfig
     from timesight.infer.clue import ClueGenerator
+    from timesight.model.processes import this_process
 
     quiet_libraries()
-    processes()  # before the model: it selects the GPU of this process
+    this_process()  # before the model: it selects the GPU of this process
     generator: Generator = open_generator(request.model, request.model_url, request.vllm_url)
     budget, setup = budget_of(generator, request), request.chosen_setup
     config = InferenceConfig(

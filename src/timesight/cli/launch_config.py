@@ -21,7 +21,7 @@ CONFIGS = {path.stem: path for path in sorted(Path(str(files("timesight") / "lau
 def command(name: str, gpus: int, machines: int) -> None:
     """Print the configuration NAME, to be saved and given to accelerate launch.
 
-    ddp keeps the whole model on every GPU, zero2 spreads gradients and optimizer over them, fsdp2 and zero3 the
+    ddp keeps the whole model on every GPU, zero2 shards gradients and optimizer states, fsdp2 and zero3 the
     weights as well. Several machines need --machine_rank and --main_process_ip, which accelerate launch takes too.
     """
     import yaml

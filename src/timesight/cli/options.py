@@ -54,12 +54,12 @@ def clue_options(command: Any) -> Any:
                 default=4.0,
                 show_default=True,
                 type=click.FloatRange(1),
-                help="By how much frames are closer in time in the second look.",
+                help="Frame-rate multiplier of the second look.",
             ),
             click.option(
                 "--second-look-pixels",
                 type=click.IntRange(1),
-                help="Most pixels of the second look, frames counted in pairs.",
+                help="Total pixel budget of the second look, frames counted in pairs.",
             ),
         )
     ):

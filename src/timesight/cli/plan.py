@@ -22,11 +22,11 @@ from timesight.cli.options import json_option
 @click.option(
     "--launch",
     type=click.Choice(["ddp", "zero2", "fsdp2"]),
-    help="How several GPUs share a model: zero2 for a whole one, ddp for adapters, if not said.",
+    help="Sharding across GPUs. Default: zero2 for full fine-tuning, ddp for LoRA.",
 )
-@click.option("--tflops", type=float, help="bf16 rate of a GPU, in 1e12 operations a second; else measured here.")
-@click.option("--gbs", type=float, help="Memory rate of a GPU, in GB a second; else measured here.")
-@click.option("--link-gbs", type=float, help="Rate between GPUs, in GB a second; else left out.")
+@click.option("--tflops", type=float, help="bf16 TFLOP/s of one GPU. Default: measured here.")
+@click.option("--gbs", type=float, help="Memory bandwidth of one GPU, GB/s. Default: measured here.")
+@click.option("--link-gbs", type=float, help="Bandwidth between GPUs, GB/s. Default: ignored.")
 @json_option
 def command(
     recipe: str,
@@ -42,7 +42,7 @@ def command(
     """Compute tokens, memory and time of RECIPE, a YAML file or the name of a shipped recipe.
 
     Memory is computed from the model's shapes, at the longest prompts and replies the recipe allows. Time comes
-    from the rates of this machine, or from the ones given, and is a lower bound: no kernel reaches them.
+    from the throughput of this machine, or from the one given, and is a lower bound: no kernel reaches it.
     Left out: the CUDA context, fragmentation and reading videos, and without --link-gbs what GPUs send each other.
     """
     from timesight.bench.rates import matrix_rate, memory_rate
@@ -77,14 +77,12 @@ def command(
             }
         )
         return
-    parts = {name: f"{gb:.1f}" for name, gb in result.memory.items()} | {
-        "at its fullest": f"{result.memory_gb:.1f}"
-    }
-    OUT.print(metric_table(f"{settings.model}, {model.total / 1e9:.2f} billion weights", {"GB a GPU": parts}))
-    OUT.print(f"{result.tokens_per_step:,} tokens a step, {result.steps:,} steps")
+    parts = {name: f"{gb:.1f}" for name, gb in result.memory.items()} | {"peak": f"{result.memory_gb:.1f}"}
+    OUT.print(metric_table(f"{settings.model}, {model.total / 1e9:.2f} billion parameters", {"GB per GPU": parts}))
+    OUT.print(f"{result.tokens_per_step:,} tokens per step, {result.steps:,} steps")
     if num_gpus > 1:
-        OUT.print(f"{result.communicated_gb:.0f} GB sent by each GPU in a step")
+        OUT.print(f"{result.communicated_gb:.0f} GB sent by each GPU per step")
     shares = ", ".join(f"{name} {value:.1f}" for name, value in parts_s.items() if value)
     if settings.train.look_again:
         OUT.print("First looks only: second looks (train.look_again) are not counted.")
-    OUT.print(f"{seconds:.1f} s a step at the least ({shares}), {seconds * result.steps / 3600:.1f} h in all")
+    OUT.print(f"{seconds:.1f} s per step at least ({shares}), {seconds * result.steps / 3600:.1f} h in all")

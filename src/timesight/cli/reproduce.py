@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Train nothing: say what each row will need.")
 @click.option("--gpus", "num_gpus", default=1, show_default=True, type=click.IntRange(1), help="For --dry-run.")
-@click.option("--tflops", default=400.0, show_default=True, help="bf16 rate of a GPU, for --dry-run.")
-@click.option("--gbs", default=3000.0, show_default=True, help="Memory rate of a GPU, GB a second, for --dry-run.")
+@click.option("--tflops", default=400.0, show_default=True, help="bf16 TFLOP/s of one GPU, for --dry-run.")
+@click.option("--gbs", default=3000.0, show_default=True, help="Memory bandwidth of one GPU, GB/s, for --dry-run.")
 @json_option
 def command(
     name: str,
@@ -48,18 +48,18 @@ def command(
 ) -> None:
     """Train and measure what is missing of TABLE (table1 to table8, choices), with a verdict on each claim.
 
-    Rows of several tables share models. Stop it with Ctrl-C; the same command goes on from where it was. The table
+    Rows of several tables share models. Stop it with Ctrl-C; the same command resumes. The table
     is also written to OUT/TABLE: table.json, table.svg, report.html.
     """
     from timesight.artifacts import write_table_result
     from timesight.cli.console import ERR, OUT, print_json, progress, quiet_libraries
     from timesight.cli.training import run_with_progress
-    from timesight.evaluation.runner import processes
+    from timesight.model.processes import this_process
     from timesight.report import build_report
     from timesight.reproduce import Runs, launched, load_table, table_result
 
     quiet_libraries()
-    if processes().num_processes > 1:
+    if this_process().num_processes > 1:
         raise InputError("reproduce runs as one process, and starts others: --launch 'accelerate launch …'")
     table = load_table(name, tiny=tiny)
     if dry_run:
@@ -88,7 +88,7 @@ def show_plans(table: Table, data: Path | None, num_gpus: int, rates: tuple[floa
         table: Its rows.
         data: Folder of training files; files that are not there are taken to be as large as in the paper.
         num_gpus: That a row is trained on.
-        rates: Operations and bytes a second of a GPU.
+        rates: FLOP/s and bytes/s of one GPU.
         as_json: Print one JSON object instead of a table.
     """
     from timesight.cli.console import OUT, figure_table, print_json
@@ -108,7 +108,7 @@ def show_plans(table: Table, data: Path | None, num_gpus: int, rates: tuple[floa
         )
         shown.add_row(table.rows[name].row, *cells, f"{found.hours:.1f}")
     OUT.print(shown)
-    OUT.print("Hours are the least that the arithmetic takes at these rates; evaluation is not counted.")
+    OUT.print("Hours are a lower bound at this throughput; evaluation is not counted.")
 
 
 def show(result: TableResult) -> None:

@@ -32,7 +32,11 @@ NUM_HARD = 24
 )
 @click.option("--model", "models", multiple=True, default=(TINY,), show_default=True, help="May be repeated.")
 @click.option(
-    "--video", "videos", multiple=True, type=click.Path(path_type=Path), help="An example; may be repeated."
+    "--video",
+    "videos",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Example video shown on the page; may be repeated.",
 )
 @click.option(
     "--examples/--no-examples", default=True, show_default=True, help="Examples from the synthetic world."
@@ -40,19 +44,25 @@ NUM_HARD = 24
 @click.option(
     "--gallery", type=click.Path(path_type=Path), help="The --out of an eval: its hardest items are shown."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Another one needs a password.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Others need a password.")
 @click.option("--port", default=8400, show_default=True, type=click.IntRange(0, 65535), help="0 is any free one.")
-@click.option("--user", default="timesight", show_default=True, help="Who may come in, with the password.")
+@click.option("--user", default="timesight", show_default=True, help="User name for the password.")
 @click.option("--password-file", type=click.Path(path_type=Path), help=f"Or the variable {PASSWORD}.")
 @click.option("--max-upload-mb", default=200, show_default=True, type=click.IntRange(1), help="Largest upload.")
 @click.option(
-    "--max-minutes", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Longest."
+    "--max-minutes",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Longest upload, minutes.",
 )
 @click.option("--max-active", default=2, show_default=True, type=click.IntRange(1), help="Replies written at once.")
 @click.option("--max-waiting", default=16, show_default=True, type=click.IntRange(0), help="Questions that wait.")
 @clue_options
 @click.option("--think", is_flag=True, help="Ask in think mode.")
-@click.option("--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="In a reply.")
+@click.option(
+    "--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="Token limit per reply."
+)
 def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | None, **flags: Any) -> None:
     """Serve a page where videos can be asked about, and an OpenAI-compatible address at /v1.
 

@@ -16,7 +16,13 @@ from timesight.errors import RecipeError
     epilog="Example: timesight train tiny/grpo --out runs/grpo", short_help="Fine-tune a model by recipe."
 )
 @recipe_options
-@click.option("--num-prompts", type=click.IntRange(min=1), default=50, show_default=True, help="Of a preview.")
+@click.option(
+    "--num-prompts",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Number of prompts of --preview.",
+)
 @click.option(
     "--preview",
     is_flag=True,
@@ -72,7 +78,7 @@ def show_preview(recipe: Any, out: Path, num_prompts: int, as_json: bool) -> Non
             name: {f"mean {part}": percent(mean) for part, mean in parts.items()}
             for name, parts in {"percent": task.parts, **task.baselines}.items()
         }
-        columns["percent"]["groups without spread"] = percent(task.frac_reward_zero_std)
+        columns["percent"]["groups with zero reward std"] = percent(task.frac_reward_zero_std)
         columns["percent"]["replies cut off"] = percent(task.truncated_share)
         OUT.print(metric_table(title, columns))
         for sentence in task.advice() or ["Groups differ and there is something to learn: ready to train."]:

@@ -50,11 +50,7 @@ class TrainProgress(Listener):
         text.truncate(ERR.width - 1, overflow="ellipsis")
         ERR.print(text)
 
-    def on_end(self) -> None:
-        """Close the bar."""
-        self._bar.__exit__(None, None, None)
-
     def close(self) -> None:
-        """Close the bar of a run that was interrupted or failed."""
+        """Close the bar, however the run ended."""
         if hasattr(self, "_bar"):
             self._bar.__exit__(None, None, None)

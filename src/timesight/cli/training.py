@@ -109,7 +109,7 @@ def write_world_with_progress(recipe: Any, out: Path) -> None:
         out: Run directory, which holds the worlds.
     """
     from timesight.cli.console import progress
-    from timesight.training.loop import this_process
+    from timesight.model.processes import this_process
     from timesight.training.run_dir import init_run_dir
     from timesight.training.samples import unwritten_worlds, write_worlds
 

@@ -20,6 +20,7 @@ from timesight.statistics import (
     resampled_means,
 )
 from timesight.tasks import TASKS
+from timesight.tasks.base import OFFICIAL, PAPER
 
 Items = Mapping[str, ItemEntry]
 EVERYTHING = "all"
@@ -120,7 +121,8 @@ def compare(
     Args:
         a: Items of the first evaluation by id (``artifacts.read_items``). Their weights are used for both.
         b: Items of the second one.
-        protocol: Protocol of the metrics; None: the first that both have.
+        protocol: Protocol of the metrics; None: the first that both have. Where a task has one, ``official`` and
+            ``paper`` both name it.
         metric: Metric by which single items are ranked; None: the first that both have.
         num_shown: Most items in ``improved`` and in ``hurt``.
 
@@ -129,7 +131,10 @@ def compare(
             different questions or truths.
     """
     shared = _shared(a, b)
-    protocol = _choose("protocol", protocol, a[shared[0]].metrics, b[shared[0]].metrics)
+    first_a, first_b = a[shared[0]], b[shared[0]]
+    if protocol not in first_a.metrics and _has_one_protocol(first_a.task) and protocol in (OFFICIAL, PAPER):
+        protocol = None
+    protocol = _choose("protocol", protocol, first_a.metrics, first_b.metrics)
     scored = [id_ for id_ in shared if a[id_].metrics[protocol] and b[id_].metrics[protocol]]
     if not scored:
         raise InputError(f"no item has been scored in both evaluations by protocol {protocol}")
@@ -178,6 +183,11 @@ def compare_tasks(a: Items, b: Items, **how: Any) -> dict[str, Comparison]:
         return {id_: item for id_, item in items.items() if item.task == task}
 
     return {task: compare(of(a, task), of(b, task), **how) for task in tasks}
+
+
+def _has_one_protocol(task: str) -> bool:
+    """Whether ``task`` is one of the package's, and the paper and the benchmark agree on its metrics."""
+    return task in TASKS and len(TASKS[task].metric_protocols) == 1
 
 
 def _shared(a: Items, b: Items) -> list[str]:

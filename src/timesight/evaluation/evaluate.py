@@ -117,13 +117,13 @@ def ask_and_score(
         InputError: As ``evaluate``.
         ModelError: As ``evaluate``.
     """
-    from timesight.evaluation.runner import processes
+    from timesight.model.processes import this_process
 
     replies = ask(generator, samples, inference, settings, out, on_items, reading)
     results = score_tasks(
         str(settings["suite"]), samples, replies, inference.think, judge, scoring, inference.tasks
     )
-    if out is not None and processes().is_main_process:
+    if out is not None and this_process().is_main_process:
         write_results(out, results, settings, suite)
     return results
 
@@ -148,10 +148,11 @@ def ask(
         InputError: As ``evaluate``.
         ModelError: As ``evaluate``; also if no sample got a reply, so that there is nothing to score.
     """
-    from timesight.evaluation.runner import collect_replies, evaluation_folder, processes
+    from timesight.evaluation.runner import collect_replies, evaluation_folder
+    from timesight.model.processes import this_process
 
     with evaluation_folder(out) as folder:
-        if processes().is_main_process:
+        if this_process().is_main_process:
             init_eval_dir(folder, settings)
         replies = collect_replies(generator, samples, inference, folder, on_items, reading)
     if samples and not replies.replies:

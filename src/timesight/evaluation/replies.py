@@ -99,23 +99,19 @@ def kept_questions(folder: Path) -> dict[str, str | None]:
     return {record["id"]: record.get("question") for record in _records(folder)}
 
 
-def join_parts(folder: Path, ids: Sequence[str]) -> Replies:
+def join_parts(folder: Path, ids: Sequence[str]) -> None:
     """Join all replies of a run in ``replies.jsonl`` and remove the parts.
 
     Args:
         folder: Folder of the run.
         ids: Sample ids in the order of the file. Replies to other ids follow them, sorted by id.
-
-    Returns:
-        All replies in the file.
     """
-    kept = kept_replies(folder)
-    order = [*(id_ for id_ in ids if id_ in kept.replies), *sorted(kept.replies.keys() - set(ids))]
+    kept = kept_replies(folder).replies
+    order = [*(id_ for id_ in ids if id_ in kept), *sorted(kept.keys() - set(ids))]
     records = {record["id"]: record for record in _records(folder)}
     write_text(folder / WHOLE, "".join(json.dumps(records[id_]) + "\n" for id_ in order))
     for part in folder.glob(PARTS):
         part.unlink()
-    return kept
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:

@@ -4,33 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from timesight.evaluation.questions import question_digest, require_same_questions
 from timesight.evaluation.replies import Replies, ReplyLog, join_parts, kept_replies
 from timesight.generate.base import Completion, Generator
 from timesight.infer.answer import InferenceConfig, answer_batches, share_of_videos
+from timesight.model.processes import this_process
 from timesight.types import Sample
 from timesight.video import ReadingSettings
-
-LONGEST_WAIT = timedelta(days=7)  # for a process whose share takes longer than the others'
-
-
-def processes() -> PartialState:
-    """Return the state of this process among those that ``accelerate launch`` started, or of a single one."""
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
 
 
 @contextmanager
 def evaluation_folder(out: Path | None) -> Iterator[Path]:
     """Give ``out``, or without one a temporary folder, which all processes share."""
-    state = processes()
+    state = this_process()
     with TemporaryDirectory() as temporary:
         yield out or Path(broadcast_object_list([temporary])[0])
         state.wait_for_everyone()  # nobody removes what others still read
@@ -64,7 +55,7 @@ def collect_replies(
         InputError: If ``folder`` holds a reply to another question under the id of one of ``samples``.
         ModelError: If the model cannot reply to any prompt, or one question alone does not fit into memory.
     """
-    state = processes()
+    state = this_process()
     mine = share_of_videos(samples, state.process_index, state.num_processes)
     kept = kept_replies(folder)
     done = kept.replies.keys()

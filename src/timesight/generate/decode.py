@@ -15,10 +15,9 @@ from torch import Tensor
 
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.past import TreeCache, prefill
-from timesight.generate.static import StaticDecoder
+from timesight.generate.static import StaticDecoder, draw
 from timesight.model.adapter import without_autocast
 from timesight.model.policy import Policy
-from timesight.prefix.logprobs import sampling_logits
 from timesight.prefix.tree import PrefixTree
 
 COLDEST = 1e-3  # temperatures below count as 0: scores divided by less than this have no finite exponent
@@ -141,7 +140,7 @@ def _decode(policy: Policy, tree: PrefixTree, group: int, sampling: Sampling) ->
     rows = [_Row([], []) for _ in range(len(position))]
     going = rows
     for step in range(sampling.max_new_tokens):
-        tokens, logps = _draw(logits, banned, _steady(sampling.temperature))
+        tokens, logps = draw(logits, banned, _steady(sampling.temperature))
         for row, token, logp in zip(going, tokens.tolist(), logps.tolist(), strict=True):
             row.ids.append(token)
             row.logps.append(logp)
@@ -191,10 +190,3 @@ def _banned_mask(policy: Policy, sampling: Sampling) -> Tensor:
 
 def _steady(temperature: float) -> float:
     return temperature if temperature >= COLDEST else 0.0
-
-
-def _draw(logits: Tensor, banned: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """One token a row and its log-probability, both (R,)."""
-    logps = torch.log_softmax(sampling_logits(logits, banned, temperature or 1.0), dim=-1)
-    tokens = logps.argmax(-1) if temperature == 0 else torch.multinomial(logps.exp(), 1).squeeze(-1)
-    return tokens, logps.gather(-1, tokens[:, None]).squeeze(-1)

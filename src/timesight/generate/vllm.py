@@ -156,7 +156,9 @@ class VllmGenerator(Generator):
             self._server.load(self._pushed)
             if before is not None:
                 self._server.unload(before)
-                shutil.rmtree(before.folder, ignore_errors=True)
+            for folder in self._pushed_dir.glob("timesight-*"):  # those of runs that were killed too
+                if folder.resolve() != self._pushed.folder:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _ask_all(
         self, prompts: Sequence[EncodedPrompt], group: int, sampling: Sampling

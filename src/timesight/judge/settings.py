@@ -28,15 +28,15 @@ class JudgeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["served", "local", "world"]
+    kind: Literal["served", "local", "world"]  # a server, a model in this process, the world's
     model: str = ""  # name on the server, or folder or hub id; not used by world
     base_url: str | None = None  # None is OpenAI's own server
     api_key_env: str = "OPENAI_API_KEY"  # the environment variable with the key
     timeout_s: float = Field(default=60.0, gt=0)  # of one try
     max_retries: int = Field(default=4, ge=0)  # with backoff
     concurrency: int = Field(default=16, gt=0)  # requests in flight at the same time
-    max_questions: int | None = Field(default=None, ge=0)  # None is no limit
-    max_total_tokens: int | None = Field(default=None, ge=0)  # None is no limit
+    max_questions: int | None = Field(default=None, ge=0)  # sent, retries not counted; None is no limit
+    max_total_tokens: int | None = Field(default=None, ge=0)  # of all replies and questions; None is no limit
     cache: Path | None = None  # SQLite file of replies to share between runs; None: in the run directory
     max_unjudged_share: float = Field(default=0.5, ge=0, le=1)  # training stops if a larger share is unscored
     error_rate: float = Field(default=0.0, ge=0, le=1)  # share of the exact judge's verdicts that are flipped

@@ -11,12 +11,12 @@ from pathlib import Path
 from timesight.artifacts import ITEMS_FILE, TABLE_FILE
 
 
-def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
+def build_report(run_dir: Path, others: Sequence[Path] = ()) -> Path:
     """Write ``report.html`` into a run directory.
 
     Args:
         run_dir: Folder of a training run, a demo, an evaluation or a reproduced table.
-        beside: Folders of evaluations to show next to ``run_dir``, which then is one too.
+        others: Folders of evaluations to show next to ``run_dir``, which then is one too.
 
     Returns:
         The path of the page.
@@ -30,10 +30,10 @@ def build_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
     from timesight.report.table import table_report
     from timesight.report.training import training_report
 
-    if (run_dir / TABLE_FILE).is_file() and not beside:
+    if (run_dir / TABLE_FILE).is_file() and not others:
         return table_report(run_dir)
-    if (run_dir / ITEMS_FILE).is_file() or beside:
-        return evaluation_report([run_dir, *beside])
+    if (run_dir / ITEMS_FILE).is_file() or others:
+        return evaluation_report([run_dir, *others])
     return training_report(run_dir)
 
 

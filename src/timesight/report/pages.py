@@ -10,8 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from timesight.errors import InputError
-from timesight.files import json_content
+from timesight.files import json_content, read_text, write_text
 
 REPORT_FILE = "report.html"
 
@@ -38,7 +37,7 @@ def write_page(out: Path, template: str, **values: Any) -> Path:
     environment.filters["points"] = lambda value: "–" if value is None else f"{100 * value:+.1f}"
     page = out / REPORT_FILE
     text = environment.get_template(template).render(**values)
-    page.write_text(text, encoding="utf-8", errors="backslashreplace")  # a reply may hold half a surrogate pair
+    write_text(page, text.encode("utf-8", "backslashreplace").decode())  # a reply may hold half a surrogate pair
     return page
 
 
@@ -55,15 +54,3 @@ def read_json(file: Path) -> Any:
         InputError: If the file is not UTF-8 text or not whole JSON.
     """
     return json_content(read_text(file), file) if file.is_file() else None
-
-
-def read_text(file: Path) -> str:
-    """Return the text of a file, empty if there is no such file.
-
-    Raises:
-        InputError: If the file is not UTF-8 text.
-    """
-    try:
-        return file.read_text(encoding="utf-8") if file.is_file() else ""
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: is not UTF-8 text") from None

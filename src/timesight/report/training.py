@@ -12,7 +12,8 @@ from typing import Any
 
 from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE, MetricsEntry, QuarantineEntry, read_records
 from timesight.errors import InputError
-from timesight.report.pages import data_uris, read_json, read_text, write_page
+from timesight.files import read_text
+from timesight.report.pages import data_uris, read_json, write_page
 from timesight.report.plots import curve
 from timesight.statistics import FEW_NOTE, are_few
 
@@ -53,7 +54,7 @@ def training_report(run_dir: Path) -> Path:
         timelines=_timelines(run_dir),
         answer=read_json(run_dir / "answer.json"),
         num_quarantined=len(read_records(run_dir / QUARANTINE_FILE, QuarantineEntry, growing=True)),
-        recipe=read_text(run_dir / "recipe.yaml"),
+        recipe=read_text(recipe) if (recipe := run_dir / "recipe.yaml").is_file() else "",
     )
 
 

@@ -10,8 +10,7 @@ from timesight.data.build import VIDEOCHAT_R1_18K
 from timesight.errors import InputError
 from timesight.model.shape import model_shape
 from timesight.reproduce.settings import TableRow, with_sources
-from timesight.tasks.grounded_qa import GroundedQa
-from timesight.tasks.multiple_choice import MultipleChoice
+from timesight.tasks.multiple_choice import task_without_evidence
 from timesight.training.cost import plan
 from timesight.training.counts import count_questions
 from timesight.training.settings import SourceSettings
@@ -56,10 +55,9 @@ def plan_row(row: TableRow, data: Path | None, num_gpus: int, rates: tuple[float
 def paper_count(source: SourceSettings) -> int:
     """Samples of a file of the paper's training set (``timesight data build``), as the paper counts them."""
     file = Path(str(source.jsonl)).name
-    renamed = {} if source.evidence else {GroundedQa.name: MultipleChoice.name}
-    asked = {
-        name: renamed.get(task, task) for name, task in ((name, SOURCES[name].task) for name in VIDEOCHAT_R1_18K)
-    }
+    asked = {name: SOURCES[name].task for name in VIDEOCHAT_R1_18K}
+    if not source.evidence:
+        asked = {name: task_without_evidence(task) for name, task in asked.items()}
     counts = [
         ingredient.paper_count
         for name, ingredient in VIDEOCHAT_R1_18K.items()

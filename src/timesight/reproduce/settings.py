@@ -12,8 +12,7 @@ from timesight.infer.answer import MAX_NEW_TOKENS
 from timesight.infer.clue import ClueSettings
 from timesight.judge import JudgeSettings
 from timesight.tasks import TASKS
-from timesight.tasks.grounded_qa import GroundedQa
-from timesight.tasks.multiple_choice import MultipleChoice
+from timesight.tasks.multiple_choice import task_without_evidence
 from timesight.training.recipe import Recipe
 from timesight.training.settings import Settings, SftRecipe, SourceSettings, WorldSource
 from timesight.video import FrameBudget
@@ -83,7 +82,7 @@ class Measurement(Settings):
         else:
             assert self.world is not None  # _one_origin
             (asked,) = self.world.tasks
-        return MultipleChoice.name if asked == GroundedQa.name and self.evidence is False else asked
+        return task_without_evidence(asked) if self.evidence is False else asked
 
 
 class TableRow(Settings):

@@ -76,30 +76,24 @@ def metrics_of(
         InputError: If the task has no such protocol.
     """
     protocol = known_protocol(task, protocol)
-    items = [Graded(*item) for item in graded]
-    return _figures(task, [item.sample for item in items], task.item_metrics(items, protocol, judge), protocol)
+    return _figures(task, [item.sample for item in graded], task.item_metrics(graded, protocol, judge), protocol)
 
 
 def baseline_metrics(
     task: Task[Any, Any],
     samples: Sequence[Sample],
     durations_s: Sequence[float | None],
-    protocol: str | None = None,
     judge: Judge | None = None,
 ) -> dict[str, dict[str, float]]:
-    """``metrics_of`` each video-blind baseline, by its name.
+    """``metrics_of`` each video-blind baseline, by its name and by the first protocol of the task.
 
     Args:
         task: The samples' task.
         samples: N samples.
         durations_s: Length of each sample's video in seconds; None if unknown.
-        protocol: None takes the first of the task's ``metric_protocols``.
         judge: Scores captions; None leaves unscored what needs one.
-
-    Raises:
-        InputError: If the task has no such protocol.
     """
-    protocol = known_protocol(task, protocol)
+    protocol = task.metric_protocols[0]
     rows = baseline_rows(task, samples, durations_s, protocol, judge)
     return {name: _figures(task, samples, mine, protocol) for name, mine in rows.items()}
 

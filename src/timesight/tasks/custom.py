@@ -34,11 +34,11 @@ class TaskSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    files: tuple[Path, ...] = ()  # Python files with a list TASKS; a task with a known name replaces the known one
-    prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its template
-    reward_protocol: Literal["official", "paper"] = "official"  # where the two differ
-    reward_parsing: Literal["strict", "lenient"] = "strict"  # lenient: as evaluation parses replies
-    caption_reward: CaptionReward = "event_recall"
+    files: tuple[Path, ...] = ()  # Python files with a list TASKS; known names are replaced
+    prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its own
+    reward_protocol: Literal["official", "paper"] = "official"  # paper: the given box of a track is rewarded too
+    reward_parsing: Literal["strict", "lenient"] = "strict"  # lenient: what evaluation would parse
+    caption_reward: CaptionReward = "event_recall"  # or event_f1, which rewards precision too
     span_reward: SpanReward = IOU  # of temporal grounding, and of the evidence of grounded answers
 
 

@@ -30,6 +30,11 @@ class MultipleChoiceSample(ChoiceSample):
     """A question with options."""
 
 
+def task_without_evidence(name: str) -> str:
+    """The task that is asked in place of ``name`` where nobody asks for evidence."""
+    return MultipleChoice.name if name == GroundedQa.name else name
+
+
 def without_evidence(sample: GroundedQaSample) -> MultipleChoiceSample:
     """The same question with the same options, which does not ask for evidence."""
     content = {name: value for name, value in sample.model_dump().items() if name != "spans"}

@@ -1,6 +1,7 @@
-"""Training: SFT and GRPO on one Trainer, driven by recipes.
+"""Training: SFT and GRPO in one loop, driven by recipes.
 
-``recipe`` what to do, ``cost`` what that will need, ``preview`` what it would start from, ``run`` the run
-directory, ``dataset`` prompts, ``rollout`` replies and rewards, ``advantages`` and ``loss`` the objective,
-``trainer`` what the two trainers ``grpo`` and ``sft`` share, ``validate`` held-out samples on the way.
+``recipe`` reads what to do, ``settings`` types it, ``cost`` says what it will need, ``preview`` what it would start
+from. ``run`` makes a run from its ``parts``, in a directory that ``run_dir`` has checked. ``schedule`` orders the
+samples, ``dataset`` makes prompts of them, ``loop`` takes the steps. ``sft`` and ``grpo`` say what is learned:
+``rollout`` replies and rewards, ``advantages``, ``losses``. ``validate`` asks held-out samples on the way.
 """

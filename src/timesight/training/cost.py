@@ -1,6 +1,6 @@
 """What a run will need, computed from its recipe: tokens, memory, time. The model behind ``timesight plan``.
 
-Memory is that of one GPU at its fullest, the larger of sampling and updating. It leaves out what cannot be
+Memory is the peak of one GPU, the larger of sampling and updating. It leaves out what cannot be
 computed from shapes: the CUDA context (about 0.5 GB) and fragmentation.
 """
 
@@ -53,7 +53,7 @@ class Plan:
             link_bytes_per_s: Between GPUs. None: what they send each other is left out.
         """
         return {
-            "arithmetic": self.flops_per_step / flops_per_s,
+            "compute": self.flops_per_step / flops_per_s,
             "sampling": self.sampled_tokens * self.weight_bytes / bytes_per_s,
             "communication": self.communicated_gb * GB / link_bytes_per_s if link_bytes_per_s else 0.0,
         }

@@ -29,8 +29,8 @@ from timesight.prefix.logprobs import completion_logprobs
 from timesight.prefix.tree import PrefixTree, build_tree
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.training.advantages import AdvantageNormalizer, StepRewards
-from timesight.training.batches import zero_loss
 from timesight.training.dataset import Item, PromptItem, readable
+from timesight.training.empty_batch import zero_loss
 from timesight.training.look_again import SecondLooks
 from timesight.training.losses import LossInputs, find_loss
 from timesight.training.metrics import MetricsLog

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import DistributedType, GradientAccumulationPlugin, ProjectConfiguration
 from torch import Tensor
 from transformers import get_scheduler
@@ -65,9 +65,6 @@ class Listener:
 
     def on_log(self, step: int, entry: dict[str, float], out: Path) -> None:
         """``step`` was written to the metrics of the run directory ``out``."""
-
-    def on_end(self) -> None:
-        """The run is over."""
 
 
 class TrainingLoop(Generic[B]):
@@ -140,7 +137,6 @@ class TrainingLoop(Generic[B]):
                 entry = self._metrics.write_step(step + 1, **figures)
                 self._tell("on_log", step + 1, entry, self._out)
                 state = self._after(replace(state, step=step + 1))
-        self._tell("on_end")
         self._accelerator.end_training()
         return state
 
@@ -225,8 +221,3 @@ def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Acce
     if settings.report_to:
         accelerator.init_trackers(out.name)
     return accelerator
-
-
-def this_process() -> Any:
-    """Which of the processes of this run this one is, and on which device it works."""
-    return PartialState(cpu=not torch.cuda.is_available())  # accelerate does not look for processes on CPUs unasked

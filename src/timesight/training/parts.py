@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
 
+from timesight.artifacts import METRICS_FILE
 from timesight.data.mixture import Mixture
 from timesight.errors import RecipeError
 from timesight.generate.base import Generator
@@ -20,13 +21,13 @@ from timesight.infer.clue import ClueSettings
 from timesight.judge import open_judge
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
+from timesight.model.processes import this_process
 from timesight.model.tiny import create
 from timesight.model.vision import FeatureStore
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.corpus import prompts_and_replies
 from timesight.training.dataset import PromptDataset
 from timesight.training.look_again import SecondLooks
-from timesight.training.loop import this_process
 from timesight.training.schedule import Dealer, make_schedule
 from timesight.training.settings import GrpoRecipe, SftRecipe
 from timesight.types import Judge, Sample
@@ -53,8 +54,10 @@ def load_model(
         return load_policy(recipe.model, device=device, dtype="mixed")
     family = recipe.model.removeprefix(NEW)
     start = out / "start"
-    if not (start / "config.json").exists():
-        create(start, family, recipe.seed, prompts_and_replies(samples[:2000], tasks))
+    is_new = not (out / METRICS_FILE).exists()  # what is in the folder may be another recipe's, or half written
+    with this_process().main_process_first():
+        if is_new and this_process().is_main_process:
+            create(start, family, recipe.seed, prompts_and_replies(samples[:2000], tasks))
     return load_policy(start, device=str(this_process().device))
 
 

@@ -22,12 +22,13 @@ from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE
 from timesight.data.mixture import Mixture
 from timesight.model.adapter import add_adapter
 from timesight.model.policy import Policy
+from timesight.model.processes import this_process
 from timesight.tasks import TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.training.checkpoint import TrainingState, checkpoint_folder
 from timesight.training.difficulty import by_difficulty
 from timesight.training.grpo import Grpo, reference_of
-from timesight.training.loop import Listener, TrainingLoop, make_accelerator, this_process
+from timesight.training.loop import Listener, TrainingLoop, make_accelerator
 from timesight.training.metrics import MetricsLog
 from timesight.training.parts import (
     clue_of,

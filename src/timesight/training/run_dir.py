@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,11 @@ def require_same_samples(mixture: Mixture, sources: Sequence[str], out: Path) ->
         InputError: If they are others than the run began with: it would go on in another order.
     """
     file = out / DATA_FILE
-    digests = dict(zip(sources, mixture.digests(), strict=True))
+    times = Counter[str]()
+    digests = {}
+    for name, digest in zip(sources, mixture.digests(), strict=True):
+        times[name] += 1
+        digests[name if times[name] == 1 else f"{name} ({times[name]})"] = digest
     if not (out / METRICS_FILE).exists() or not file.exists():
         write_text(file, json_text(digests, indent=2))
         return

@@ -31,9 +31,9 @@ class Settings(BaseModel):
 class WorldSource(WorldSettings):
     """Samples from the synthetic world, written into the run directory when first needed."""
 
-    num_videos: int = Field(gt=0)
-    seed: int = 0
-    split: str = "train"
+    num_videos: int = Field(gt=0)  # how many are written
+    seed: int = 0  # of the scenes
+    split: str = "train"  # name of the world, for phases
     tasks: tuple[str, ...] = tuple(QUESTIONS)
 
     @field_validator("tasks")
@@ -47,7 +47,7 @@ class WorldSource(WorldSettings):
 class SourceSettings(Settings):
     """One source of samples: a JSONL file, a data set of the hub, or a synthetic world."""
 
-    jsonl: Path | None = None
+    jsonl: Path | None = None  # file of samples
     hub: str | None = None  # id of a data set, or a folder that ``datasets`` saved
     split: str = "train"  # of ``hub``
     world: WorldSource | None = None
@@ -95,15 +95,15 @@ class CurriculumSettings(Settings):
     After either, the sources have their own weights.
     """
 
-    by: str = GOLD_LENGTH  # or a number of the samples, such as meta.duration_s; small is easy
-    share: Share = EASY_SHARE
+    by: str = GOLD_LENGTH  # or a number of each sample, such as meta.duration_s; small is easy
+    share: Share = EASY_SHARE  # of the run, after which everything has joined in
     phases: tuple[PhaseSettings, ...] = ()
 
     @model_validator(mode="after")
     def _phases_fit(self) -> CurriculumSettings:
         if self.phases and (self.by, self.share) != (GOLD_LENGTH, EASY_SHARE):
             raise ValueError("say phases, or by and share")
-        if sum(phase.share for phase in self.phases) > 1:
+        if sum(phase.share for phase in self.phases) > 1 + 1e-9:
             raise ValueError("the shares of the phases add up to more than the run")
         if not all(any(phase.weights.values()) for phase in self.phases):
             raise ValueError("each phase needs a source with a weight above 0")
@@ -113,10 +113,10 @@ class CurriculumSettings(Settings):
 class DifficultySettings(Settings):
     """Which samples suit a model, by what a preview of all of them earned (``--preview --num-prompts``)."""
 
-    preview: Path  # preview.jsonl
-    min_reward: float = 0.0  # mean total reward of the group
-    max_reward: float | None = None
-    min_std: float = Field(default=0.0, ge=0)  # of the group's total rewards
+    preview: Path  # preview.jsonl of a preview of all samples
+    min_reward: float = 0.0  # least mean total reward of a group
+    max_reward: float | None = None  # greatest
+    min_std: float = Field(default=0.0, ge=0)  # least standard deviation of a group's total rewards
 
 
 class DataSettings(SourceSettings):
@@ -135,7 +135,10 @@ class DataSettings(SourceSettings):
             raise ValueError("data.sources holds several worlds with the same split: give each a name of its own")
         known = [source.key for source in self.all_sources]
         phases = self.curriculum.phases if self.curriculum else ()
-        if unknown := [name for phase in phases for name in phase.weights if name not in known]:
+        named = [name for phase in phases for name in phase.weights]
+        if shared := [name for name in named if known.count(name) > 1]:
+            raise ValueError(f"curriculum.phases: {shared[0]} are several sources, which phases cannot tell apart")
+        if unknown := [name for name in named if name not in known]:
             raise ValueError(f"curriculum.phases: no source {unknown[0]}; there are {', '.join(known)}")
         return self
 
@@ -153,9 +156,9 @@ class DataSettings(SourceSettings):
 class LoraSettings(Settings):
     """Low-rank adapters on the language model's linear layers; the rest stays as it is."""
 
-    r: int = Field(default=64, gt=0)
-    alpha: int = Field(default=128, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    r: int = Field(default=64, gt=0)  # rank
+    alpha: int = Field(default=128, gt=0)  # adapters are scaled by alpha / r
+    dropout: float = Field(default=0.0, ge=0, lt=1)  # before the adapters
     quantize: Literal["4bit"] | None = None  # QLoRA: the frozen weights in four bits
 
 
@@ -163,28 +166,28 @@ class TrainSettings(Settings):
     """The optimizer and the pace. A step takes ``batch_size`` × ``gradient_accumulation_steps`` videos on each
     process, and up to ``questions_per_video`` questions on each of them."""
 
-    learning_rate: float = Field(default=1e-6, gt=0)
-    muon_learning_rate: float | None = Field(default=None, gt=0)  # of the matrices but embeddings; None: AdamW's
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
-    warmup_steps: int = Field(default=0, ge=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    epochs: float = Field(default=1.0, gt=0)
-    max_steps: int | None = Field(default=None, gt=0)  # wins over epochs
+    learning_rate: float = Field(default=1e-6, gt=0)  # of AdamW, at its highest
+    muon_learning_rate: float | None = Field(default=None, gt=0)  # of all matrices but embeddings; None: AdamW's
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"  # to 0 at the end, or constant
+    warmup_steps: int = Field(default=0, ge=0)  # over which learning rates rise from 0
+    weight_decay: float = Field(default=0.0, ge=0)  # of all weights but biases and norms
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)  # decay of the second moment
+    max_grad_norm: float = Field(default=1.0, gt=0)  # gradients are clipped to it
+    epochs: float = Field(default=1.0, gt=0)  # passes over the data
+    max_steps: int | None = Field(default=None, gt=0)  # optimizer steps; wins over epochs
     batch_size: int = Field(default=1, gt=0)  # videos
     questions_per_video: int = Field(default=1, gt=0)  # on the same frames, which are computed once for all of them
-    gradient_accumulation_steps: int = Field(default=1, gt=0)
-    look_again: bool = False  # GRPO: what a reply names is shown again, closer; the reply to that is rewarded
-    save_steps: int = Field(default=100, gt=0)
-    freeze: tuple[VisionPart, ...] = ()
+    gradient_accumulation_steps: int = Field(default=1, gt=0)  # micro-batches of batch_size in a step
+    look_again: bool = False  # GRPO with a second look as a second turn (Clue-Perception)
+    save_steps: int = Field(default=100, gt=0)  # steps between checkpoints
+    freeze: tuple[VisionPart, ...] = ()  # parts of the vision tower that do not learn
     lora: LoraSettings | None = None
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = False  # layers are computed again in the backward pass: less memory
     cache_vision_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
-    cache_vision_features_gb: float = Field(default=100.0, gt=0)
+    cache_vision_features_gb: float = Field(default=100.0, gt=0)  # size limit of that folder
     stall_s: float = Field(default=1800.0, gt=0)  # warn when a stage of a step takes longer
     max_broken_share: Share = 0.1  # stop when more of the videos than this cannot be read
-    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # next to metrics.jsonl
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()  # trackers, next to metrics.jsonl
 
     @model_validator(mode="after")
     def _cached_features_stay_true(self) -> TrainSettings:
@@ -198,33 +201,33 @@ class TrainSettings(Settings):
 class ValidationSettings(Settings):
     """Held-out samples that are answered greedily while training goes on; the best checkpoint is kept."""
 
-    jsonl: Path
-    num_samples: int = Field(default=200, gt=0)
-    every_steps: int = Field(default=100, gt=0)
-    batch_size: int = Field(default=8, gt=0)
+    jsonl: Path  # file of held-out samples
+    num_samples: int = Field(default=200, gt=0)  # of them, thinned evenly
+    every_steps: int = Field(default=100, gt=0)  # a multiple of train.save_steps
+    batch_size: int = Field(default=8, gt=0)  # questions at once
 
 
 class GrpoSettings(Settings):
     """Group relative policy optimization (paper, equations 1 and 2); names and meanings are TRL's."""
 
-    num_generations: int = Field(default=8, ge=2)
-    max_completion_length: int = Field(default=256, gt=0)
-    temperature: float = Field(default=1.0, gt=0)
+    num_generations: int = Field(default=8, ge=2)  # replies to each prompt: the group
+    max_completion_length: int = Field(default=256, gt=0)  # tokens of a reply
+    temperature: float = Field(default=1.0, gt=0)  # of sampling, and of log-probabilities
     num_iterations: int = Field(default=1, gt=0)  # updates on each batch of replies
-    dynamic_sampling: int = Field(default=0, ge=0)  # times that entries without spread are replaced by others
-    epsilon: float = Field(default=0.2, gt=0, lt=1)
-    epsilon_high: float | None = Field(default=None, gt=0)  # the upper end of the clip, if not the same
-    beta: float = Field(default=0.04, ge=0)  # 0 loads no reference model
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    dynamic_sampling: int = Field(default=0, ge=0)  # times that questions with zero reward std are replaced
+    epsilon: float = Field(default=0.2, gt=0, lt=1)  # the ratio is clipped at 1 − epsilon and 1 + epsilon_high
+    epsilon_high: float | None = Field(default=None, gt=0)  # None: epsilon
+    beta: float = Field(default=0.04, ge=0)  # weight of the KL penalty; 0 loads no reference model
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # of the KL to the starting model
     loss_type: str = "grpo"  # of train.losses: grpo, bnpo, dr_grpo, dapo; or module:function
-    importance_sampling_level: Literal["token", "sequence"] = "token"
+    importance_sampling_level: Literal["token", "sequence"] = "token"  # of the ratio that is clipped
     vllm_server_base_url: str | None = None  # of a server that samples the replies; None: the policy does
     vllm_server_timeout: float = Field(default=240.0, gt=0)  # seconds to wait for it
-    # None: token_truncate where a server samples, and none where the policy itself does
+    # of the mismatch between trainer and sampler; None: token_truncate with a server, otherwise off
     importance_sampling_correction: Literal["token_truncate", "sequence_mask"] | None = None
-    importance_sampling_clip_max: float = Field(default=3.0, gt=0)
-    scale_rewards: str = "group"  # or batch, none, task, or module:function
-    mask_truncated_completions: bool = False
+    importance_sampling_clip_max: float = Field(default=3.0, gt=0)  # greatest weight of that correction
+    scale_rewards: str = "group"  # whose std divides advantages: group, batch, none, task, or module:function
+    mask_truncated_completions: bool = False  # leave out replies that were cut off
     reward_weights: Mapping[str, Weight] = Field(default_factory=dict)  # 1 for every component not named
 
     @field_validator("loss_type", "scale_rewards")
@@ -256,16 +259,16 @@ class GrpoSettings(Settings):
 
 
 class _Recipe(Settings):
-    model: str = "tiny"
+    model: str = "tiny"  # folder, run directory or hub id; for sft also new:qwen3_vl, tiny and untrained
     data: DataSettings
     video: FrameBudget = FrameBudget()
-    second_look: SecondLook = SecondLook()  # for samples that show segments
+    second_look: SecondLook = SecondLook()
     reading: ReadingSettings = ReadingSettings()
     train: TrainSettings = TrainSettings()
     validation: ValidationSettings | None = None
     tasks: TaskSettings = TaskSettings()
     judge: JudgeSettings | None = None
-    seed: int = 0
+    seed: int = 0  # of everything that is drawn
 
     @model_validator(mode="after")
     def _validated_weights_are_kept(self) -> _Recipe:
@@ -279,8 +282,8 @@ class _Recipe(Settings):
 class GrpoRecipe(_Recipe):
     """Reinforcement fine-tuning with checked rewards."""
 
-    kind: Literal["grpo"]
-    think: bool = False
+    kind: Literal["grpo"]  # reinforcement fine-tuning
+    think: bool = False  # ask in think mode
     grpo: GrpoSettings = GrpoSettings()
 
     @model_validator(mode="after")
@@ -304,11 +307,11 @@ class SftRecipe(_Recipe):
     ``model`` may be ``new:qwen2_5_vl`` or ``new:qwen3_vl``: a tiny untrained model with a tokenizer of its own.
     """
 
-    kind: Literal["sft"]
-    loss_average: LossAverage = "token"
+    kind: Literal["sft"]  # supervised fine-tuning on gold replies
+    loss_average: LossAverage = "token"  # a token of n weighs 1 (token), 1/√n (square) or 1/n (reply)
     completion_only_loss: bool = True  # False: also on the prompt after its videos, as in the paper's released code
     think_share: Share = 0.0  # share of the samples asked in think mode
-    think_first: Share = 0.0  # over this share of the steps, all of them are
+    think_first: Share = 0.0  # over this first share of the steps, all of them are
 
     @model_validator(mode="after")
     def _nothing_is_sampled(self) -> SftRecipe:

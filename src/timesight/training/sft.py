@@ -16,8 +16,8 @@ from timesight.model.vision import FeatureStore
 from timesight.prefix.logprobs import completion_logprobs
 from timesight.prefix.tree import build_tree
 from timesight.tasks import TASKS, TaskRegistry
-from timesight.training.batches import zero_loss
 from timesight.training.dataset import Item, PromptItem, readable
+from timesight.training.empty_batch import zero_loss
 from timesight.training.losses import replies_weight, sft_loss
 from timesight.training.metrics import MetricsLog
 from timesight.training.settings import SftRecipe

@@ -14,10 +14,11 @@ from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import InferenceConfig, answer_batches, share_of_videos
 from timesight.infer.clue import ClueGenerator, ClueSettings
 from timesight.model.policy import Policy
+from timesight.model.processes import this_process
 from timesight.tasks import Graded
 from timesight.tasks.aggregate import baseline_metrics, metrics_of
 from timesight.tasks.scoring import group_totals, reply_rewards, required_components
-from timesight.training.loop import REWARD, this_process
+from timesight.training.loop import REWARD
 from timesight.training.sharding import gathered
 from timesight.types import Judge, Sample
 

@@ -151,8 +151,8 @@ class Visit:
         names = list(self._page.models)
         with ui.row().classes("w-full no-wrap"):
             self._left = ui.select(names, value=names[0], label="Model").classes("grow min-w-0")
-            beside = {"": "—", **{name: name for name in names}}
-            self._right = ui.select(beside, value="", label="Second model").classes("grow min-w-0")
+            others = {"": "—", **{name: name for name in names}}
+            self._right = ui.select(others, value="", label="Second model").classes("grow min-w-0")
         self._log = ui.column().classes("w-full gap-2").props('role="log"')
         with ui.column().classes("ts-ask w-full gap-2"):
             with ui.row().classes("w-full items-center gap-2"):

@@ -1,4 +1,4 @@
-"""What algorithms do with batches that are not there."""
+"""What a process learns from a micro-batch that is empty while those of other processes are not."""
 
 from __future__ import annotations
 
