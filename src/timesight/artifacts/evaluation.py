@@ -121,6 +121,10 @@ class ProtocolFigures(BaseModel):
     baselines: dict[str, Metrics] = Field(default_factory=dict)
     breakdowns: dict[str, dict[str, PartFigures]] = Field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """The figures as ``--json`` prints them; ``breakdowns`` is left out if empty."""
+        return self.model_dump(exclude=None if self.breakdowns else {"breakdowns"})
+
 
 class PaperFigures(BaseModel):
     """What the paper reports for a suite.

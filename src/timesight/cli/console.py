@@ -116,11 +116,11 @@ def metric_table(title: str, columns: dict[str, dict[str, str]]) -> Table:
     return table
 
 
-def percent(value: float, sign: str = "") -> str:
-    """Format a fraction as a percentage with one decimal; NaN as a dash.
+def percent(value: float | None, sign: str = "") -> str:
+    """Format a fraction as a percentage with one decimal; None and NaN as a dash.
 
     Args:
         value: A fraction, usually in [0, 1].
         sign: ``+`` for a difference, which then always has a sign.
     """
-    return f"{100 * value:{sign}.1f}" if math.isfinite(value) else "–"
+    return f"{100 * value:{sign}.1f}" if value is not None and math.isfinite(value) else "–"

@@ -112,7 +112,7 @@ def baseline_table(result: EvalResult, task: str, protocol: str) -> Table:
     return table
 
 
-def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
+def _cells(metrics: Mapping[str, float | None], names: Sequence[str]) -> list[str]:
     from timesight.cli.console import percent
 
     return [percent(metrics[name]) if name in metrics else "" for name in names]

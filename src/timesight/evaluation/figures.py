@@ -3,80 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from timesight.artifacts import PartFigures, ProtocolFigures
 from timesight.evaluation.items import group_values
 from timesight.statistics import Floats, are_few, interval_95, limits_of, resampled_means
 from timesight.tasks import Task
 from timesight.tasks.aggregate import Row, aggregate, item_weights
 from timesight.types import Sample
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Metrics over some items, each with its 95% interval.
-
-    Args:
-        num_items: Number of scored items.
-        num_videos: Number of videos that they are about.
-        metrics: By name; empty if no item was scored.
-        intervals: Lower and upper end for each metric, from a bootstrap over videos (``statistics.interval_95``);
-            NaN with fewer than two videos.
-    """
-
-    num_items: int
-    num_videos: int
-    metrics: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class ProtocolResult:
-    """The figures of one protocol.
-
-    Args:
-        overall: Over all items.
-        weights: The weight of each item in the means, 0 for an item that is not scored.
-        baselines: Metrics of each video-blind baseline, by its name.
-        breakdowns: Figures by key and value of a breakdown.
-    """
-
-    overall: Figures
-    weights: list[float]
-    baselines: dict[str, dict[str, float]]
-    breakdowns: dict[str, dict[str, Figures]]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The metrics over all items."""
-        return self.overall.metrics
-
-    @property
-    def intervals(self) -> dict[str, tuple[float, float]]:
-        """The intervals of ``metrics``."""
-        return self.overall.intervals
-
-    @property
-    def few_videos(self) -> dict[str, int]:
-        """Number of videos behind each interval, by metric, if it is between 2 and 29; else empty."""
-        few = are_few(self.overall.num_videos)
-        return dict.fromkeys(self.overall.intervals, self.overall.num_videos) if few else {}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as ``--json`` prints them; ``breakdowns`` is left out if empty."""
-        breakdowns = {
-            key: {value: asdict(figures) for value, figures in parts.items()}
-            for key, parts in self.breakdowns.items()
-        }
-        return {
-            "metrics": self.overall.metrics,
-            "intervals": {name: list(pair) for name, pair in self.overall.intervals.items()},
-            "few_videos": self.few_videos,
-            "baselines": self.baselines,
-        } | ({"breakdowns": breakdowns} if breakdowns else {})
 
 
 @dataclass(frozen=True)
@@ -98,17 +35,18 @@ class Scoring:
 EVERYTHING = Scoring()
 
 
-def protocol_result(
+def protocol_figures(
     task: Task[Any, Any],
     samples: Sequence[Sample],
     rows: Sequence[Row],
     protocol: str,
     scoring: Scoring,
     baselines: Mapping[str, Sequence[Row]],
-) -> ProtocolResult:
+) -> tuple[ProtocolFigures, list[float]]:
     """Compute all figures of one protocol.
 
-    Metric and interval are of the same weighted mean. An item has the same weight in a breakdown as overall.
+    Metric and interval (``statistics.interval_95``; NaN with fewer than two videos) are of the same weighted mean.
+    An item has the same weight in a breakdown as overall.
 
     Args:
         task: The task of all samples.
@@ -117,6 +55,9 @@ def protocol_result(
         protocol: The protocol of ``rows``.
         scoring: Breakdowns and weights.
         baselines: The items' metrics for each baseline, by its name (``tasks.aggregate.baseline_rows``).
+
+    Returns:
+        The figures, and the weight of each item in the means: 0 for one that is not scored.
     """
     parts: dict[str, dict[str, list[int]]] = {key: {} for key in scoring.by}
     for index, sample in enumerate(samples):
@@ -125,14 +66,16 @@ def protocol_result(
                 parts[key].setdefault(value, []).append(index)
     weights = item_weights(task, samples, rows, protocol, scoring.average_over)
 
-    def figures(indices: Sequence[int]) -> Figures:
+    def figures(indices: Sequence[int]) -> PartFigures:
         return _figures(
             task, [samples[n] for n in indices], [rows[n] for n in indices], [weights[n] for n in indices]
         )
 
-    return ProtocolResult(
-        overall=figures(range(len(samples))),
-        weights=weights,
+    overall = figures(range(len(samples)))
+    found = ProtocolFigures(
+        metrics=overall.metrics,
+        intervals=overall.intervals,
+        few_videos=dict.fromkeys(overall.intervals, overall.num_videos) if are_few(overall.num_videos) else {},
         baselines={
             name: aggregate(task, mine, item_weights(task, samples, mine, protocol, scoring.average_over))
             for name, mine in baselines.items()
@@ -143,6 +86,7 @@ def protocol_result(
             if len(values) > 1
         },
     )
+    return found, weights
 
 
 def derived(task: Task[Any, Any] | None, names: Sequence[str], means: Floats) -> dict[str, Floats]:
@@ -177,18 +121,18 @@ def _figures(
     samples: Sequence[Sample],
     rows: Sequence[Row],
     weights: Sequence[float],
-) -> Figures:
+) -> PartFigures:
     scored = [n for n, row in enumerate(rows) if row is not None]
     known = [row for row in rows if row is not None]
     if not known:
-        return Figures(0, 0, {}, {})
+        return PartFigures(num_items=0, num_videos=0, metrics={}, intervals={})
     names = list(known[0])
     values = np.array([[row[name] for name in names] for row in known])  # (N, M)
     videos = [str(samples[n].video.path) for n in scored]
     means = resampled_means(values, videos, weights=[weights[n] for n in scored])
     metrics = aggregate(task, rows, weights)
     num_videos, limits = len(set(videos)), limits_of(values)
-    return Figures(
+    return PartFigures(
         num_items=len(known),
         num_videos=num_videos,
         metrics=metrics,

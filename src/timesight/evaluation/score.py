@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from timesight.artifacts import ItemEntry
+from timesight.artifacts import ItemEntry, ProtocolFigures
 from timesight.errors import InputError, VideoError
-from timesight.evaluation.figures import EVERYTHING, ProtocolResult, Scoring, protocol_result
+from timesight.evaluation.figures import EVERYTHING, Scoring, protocol_figures
 from timesight.evaluation.items import item_record
 from timesight.evaluation.replies import Replies
 from timesight.tasks import TASKS, Graded, Task, TaskRegistry
@@ -43,7 +43,7 @@ class EvalResult:
     num_truncated: int
     num_unscored: int
     quarantined: dict[str, str]
-    results: dict[str, ProtocolResult]
+    results: dict[str, ProtocolFigures]
     items: list[ItemEntry]
 
     @property
@@ -59,7 +59,7 @@ class EvalResult:
             {"suite": self.suite}
             | {name: getattr(self, name) for name in counts}
             | {"num_quarantined": len(self.quarantined), "quarantined": self.quarantined}
-            | {"results": {name: result.to_json() for name, result in self.results.items()}}
+            | {"results": {name: figures.to_json() for name, figures in self.results.items()}}
         )
 
 
@@ -160,12 +160,10 @@ def score_answers(
     samples = [item.sample for item in graded]
     durations_s = [_duration_s(sample) for sample in samples]
     rows: dict[str, list[Row]] = {name: task.item_metrics(graded, name, judge) for name in protocols}
-    results = {
-        name: protocol_result(
-            task, samples, mine, name, scoring, baseline_rows(task, samples, durations_s, name, judge)
-        )
-        for name, mine in rows.items()
-    }
+    results, weights = {}, {}
+    for name, mine in rows.items():
+        baselines = baseline_rows(task, samples, durations_s, name, judge)
+        results[name], weights[name] = protocol_figures(task, samples, mine, name, scoring, baselines)
     return EvalResult(
         suite=suite,
         num_items=len(samples),
@@ -181,7 +179,7 @@ def score_answers(
                 item,
                 duration_s,
                 {name: mine[n] for name, mine in rows.items()},
-                {name: result.weights[n] for name, result in results.items()},
+                {name: mine[n] for name, mine in weights.items()},
                 scoring.by,
             )
             for n, (item, duration_s) in enumerate(zip(graded, durations_s, strict=True))

@@ -159,8 +159,7 @@ class Runs:
         for name, result in score_baselines(measurement.name, task, samples, judge).items():
             protocol = measurement.protocol or next(iter(result.results))
             items = {item.id: item for item in result.items}
-            figures = ProtocolFigures.model_validate(result.to_json()["results"][protocol])
-            scored[name] = Measured(items, figures, protocol)
+            scored[name] = Measured(items, result.results[protocol], protocol)
         return scored
 
     def measure_rows(
