@@ -56,7 +56,7 @@ class Row:
     packed_spread_s: tuple[float, float]
     plain_attention: str
     speedup: float
-    allowed_speedup: float  # the ratio of FLOPs, vision tower counted
+    flops_ratio: float  # the ratio of FLOPs, vision tower counted
     memory_ratio: float  # packed / plain, peak above the resting process
     max_logp_difference: float
     max_grad_difference: float  # largest over parameters of ‖Δ‖ / ‖plain‖
@@ -103,7 +103,7 @@ def _row(case: Case, fastest: Layout, measured: dict[Layout, Measured], out: Pat
         packed_spread_s=packed.spread_s,
         plain_attention=fastest,
         speedup=plain.median_s / packed.median_s,
-        allowed_speedup=plain.flops / packed.flops,
+        flops_ratio=plain.flops / packed.flops,
         memory_ratio=packed.peak_bytes / plain.peak_bytes,
         max_logp_difference=difference.logp,
         max_grad_difference=difference.grad,

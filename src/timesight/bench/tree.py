@@ -57,7 +57,7 @@ class Row:
     row_spread_s: tuple[float, float]  # fastest and slowest
     tree_spread_s: tuple[float, float]
     speedup: float
-    allowed_speedup: float  # the ratio of FLOPs, vision tower counted
+    flops_ratio: float  # the ratio of FLOPs, vision tower counted
     memory_ratio: float  # tree / row, peak above the resting process
     max_logp_difference: float
     max_grad_difference: float  # largest over parameters of ‖Δ‖ / ‖row‖
@@ -89,7 +89,7 @@ def _row(case: Case, row: Measured, tree: Measured, out: Path) -> Row:
         row_spread_s=row.spread_s,
         tree_spread_s=tree.spread_s,
         speedup=row.median_s / tree.median_s,
-        allowed_speedup=row.flops / tree.flops,
+        flops_ratio=row.flops / tree.flops,
         memory_ratio=tree.peak_bytes / row.peak_bytes,
         max_logp_difference=difference.logp,
         max_grad_difference=difference.grad,
