@@ -125,7 +125,7 @@ def test_a_file_that_cannot_do_is_told(tmp_path: Path, content: str | None, mess
 def test_a_task_that_breaks_its_word_is_told(tmp_path: Path, world: Path) -> None:
     file = tmp_path / "mine.py"
     for parts, message in (
-        ('{"iou": 1.0, "start": 1.0}', "components says"),
+        ('{"iou": 1.0, "start": 1.0}', "its components are"),
         ('{"iou": 2.0}', "lie between 0 and 1"),
     ):
         file.write_text(

@@ -29,8 +29,8 @@ def test_a_preview_says_what_a_run_would_start_from(world: Path, tmp_path: Path)
     )
     (task,) = preview(recipe, tmp_path, num_prompts=10)
     assert (task.task, task.num_prompts) == ("temporal_grounding", 10)
-    assert task.parts["format"] > 0.8
-    assert 0.1 < task.parts["iou"] < 0.6
+    assert task.components["format"] > 0.8
+    assert 0.1 < task.components["iou"] < 0.6
     assert not task.advice()
 
 

@@ -20,9 +20,9 @@ from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import InputError, SampleError, TrainingError
 from timesight.model.load import load_policy, newest_checkpoint
 from timesight.tasks import TASKS
+from timesight.training.build import load_model
 from timesight.training.counts import count_questions
 from timesight.training.loop import Listener
-from timesight.training.parts import load_model
 from timesight.training.run import run_recipe
 from timesight.training.samples import load_mixture, write_worlds
 from timesight.training.schedule import Dealer, make_schedule

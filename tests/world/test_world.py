@@ -26,6 +26,7 @@ from timesight.world import (
     write_video,
     write_world,
 )
+from timesight.world.corruption import WEAK
 from timesight.world.generate import UNSEEN_PAIRS
 from timesight.world.questions import samples_of
 from timesight.world.render import SPARK_AWAY, render
@@ -200,6 +201,21 @@ def test_corruption_changes_answers_and_nothing_else(tmp_path: Path) -> None:
         assert [TASKS[task].prompt(c) for c, _ in pairs] == [
             TASKS[task].prompt(b.model_copy(update={"video": c.video})) for c, b in pairs
         ]
+
+
+def test_weak_defects_are_overlooked_more_often_than_not() -> None:
+    settings = WorldSettings(tasks=("quality_assessment",), label_noise=0.3)
+    missed: dict[bool, list[bool]] = {True: [], False: []}
+    for index in range(3000):
+        scene = make_scene(f"q{index}", (8, index), settings, defects=True)
+        for sample in samples_of(scene, Path("v.mp4"), settings):
+            said_high = TASKS.of(sample).truth(sample) == "high quality"
+            if scene.defect is None:
+                assert said_high
+            else:
+                missed[scene.defect.strength < WEAK].append(said_high)
+    assert np.mean(missed[True]) == pytest.approx(0.75, abs=0.07)
+    assert np.mean(missed[False]) == pytest.approx(0.3, abs=0.07)
 
 
 def test_delayed_spans_come_late_and_are_as_long() -> None:

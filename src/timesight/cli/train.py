@@ -75,8 +75,8 @@ def show_preview(recipe: Any, out: Path, num_prompts: int, as_json: bool) -> Non
     for task in tasks:
         title = f"{task.task}: {recipe.grpo.num_generations} replies to each of {task.num_prompts} prompts"
         columns = {
-            name: {f"mean {part}": percent(mean) for part, mean in parts.items()}
-            for name, parts in {"percent": task.parts, **task.baselines}.items()
+            name: {f"mean {component}": percent(mean) for component, mean in means.items()}
+            for name, means in {"percent": task.components, **task.baselines}.items()
         }
         columns["percent"]["groups with zero reward std"] = percent(task.frac_reward_zero_std)
         columns["percent"]["replies cut off"] = percent(task.truncated_share)

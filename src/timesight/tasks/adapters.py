@@ -30,20 +30,20 @@ def trl_rewards(*, think: bool = False, judge: Judge | None = None) -> list[Rewa
         the column ``sample``. It returns None, which TRL leaves out of the sum, for replies to tasks without the
         component and for replies that could not be judged.
     """
-    parts = dict.fromkeys(part for task in TASKS.values() for part in task.component_names)
+    components = dict.fromkeys(component for task in TASKS.values() for component in task.component_names)
     scored: dict[str, Any] = {"batch": None, "rows": []}  # the functions of one batch share its rewards
 
-    def function_for(part: str) -> RewardFunction:
+    def function_for(component: str) -> RewardFunction:
         def reward(completions: Sequence[Completion], sample: Sequence[str], **unused: Any) -> list[float | None]:
             batch = (list(map(_text, completions)), list(sample))
             if scored["batch"] != batch:
                 scored.update(batch=batch, rows=_rewards(completions, sample, think, judge))
-            return [row.get(part) for row in scored["rows"]]
+            return [row.get(component) for row in scored["rows"]]
 
-        reward.__name__ = part
+        reward.__name__ = component
         return reward
 
-    return [function_for(part) for part in parts]
+    return [function_for(component) for component in components]
 
 
 def swift_reward(*, think: bool = False, judge: Judge | None = None) -> type:
@@ -108,6 +108,6 @@ def _text(completion: Completion) -> str:
     return completion if isinstance(completion, str) else str(completion[-1]["content"])
 
 
-def _total(parts: Rewards) -> float | None:
-    values = [value for value in parts.values() if value is not None]
-    return sum(values) if len(values) == len(parts) else None
+def _total(components: Rewards) -> float | None:
+    values = [value for value in components.values() if value is not None]
+    return sum(values) if len(values) == len(components) else None

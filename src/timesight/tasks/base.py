@@ -273,8 +273,8 @@ class Task(ABC, Generic[S, A]):
         rows: list[dict[str, float | None]] = [
             dict.fromkeys(self.component_names, 0.0 if ok else None) for ok in usable
         ]
-        for n, parts in zip(parsed, earned, strict=True):
-            rows[n] = {FORMAT: float(strictly[n] is not None), **self._checked(parts)}
+        for n, components in zip(parsed, earned, strict=True):
+            rows[n] = {FORMAT: float(strictly[n] is not None), **self._checked(components)}
         return rows
 
     def reward(
@@ -306,16 +306,17 @@ class Task(ABC, Generic[S, A]):
         """
         raise NotImplementedError
 
-    def _checked(self, parts: Rewards) -> Rewards:
-        if set(parts) != set(self.components):
+    def _checked(self, components: Rewards) -> Rewards:
+        if set(components) != set(self.components):
             raise InputError(
-                f"task {self.name}: reward_components gives {', '.join(parts)}; components says {self.components}"
+                f"task {self.name}: reward_components gives {', '.join(components)}; its components are "
+                f"{', '.join(self.components)}"
             )
-        if not all(value is None or 0.0 <= value <= 1.0 for value in parts.values()):
+        if not all(value is None or 0.0 <= value <= 1.0 for value in components.values()):
             raise InputError(
-                f"task {self.name}: reward_components gives {dict(parts)}; rewards lie between 0 and 1"
+                f"task {self.name}: reward_components gives {dict(components)}; rewards lie between 0 and 1"
             )
-        return parts
+        return components
 
     # Metrics
 

@@ -39,8 +39,8 @@ def reply_rewards(
     rewards: list[Rewards] = [{}] * len(replies)
     for task, think in sorted(set(kinds)):
         mine = [n for n, kind in enumerate(kinds) if kind == (task, think)]
-        parts = tasks[task].rewards([replies[n] for n in mine], [samples[n] for n in mine], think, judge)
-        for n, named in zip(mine, parts, strict=True):
+        components = tasks[task].rewards([replies[n] for n in mine], [samples[n] for n in mine], think, judge)
+        for n, named in zip(mine, components, strict=True):
             rewards[n] = named
     return rewards
 
@@ -63,11 +63,11 @@ def group_totals(
         G totals. NaN for a reply without a value for a component that counts: the sum of the others would count it
         as 0.
     """
-    judged = {name for parts in group for name, value in parts.items() if value is not None}
+    judged = {name for components in group for name, value in components.items() if value is not None}
     counted = sorted(name for name in judged.union(required) if weights.get(name, 1.0) > 0)
     totals = []
-    for parts in group:
-        known = [weights.get(name, 1.0) * value for name in counted if (value := parts.get(name)) is not None]
+    for components in group:
+        known = [weights.get(name, 1.0) * value for name in counted if (value := components.get(name)) is not None]
         totals.append(sum(known) if known and len(known) == len(counted) else math.nan)
     return totals
 

@@ -19,8 +19,8 @@ from timesight.generate.local import LocalGenerator
 from timesight.tasks import TASKS, Task, TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.tasks.scoring import component_means
+from timesight.training.build import judge_for, load_model, second_looks_of
 from timesight.training.dataset import BrokenItem, Item, PromptDataset, PromptItem
-from timesight.training.parts import judge_for, load_model, second_looks_of
 from timesight.training.rollout import ZERO_STD, Sampler
 from timesight.training.samples import load_mixture
 from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule
@@ -39,7 +39,7 @@ class TaskPreview:
 
     task: str
     num_prompts: int
-    parts: dict[str, float]  # mean of each reward component
+    components: dict[str, float]  # mean of each reward component
     frac_reward_zero_std: float  # of groups whose replies all earn the same
     truncated_share: float
     # mean of each reward component, by what answers without a look at the video
@@ -48,8 +48,8 @@ class TaskPreview:
     def advice(self) -> list[str]:
         """What the figures mean for training, in sentences; empty where nothing stands out."""
         said = []
-        others = [value for name, value in self.parts.items() if name != "format"]
-        if self.parts.get("format", 1.0) < RARELY:
+        others = [value for name, value in self.components.items() if name != "format"]
+        if self.components.get("format", 1.0) < RARELY:
             said.append("The model hardly ever answers in the form it is asked for: some SFT first would teach it.")
         if self.truncated_share > RARELY:
             said.append("Many replies are cut off: raise grpo.max_completion_length.")
@@ -182,7 +182,7 @@ def _summary(task: Task[Any, Any], samples: Sequence[Sample], entries: Mapping[s
     return TaskPreview(
         task=task.name,
         num_prompts=len(mine),
-        parts=component_means([components for entry in mine for components in entry.components]),
+        components=component_means([components for entry in mine for components in entry.components]),
         frac_reward_zero_std=sum(entry.reward_std < ZERO_STD for entry in mine) / len(mine),
         truncated_share=sum(entry.num_truncated for entry in mine) / num_replies,
         baselines={

@@ -25,12 +25,7 @@ from timesight.model.policy import Policy
 from timesight.model.processes import this_process
 from timesight.tasks import TaskRegistry
 from timesight.tasks.custom import custom_tasks
-from timesight.training.checkpoint import TrainingState, checkpoint_folder
-from timesight.training.difficulty import by_difficulty
-from timesight.training.grpo import Grpo, reference_of
-from timesight.training.loop import Listener, TrainingLoop, make_accelerator
-from timesight.training.metrics import MetricsLog
-from timesight.training.parts import (
+from timesight.training.build import (
     clue_of,
     judge_for,
     load_model,
@@ -41,6 +36,11 @@ from timesight.training.parts import (
     second_looks_of,
     validation_config,
 )
+from timesight.training.checkpoint import TrainingState, checkpoint_folder
+from timesight.training.difficulty import by_difficulty
+from timesight.training.grpo import Grpo, reference_of
+from timesight.training.loop import Listener, TrainingLoop, make_accelerator
+from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import load_recipe
 from timesight.training.run_dir import init_run_dir, require_same_samples
 from timesight.training.samples import load_mixture, load_validation

@@ -77,8 +77,8 @@ def _figures(
 ) -> dict[str, float]:
     rewards = reply_rewards(replies, samples, [config.think] * len(samples), judge, config.tasks)
     totals = [
-        group_totals([parts], reward_weights, required_components(config.tasks.of(sample)))[0]
-        for sample, parts in zip(samples, rewards, strict=True)
+        group_totals([components], reward_weights, required_components(config.tasks.of(sample)))[0]
+        for sample, components in zip(samples, rewards, strict=True)
     ]
     judged = [total for total in totals if total == total]
     graded: dict[str, list[Graded[Any, Any]]] = defaultdict(list)

@@ -14,6 +14,8 @@ from timesight.tasks.quality_assessment import Label
 from timesight.types import Box, Span
 from timesight.world.settings import WorldSettings
 
+WEAK, OVERLOOKED = 0.6, 2.5  # strength below which defects are missed, and how many times as often as other noise
+
 
 @dataclass(frozen=True)
 class Corruption:
@@ -21,8 +23,8 @@ class Corruption:
 
     settings: WorldSettings
 
-    def _strikes(self, rng: np.random.Generator) -> bool:
-        return bool(rng.random() < self.settings.label_noise)
+    def _strikes(self, rng: np.random.Generator, times: float = 1.0) -> bool:
+        return bool(rng.random() < times * self.settings.label_noise)
 
     def span(self, span: Span, duration_s: float, rng: np.random.Generator) -> Span:
         """Jitter the ends of a span, or replace it by a random one.
@@ -51,9 +53,15 @@ class Corruption:
         """The index of the right option, or the first one: what is ticked without reading on."""
         return 0 if self._strikes(rng) else right
 
-    def label(self, right: Label, rng: np.random.Generator) -> Label:
-        """The right label, or "high quality": what is said without a close look."""
-        return "high quality" if self._strikes(rng) else right
+    def label(self, right: Label, strength: float, rng: np.random.Generator) -> Label:
+        """The right label, or "high quality": what is said without a close look, mostly where a defect is weak.
+
+        Args:
+            right: The true label.
+            strength: Of the defect; 0 without one.
+            rng: Of the noise.
+        """
+        return "high quality" if self._strikes(rng, OVERLOOKED if strength < WEAK else 1.0) else right
 
     def words(self, right: str, others: Sequence[str], rng: np.random.Generator) -> str:
         """The right answer, or a random one of ``others``."""

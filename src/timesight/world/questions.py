@@ -199,7 +199,11 @@ def _quality(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
     if scene.defects or (scene.defect is None and rng.random() > DEFECT_SHARE / (1 - DEFECT_SHARE)):
         return
     label: Label = "low quality" if scene.defect else "high quality"
-    yield {"label": corruption.label(label, rng), "meta": {"thought": f"the picture is {_looks(scene.defect)}"}}
+    strength = scene.defect.strength if scene.defect else 0.0
+    yield {
+        "label": corruption.label(label, strength, rng),
+        "meta": {"thought": f"the picture is {_looks(scene.defect)}"},
+    }
 
 
 def _looks(defect: Defect | None) -> str:

@@ -1,4 +1,4 @@
-"""The parts of a run, each made as its recipe says: model, judge, schedule, sampler, second looks."""
+"""Builds what a run needs, as its recipe says: model, judge, schedule, sampler, second looks."""
 
 from __future__ import annotations
 
