@@ -23,8 +23,8 @@ NUM_TEST_VIDEOS = 400
 MODES = {"greedy": 0.0, "sampled": 1.0}  # temperature
 METRIC = "mIoU"
 NOTE = (
-    "The embedded model was pretrained on noisy labels: 30% of the spans are random, the others come up to a "
-    "second late, with jitter. It knows more than it says, which is what GRPO brings out."
+    "The embedded model was pretrained on noisy labels: 30% of the spans are random, the others come up to "
+    "1.4 s late, with jitter. It knows more than it says, which is what GRPO brings out."
 )
 
 
