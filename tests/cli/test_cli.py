@@ -124,7 +124,7 @@ def test_a_preview_before_training(world: Path, tmp_path: Path) -> None:
     args = ("train", "tiny/grpo", "--preview", "--data", world / "train.jsonl", "--out", tmp_path)
     (task,) = last_json(run(*args, "--json"))["tasks"]  # type: ignore[misc]
     assert task["task"] == "temporal_grounding"
-    assert task["parts"]["format"] > 0.8
+    assert task["components"]["format"] > 0.8
     assert not (tmp_path / "metrics.jsonl").exists()
 
 

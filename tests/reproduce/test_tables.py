@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from timesight.cli import group
 from timesight.errors import InputError, RecipeError
-from timesight.evaluation import SUITES, runner
+from timesight.evaluation import SUITES
+from timesight.model import processes
 from timesight.reproduce import load_table, read_table
 from timesight.reproduce.plans import paper_count
 from timesight.reproduce.settings import with_sources
@@ -129,7 +130,7 @@ def test_a_wrong_row_names_its_file_and_key(tmp_path: Path, change: dict[str, ob
 
 
 def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "processes", lambda: SimpleNamespace(num_processes=2))
+    monkeypatch.setattr(processes, "this_process", lambda: SimpleNamespace(num_processes=2))
     result = CliRunner().invoke(group, ["reproduce", "table4"])
     assert isinstance(result.exception, InputError)
     assert "one process" in str(result.exception)

@@ -23,7 +23,7 @@ from timesight.generate.base import Completion, Sampling
 from timesight.generate.local import LocalGenerator
 from timesight.model import load
 from timesight.model.prompt import Prompt
-from timesight.training import run, sharding
+from timesight.training import build, run, sharding
 from timesight.training.loop import make_accelerator
 from timesight.training.recipe import load_recipe
 
@@ -73,7 +73,7 @@ def main() -> None:
     """Run the recipe, keep its gradients."""
     recipe, out = sys.argv[1], Path(sys.argv[2])
     load._multiplies_bf16 = lambda: False  # float32 throughout
-    run.LocalGenerator = ScriptedGenerator  # type: ignore[misc]
+    build.LocalGenerator = ScriptedGenerator  # type: ignore[misc]
     models: list[Any] = []
     loaded = run.load_model
 
