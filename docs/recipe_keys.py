@@ -78,7 +78,7 @@ def _table(title: str, kind: type[BaseModel], names: list[str]) -> str:
     for name in names:
         field = kind.model_fields[name]
         if _section(kind, name) is not None:
-            continue  # has a table of its own
+            continue  # has another table
         if name not in meanings:
             raise ValueError(f"{kind.__name__}.{name}: say in a comment on its line what it does")
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))

@@ -89,7 +89,7 @@ def test_a_preview_knows_of_videos_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(
-    ("parts", "no_spread", "truncated", "said"),
+    ("components", "zero_std", "truncated", "said"),
     [
         ({"format": 0.02, "iou": 0.0}, 0.9, 0.0, "some SFT first"),
         ({"format": 1.0, "iou": 0.0}, 1.0, 0.0, "nothing tells better from worse"),
@@ -98,5 +98,5 @@ def test_a_preview_knows_of_videos_that_cannot_be_read(
         ({"format": 1.0, "iou": 0.4}, 0.1, 0.5, "max_completion_length"),
     ],
 )
-def test_a_preview_gives_advice(parts: dict[str, float], no_spread: float, truncated: float, said: str) -> None:
-    assert said in " ".join(TaskPreview("t", 50, parts, no_spread, truncated).advice())
+def test_a_preview_gives_advice(components: dict[str, float], zero_std: float, truncated: float, said: str) -> None:
+    assert said in " ".join(TaskPreview("t", 50, components, zero_std, truncated).advice())

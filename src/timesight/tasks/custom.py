@@ -35,7 +35,7 @@ class TaskSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: tuple[Path, ...] = ()  # Python files with a list TASKS; known names are replaced
-    prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of its own
+    prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of the default
     reward_protocol: Literal["official", "paper"] = "official"  # paper: the given box of a track is rewarded too
     reward_parsing: Literal["strict", "lenient"] = "strict"  # lenient: what evaluation would parse
     caption_reward: CaptionReward = "event_recall"  # or event_f1, which rewards precision too
