@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from timesight.cli.eval_items import limited
-from timesight.cli.eval_show import show_plan, show_reported, show_results, show_suites
+from timesight.cli.eval_show import keep_results, show_plan, show_reported, show_results, show_suites
 from timesight.cli.options import (
     clue_options,
     clue_settings,
@@ -26,11 +26,13 @@ from timesight.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from timesight.evaluation import Replies
     from timesight.evaluation.setups import Setup
     from timesight.generate.base import Generator
     from timesight.infer.answer import InferenceConfig
     from timesight.infer.clue import ClueSettings
     from timesight.tasks import Task, TaskRegistry
+    from timesight.types import Sample
     from timesight.video import FrameBudget
 
 
@@ -176,30 +178,20 @@ def run(request: Request) -> None:
     if request.dry_run:
         show_plan(generator, items, config, request.workers, request.as_json)
         return
-    from timesight.cli.console import progress
-    from timesight.evaluation.evaluate import ask
-    from timesight.evaluation.questions import eval_settings  # loads torch, as opened does
-    from timesight.model.processes import this_process
-    from timesight.video import ReadingSettings
+    from timesight.cli.console import print_json
+    from timesight.model.processes import this_process  # loads torch, as opened does
 
-    settings = eval_settings(
-        Path(request.suite).stem,
-        request.model,
-        generator,
-        config,
-        url=request.model_url or request.vllm_url,
-        split=request.split,
-        subtitles=request.subtitles,
-    )
-    with progress("eval", len(items)) as advance:
-        reading = ReadingSettings(workers=request.workers)
-        replies = ask(generator, items, config, settings, request.out, advance, reading)
+    settings, replies = asked(request, generator, items, config)
     if not this_process().is_main_process:
         return
     scoring = scoring_of(suite, request.protocols)
     results = score_tasks(settings["suite"], items, replies, request.think, judge, scoring, registry)
-    show_results(results, suite, settings, request.out, request.as_json)
-    if setup is not None and not request.as_json:
+    content = keep_results(results, suite, settings, request.out)
+    if request.as_json:
+        print_json(content)
+        return
+    show_results(results, suite, settings)
+    if setup is not None:
         show_reported(setup, request.suite)
 
 
@@ -244,6 +236,29 @@ def opened(
         require_evidence(tasks, registry)
         generator = ClueGenerator(generator, budget, request.looking)
     return generator, config
+
+
+def asked(
+    request: Request, generator: Generator, items: list[Sample], config: InferenceConfig
+) -> tuple[dict[str, Any], Replies]:
+    """Ask the model every question that ``--out`` has no reply to; returns the settings and all replies."""
+    from timesight.cli.console import progress
+    from timesight.evaluation.evaluate import ask
+    from timesight.evaluation.questions import eval_settings
+    from timesight.video import ReadingSettings
+
+    settings = eval_settings(
+        Path(request.suite).stem,
+        request.model,
+        generator,
+        config,
+        url=request.model_url or request.vllm_url,
+        split=request.split,
+        subtitles=request.subtitles,
+    )
+    with progress("eval", len(items)) as advance:
+        reading = ReadingSettings(workers=request.workers)
+        return settings, ask(generator, items, config, settings, request.out, advance, reading)
 
 
 def require_evidence(tasks: Sequence[Task[Any, Any]], registry: TaskRegistry) -> None:

@@ -59,8 +59,9 @@ def score(
 
     A missing reply is wrong. One with an id that no item has is warned of and left out.
     """
+    from timesight.cli.console import print_json
     from timesight.cli.eval_items import given_replies
-    from timesight.cli.eval_show import show_results
+    from timesight.cli.eval_show import keep_results, show_results
     from timesight.evaluation import Replies, items_of, require_folder, require_unused, score_tasks, scoring_of
     from timesight.judge import open_judge
     from timesight.world import WorldJudge
@@ -78,7 +79,9 @@ def score(
         scoring = scoring_of(declared, protocols)
         judging = open_judge(judge_settings(judge, judge_url), WorldJudge(), out)
         results = score_tasks(Path(suite).stem, items, Replies(replies), think, judging, scoring)
-    show_results(results, declared, {"model": name, "think": think}, out, as_json)
+    about = {"model": name, "think": think}
+    content = keep_results(results, declared, about, out)
+    print_json(content) if as_json else show_results(results, declared, about)
 
 
 @click.command(

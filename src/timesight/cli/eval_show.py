@@ -16,36 +16,36 @@ if TYPE_CHECKING:
     from timesight.types import Sample
 
 
-def show_results(
-    results: Mapping[str, EvalResult],
-    suite: Suite | None,
-    about: Mapping[str, Any],
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Print the figures of an evaluation and write them to its folder.
+def keep_results(
+    results: Mapping[str, EvalResult], suite: Suite | None, about: Mapping[str, Any], out: Path | None
+) -> dict[str, Any]:
+    """Write the figures, items and gallery of an evaluation to its folder.
 
     Args:
         results: The result of each task, by its name.
-        suite: Its figures of the paper are shown; None for samples that are not of a suite.
+        suite: Its figures of the paper are added; None for samples that are not of a suite.
         about: Settings of the evaluation, with ``model``, and if they are known ``video`` (the frame budget) and
             ``seed``.
         out: Folder of the evaluation; None: nothing is written.
-        as_json: Print one JSON object instead of tables.
+
+    Returns:
+        The content of ``result.json``.
     """
-    from timesight.cli.console import OUT, print_json
     from timesight.cli.gallery import write_gallery
     from timesight.evaluation.evaluate import result_content, write_results
 
     if out is None:
-        content = result_content(results, about, suite)
-    else:
-        content = write_results(out, results, about, suite)
-        items = [item for result in results.values() for item in result.items]
-        write_gallery(out, items, int(about.get("seed", 0)))
-    if as_json:
-        print_json(content)
-        return
+        return result_content(results, about, suite)
+    content = write_results(out, results, about, suite)
+    items = [item for result in results.values() for item in result.items]
+    write_gallery(out, items, int(about.get("seed", 0)))
+    return content
+
+
+def show_results(results: Mapping[str, EvalResult], suite: Suite | None, about: Mapping[str, Any]) -> None:
+    """Print the figures of an evaluation. Args as in ``keep_results``."""
+    from timesight.cli.console import OUT
+
     for task, result in results.items():
         for table in result_tables(result, task, str(about["model"]), suite):
             OUT.print(table)
