@@ -81,8 +81,8 @@ def ious(mean: float, seed: int, num: int = 200) -> list[float]:
 def test_a_claim_gets_the_verdict_of_the_rule(gain: float, margin: float, verdict: str, tmp_path: Path) -> None:
     claim = {"better": "grpo", "than": ["base"], "figures": ["grounding/mIoU"], "margin": margin}
     table = read_table(write(tmp_path, claim))
-    base = [measured(ious(0.5, 0))]
-    grpo = [measured(ious(0.5 + gain, seed)) for seed in (1, 2, 3)]
+    base = {None: measured(ious(0.5, 0))}
+    grpo = {seed: measured(ious(0.5 + gain, seed)) for seed in (1, 2, 3)}
     result = table_result(table, {"base": {"grounding": base}, "grpo": {"grounding": grpo}}, 3)
     assert result.claims[0].verdict == verdict
     assert result.claims[0].figures[0].difference == pytest.approx(gain, abs=0.03)
@@ -99,8 +99,8 @@ def test_rows_are_alike_within_the_margin_on_both_sides(gain: float, verdict: st
     claim = {"better": "grpo", "than": ["base"], "figures": ["grounding/mIoU"], "margin": 0.1, "alike": True}
     table = read_table(write(tmp_path, claim))
     found = {
-        "base": {"grounding": [measured(ious(0.5, 0))]},
-        "grpo": {"grounding": [measured(ious(0.5 + gain, seed)) for seed in (1, 2, 3)]},
+        "base": {"grounding": {None: measured(ious(0.5, 0))}},
+        "grpo": {"grounding": {seed: measured(ious(0.5 + gain, seed)) for seed in (1, 2, 3)}},
     }
     (claimed,) = table_result(table, found, 3).claims
     assert claimed.verdict == verdict
@@ -111,9 +111,9 @@ def test_a_claim_may_be_about_a_baseline_and_says_what_is_not_shared(tmp_path: P
     claim = {"better": "grpo", "above": ["whole video"], "figures": ["grounding/mIoU"]}
     table = read_table(write(tmp_path, claim))
     found = {
-        "base": {"grounding": [measured(ious(0.3, 0))]},
-        "grpo": {"grounding": [measured(ious(0.5, 1))]},
-        "whole video": {"grounding": [measured(ious(0.3, 2, num=210))]},
+        "base": {"grounding": {None: measured(ious(0.3, 0))}},
+        "grpo": {"grounding": {0: measured(ious(0.5, 1))}},
+        "whole video": {"grounding": {None: measured(ious(0.3, 2, num=210))}},
     }
     result = table_result(table, found, 1)
     (figure,) = result.claims[0].figures
@@ -127,8 +127,8 @@ def test_replies_that_say_nothing_are_noted(tmp_path: Path) -> None:
     half = {
         id_: item.model_copy(update={"parsed": n % 2 == 0}) for n, (id_, item) in enumerate(whole.items.items())
     }
-    runs = [replace(whole, items=half, truncated=0.1), whole]
-    result = table_result(table, {"base": {"grounding": [whole]}, "grpo": {"grounding": runs}}, 2)
+    runs = {0: replace(whole, items=half, truncated=0.1), 1: whole}
+    result = table_result(table, {"base": {"grounding": {None: whole}}, "grpo": {"grounding": runs}}, 2)
     assert [row.damage("grounding") for row in result.rows] == ["", "25% unparsable, 5% cut off"]
 
 
@@ -137,10 +137,25 @@ def test_what_does_not_hold_for_one_row_does_not_hold(tmp_path: Path) -> None:
     claim = {"better": "grpo", "than": ["base", "sft"], "figures": ["grounding/mIoU"]}
     table = read_table(write(tmp_path, claim, rows))
     found = {
-        name: {"grounding": [measured(ious(mean, seed))]}
-        for seed, (name, mean) in enumerate({"base": 0.3, "grpo": 0.5, "sft": 0.7}.items())
+        name: {"grounding": {0: measured(ious(mean, n))}}
+        for n, (name, mean) in enumerate({"base": 0.3, "grpo": 0.5, "sft": 0.7}.items())
     }
     assert table_result(table, found, 1).claims[0].verdict == "does not hold"
+
+
+def test_seeds_are_paired_and_a_missing_row_cannot_be_told(tmp_path: Path) -> None:
+    rows = ROWS | {"sft": ROWS["grpo"]}
+    claims = {"better": "grpo", "than": ["sft"], "figures": ["grounding/mIoU"]}
+    table = read_table(write(tmp_path, claims, rows))
+    high, low = measured(ious(0.7, 0)), measured(ious(0.3, 0))
+    base = {"grounding": {None: low}}
+    found = {"base": base, "grpo": {"grounding": {0: low, 2: high}}, "sft": {"grounding": {1: low, 2: low}}}
+    result = table_result(table, found, 3, ["grpo, seed 1: out of memory"])
+    assert result.claims[0].figures[0].difference == pytest.approx(0.4, abs=0.01)  # of seed 2 alone
+    assert result.problems == ("grpo, seed 1: out of memory",)
+    missing = table_result(table, {"base": base, "grpo": {"grounding": {0: high}}, "sft": {}}, 1)
+    assert [row.name for row in missing.rows] == ["Qwen", "+ GRPO"]
+    assert (missing.claims[0].verdict, missing.claims[0].figures) == ("cannot be told", ())
 
 
 def test_an_interval_over_runs_holds_both_spreads() -> None:
@@ -180,6 +195,7 @@ def test_intervals_over_runs_cover() -> None:
         ),
         ({"better": "grpo", "than": ["base"], "figures": ["tracking/AO"]}, "grpo does not measure tracking/AO"),
         ({"better": "grpo", "figures": ["grounding/mIoU"]}, "say with than or above"),
+        ({"better": "grpo", "than": ["other"], "figures": ["grounding/mIoU"]}, "measure grounding on other items"),
         (
             {"better": "grpo", "than": ["base"], "figures": ["grounding/mIoU"], "alike": True},
             "alike needs a margin",
@@ -187,8 +203,10 @@ def test_intervals_over_runs_cover() -> None:
     ],
 )
 def test_a_claim_about_what_is_not_there_is_refused(claim: dict[str, object], said: str, tmp_path: Path) -> None:
+    elsewhere = MEASUREMENT | {"world": {"num_videos": 5, "tasks": ["temporal_grounding"]}}
+    rows = ROWS | {"other": {"row": "other", "model": "tiny", "evaluate": [elsewhere]}}
     with pytest.raises(RecipeError, match=said):
-        read_table(write(tmp_path, claim))
+        read_table(write(tmp_path, claim, rows))
 
 
 @pytest.mark.parametrize(

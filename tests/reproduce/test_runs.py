@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from timesight.artifacts import PreviewEntry, read_records
 from timesight.data import read_jsonl
-from timesight.errors import InputError
+from timesight.errors import InputError, TrainingError
 from timesight.reproduce import Runs, read_table, table_result
 from timesight.reproduce.settings import TableRow
 from timesight.training.run import run_recipe
@@ -67,14 +67,14 @@ def test_models_and_measurements_are_made_once(folder: Path) -> None:
             out = out.rename(folder / "moved")
         runs = Runs(out, train=train)
         assert runs.num_models(list(table.rows.values()), range(2)) == (2, 2 * again)
-        found = runs.measure_rows(table.rows, 2)
+        *_, found = runs.measure_rows(table.rows, 2)
     assert len(trained) == 2  # one for each seed, shared by two rows
     assert len(list((out / "worlds").iterdir())) == 2  # training and test
     assert len(list((out / "measurements").iterdir())) == 5
     (finished,) = (out / "models").glob("*-0")
     (finished / "trained").write_text("checkpoint-2")  # as if its last checkpoint had been lost
     assert runs.num_models(list(table.rows.values()), range(2)) == (2, 1)
-    result = table_result(table, found | runs.measure_baselines(table), 2)
+    result = table_result(table, {**found, **runs.measure_baselines(table)}, 2)
     assert set(result.rows[1].metrics) == {"in domain/mIoU"}
     assert {row.name for row in result.baselines} >= {"whole video"}
     assert result.claims[0].figures[0].than == "base"
@@ -97,8 +97,65 @@ def test_more_processes_make_other_models(folder: Path) -> None:
     assert alone.model(row, 0) != launched.model(row, 0)
 
 
+def test_a_row_that_fails_does_not_stop_the_others(folder: Path) -> None:
+    def train(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+        if recipe.seed == 0:
+            raise TrainingError("out of memory")
+        run_recipe(recipe, out)
+
+    table, failures = read_table(folder), []
+    runs = Runs(folder / "out", train=train)
+    *_, found = runs.measure_rows(table.rows, 2, on_failure=lambda row, error: failures.append(f"{row}: {error}"))
+    assert failures == ["+ SFT, seed 0: out of memory", "+ SFT, clue, seed 0: out of memory"]
+    assert {name: set(found[name]["in domain"]) for name in found} == {"base": {None}, "sft": {1}, "clue": {1}}
+    with pytest.raises(TrainingError, match="out of memory"):
+        list(runs.measure_rows(table.rows, 2))
+
+
+def test_settings_of_the_machine_make_no_other_model(folder: Path) -> None:
+    row = read_table(folder).rows["sft"]
+    assert row.train is not None
+    runs = Runs(folder / "out", train=no_training)
+
+    def place(**settings: object) -> str:
+        train = row.train.train.model_copy(update=settings)  # type: ignore[union-attr]
+        changed = row.train.model_copy(update={"train": train})  # type: ignore[union-attr]
+        return runs.model(row.model_copy(update={"train": changed}), 0)
+
+    assert place(save_steps=7) == place()
+    assert place(learning_rate=7e-7) != place()
+
+
+def test_answers_without_evidence_are_compared_with_answers_that_name_it(tmp_path: Path) -> None:
+    world = WORLD | {"num_videos": 6, "tasks": ["grounded_qa"], "split": "test", "duration_s": [3.0, 4.0]}
+    asked = MEASUREMENT | {"name": "answers", "world": world}
+    rows = {
+        "alone": {
+            "row": "alone",
+            "model": "tiny",
+            "evaluate": [asked | {"evidence": False, "metrics": {"accuracy": None}}],
+        },
+        "evidence": {
+            "row": "evidence",
+            "model": "tiny",
+            "evaluate": [asked | {"protocol": "paper", "metrics": {"accuracy": None}}],
+        },
+    }
+    claim = {"says": "Evidence helps", "better": "evidence", "than": ["alone"], "figures": ["answers/accuracy"]}
+    table = {"title": "Evidence", "rows": list(rows), "claims": [claim]}
+    for name, content in {"table": table, **rows}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    read = read_table(tmp_path)
+    (found,) = Runs(tmp_path / "out").measure_rows(read.rows, 1)
+    result = table_result(read, found, 1)
+    (figure,) = result.claims[0].figures
+    alone, evidence = (row.metrics["answers/accuracy"] for row in result.rows)
+    assert figure.difference == pytest.approx(evidence - alone)
+    assert figure.num_unshared == 0
+
+
 def no_training(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def test_samples_are_previewed_before_a_row_chooses_among_them(tmp_path: Path) -> None:

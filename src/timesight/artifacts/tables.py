@@ -70,12 +70,15 @@ class ClaimResult(Record):
 
     Args:
         margin: What the better one may lose; of a claim that rows are ``alike``, what they may differ by.
+        ours: The paper does not say so.
+        figures: None where a row is missing.
     """
 
     claim: str
     verdict: Verdict
     margin: float
     alike: bool = False
+    ours: bool = False
     figures: tuple[ClaimFigure, ...]
 
     def allowance(self) -> str:
@@ -91,9 +94,10 @@ class TableResult(Record):
         title: What it is about.
         measurements: The metrics of each group of columns, by its name.
         num_seeds: Models trained for each row.
-        rows: In their order.
+        rows: In their order, without those that could not be measured.
         baselines: The video-blind ones.
-        claims: What the paper says about the rows.
+        claims: What is said about the rows.
+        problems: Rows that could not be trained or measured, and why.
     """
 
     table: str
@@ -103,6 +107,7 @@ class TableResult(Record):
     rows: tuple[RowResult, ...]
     baselines: tuple[RowResult, ...]
     claims: tuple[ClaimResult, ...]
+    problems: tuple[str, ...] = ()
 
 
 def read_table_result(folder: Path) -> TableResult:

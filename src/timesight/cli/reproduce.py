@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from timesight.cli.options import json_option
-from timesight.errors import InputError
+from timesight.errors import InputError, TimesightError
 
 if TYPE_CHECKING:
     from timesight.artifacts import RowResult, TableResult
@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Train and measure what is missing of TABLE (table1 to table8, choices), with a verdict on each claim.
 
-    Rows of several tables share models. Stop it with Ctrl-C; the same command resumes. The table
-    is also written to OUT/TABLE: table.json, table.svg, report.html.
+    Rows of several tables share models. Stop it with Ctrl-C; the same command resumes. After each seed the table is
+    written to OUT/tiny/TABLE or OUT/real/TABLE: table.json, table.svg, report.html.
     """
     from timesight.artifacts import write_table_result
     from timesight.cli.console import ERR, OUT, print_json, progress, quiet_libraries
@@ -70,15 +70,24 @@ def command(
     baselines = runs.measure_baselines(table)  # first: it reports a wrong name before anything is trained
     total, ready = runs.num_models(list(table.rows.values()), range(seeds))
     ERR.print(f"[bold]{table.title}[/bold]: {total} models, {ready} of them ready, in {out}", soft_wrap=True)
-    found = runs.measure_rows(table.rows, seeds, on_row=lambda row: ERR.print(f"[dim]{row}"))
-    result = table_result(table, found | baselines, seeds)
-    write_table_result(out / name, result)
-    page = build_report(out / name)
+    place, problems = out / ("tiny" if tiny else "real") / name, list[str]()
+
+    def failed(row: str, error: TimesightError) -> None:
+        problems.append(f"{row}: {error}")
+        ERR.print(f"[red]{problems[-1]}[/red]", soft_wrap=True, highlight=False)
+
+    measured = runs.measure_rows(table.rows, seeds, lambda row: ERR.print(f"[dim]{row}"), failed)
+    for num_seeds, found in enumerate(measured, 1):
+        result = table_result(table, {**found, **baselines}, num_seeds, problems)
+        write_table_result(place, result)
+        page = build_report(place)
     if as_json:
         print_json(result.model_dump())
     else:
         show(result)
         OUT.print(f"The same with a plot: {page}", soft_wrap=True)
+    if problems:
+        raise SystemExit(1)
 
 
 def show_plans(table: Table, data: Path | None, num_gpus: int, rates: tuple[float, float], as_json: bool) -> None:
@@ -129,8 +138,9 @@ def show(result: TableResult) -> None:
             if damage := row.damage(name):
                 OUT.print(f"[dim]{row.name}: {damage}[/dim]", soft_wrap=True)
     for claim in result.claims:
-        allowance = f" ({claim.allowance()})" if claim.margin else ""
-        OUT.print(f"[bold]{claim.verdict}[/bold]: {claim.claim}{allowance}", soft_wrap=True)
+        notes = [claim.allowance()] * bool(claim.margin) + ["not in the paper"] * claim.ours
+        said = f" [dim]({', '.join(notes)})[/dim]" if notes else ""
+        OUT.print(f"[bold]{claim.verdict}[/bold]: {claim.claim}{said}", soft_wrap=True)
         for one in claim.figures:
             difference, low, high = map(_points, (one.difference, *one.interval))
             unshared = f", without {one.num_unshared} items that only one has" if one.num_unshared else ""
@@ -152,4 +162,6 @@ def _cell(row: RowResult, key: str) -> str:
     ends = row.intervals.get(key)
     interval = " \\[" + ", ".join("–" if end is None else f"{100 * end:.1f}" for end in ends) + "]" if ends else ""
     paper = row.paper.get(key)
-    return f"{100 * row.metrics[key]:.1f}{interval}" + (f" [dim]paper {100 * paper:.1f}[/dim]" if paper else "")
+    return f"{100 * row.metrics[key]:.1f}{interval}" + (
+        "" if paper is None else f" [dim]paper {100 * paper:.1f}[/dim]"
+    )

@@ -49,7 +49,7 @@ def item_record(
         groups={key: tuple(group_values(sample, key)) for key in by},
         metrics=dict(metrics),
         weights=dict(weights),
-        data=_digest(sample),
+        data=sample_digest(sample),
     )
 
 
@@ -63,7 +63,7 @@ def group_values(sample: Sample, key: str) -> list[str]:
     return [str(one) for one in (value if isinstance(value, (list, tuple)) else [value]) if one not in (None, "")]
 
 
-def _digest(sample: Sample) -> str:
+def sample_digest(sample: Sample) -> str:
     """A digest of question and truth, whatever the path of the video and the form of the prompt."""
     told = json.dumps(sample.model_dump(exclude={"video", "segments", "meta", "subtitles"}), default=str)
     return sha256(told.encode()).hexdigest()[:16]

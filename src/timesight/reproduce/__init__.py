@@ -1,18 +1,20 @@
 """The paper's tables: rows are recipes, results have intervals, and each claim gets a verdict.
 
 ``settings`` says what a row and a claim are, ``tables`` reads them, ``plans`` says what they need, ``runs`` trains
-(``launch``: on several GPUs) and measures them, ``results`` makes the table.
+(``launch``: on several GPUs) and measures them (``measured``), ``results`` makes the table.
 """
 
 from timesight.reproduce.launch import launched
+from timesight.reproduce.measured import Found, Measured
 from timesight.reproduce.plans import RowPlan, plan_row
 from timesight.reproduce.results import table_result
-from timesight.reproduce.runs import Measured, Runs
+from timesight.reproduce.runs import Runs
 from timesight.reproduce.settings import Claim, Measurement, TableRow, TableSettings
 from timesight.reproduce.tables import Table, load_table, read_table
 
 __all__ = [
     "Claim",
+    "Found",
     "Measured",
     "Measurement",
     "RowPlan",

@@ -1,10 +1,11 @@
 """From measurements to a table: means over seeds with their intervals, and a verdict on each claim.
 
-The rule is fixed before a run. Intervals join the spread over videos and over seeds (``statistics.over_runs``). A
+The rule is fixed before a run. Intervals join the variance over videos and over seeds (``statistics.over_runs``). A
 claim that A is better than B *holds* if the 95% interval of the paired difference A − B lies above 0, *does not
 hold* if it lies below, and *cannot be told* otherwise. A claim that A does not harm moves 0 down by its margin. A
 claim that A and B are alike holds if the interval lies within the margin on both sides, and does not hold if it
-lies outside. A claim about several figures holds if it holds for each, and does not hold if it does not for one.
+lies outside. A claim about several figures holds if it holds for each, and does not hold if it does not for one. A
+claim about a row that is missing cannot be told.
 """
 
 from __future__ import annotations
@@ -14,31 +15,32 @@ from statistics import fmean
 
 from timesight.artifacts import ClaimFigure, ClaimResult, RowResult, TableResult, Verdict
 from timesight.evaluation.compare import Comparison, compare
-from timesight.reproduce.runs import Measured
+from timesight.reproduce.measured import Found, Measured
 from timesight.reproduce.settings import Claim
 from timesight.reproduce.tables import Table
 from timesight.statistics import Interval, over_runs
 
-# By row, or baseline that a claim names, and measurement; one for each seed.
-Found = Mapping[str, Mapping[str, Sequence[Measured]]]
+Runs = Mapping[int | None, Measured]  # by seed; None: nothing is trained
 
 
-def table_result(table: Table, found: Found, num_seeds: int) -> TableResult:
+def table_result(table: Table, found: Found, num_seeds: int, problems: Sequence[str] = ()) -> TableResult:
     """Make the table of what was measured.
 
     Args:
         table: Its rows and claims.
         found: What was measured for each row, by file name, and for each baseline that a claim names.
         num_seeds: Of the trained rows.
+        problems: Why rows are missing, or seeds of a row.
     """
     return TableResult(
         table=table.name,
         title=table.title,
         measurements=table.measurements(),
         num_seeds=num_seeds,
-        rows=tuple(_row(table, name, found[name]) for name in table.rows),
+        rows=tuple(_row(table, name, found[name]) for name in table.rows if found.get(name)),
         baselines=tuple(_baselines(table, found)),
         claims=tuple(claim_result(claim, table, found) for claim in table.claims),
+        problems=tuple(problems),
     )
 
 
@@ -50,7 +52,9 @@ def claim_result(claim: Claim, table: Table, found: Found) -> ClaimResult:
     for other, name in names.items():
         for figure in claim.figures:
             measured, _, metric = figure.rpartition("/")
-            comparisons = _comparisons(found[other][measured], found[claim.better][measured])
+            comparisons = _comparisons(*(found.get(one, {}).get(measured, {}) for one in (other, claim.better)))
+            if not comparisons:
+                continue
             difference = _difference(comparisons, metric)
             figures.append(
                 ClaimFigure(
@@ -65,17 +69,21 @@ def claim_result(claim: Claim, table: Table, found: Found) -> ClaimResult:
             )
     return ClaimResult(
         claim=claim.says,
-        verdict=_all_of([one.verdict for one in figures]),
+        verdict=_all_of([one.verdict for one in figures], len(names) * len(claim.figures)),
         margin=claim.margin,
         alike=claim.alike,
+        ours=claim.ours,
         figures=tuple(figures),
     )
 
 
-def _comparisons(a: Sequence[Measured], b: Sequence[Measured]) -> list[Comparison]:
-    """``a`` and ``b`` seed by seed; what is not trained has one seed."""
-    runs = [(a[n % len(a)], b[n % len(b)]) for n in range(max(len(a), len(b)))]
-    return [compare(one.items, other.items, protocol=other.protocol) for one, other in runs]
+def _comparisons(a: Runs, b: Runs) -> list[Comparison]:
+    """``a`` and ``b`` seed by seed, as far as both have them; what is not trained goes with every seed."""
+    if None in a or None in b:
+        pairs = [(one, other) for one in a.values() for other in b.values()]
+    else:
+        pairs = [(a[seed], b[seed]) for seed in a if seed in b]
+    return [compare(one.items, other.items, protocol=other.protocol) for one, other in pairs]
 
 
 def _difference(comparisons: Sequence[Comparison], metric: str) -> Interval:
@@ -93,19 +101,19 @@ def _verdict(difference: Interval, claim: Claim) -> Verdict:
     return "cannot be told"
 
 
-def _all_of(verdicts: Sequence[Verdict]) -> Verdict:
+def _all_of(verdicts: Sequence[Verdict], num_figures: int) -> Verdict:
     if "does not hold" in verdicts:
         return "does not hold"
-    return "cannot be told" if "cannot be told" in verdicts else "holds"
+    return "holds" if verdicts.count("holds") == num_figures else "cannot be told"
 
 
-def _row(table: Table, name: str, found: Mapping[str, Sequence[Measured]]) -> RowResult:
+def _row(table: Table, name: str, found: Mapping[str, Runs]) -> RowResult:
     row = table.rows[name]
     figures: dict[str, Interval] = {}
     paper: dict[str, float | None] = {}
     unparsable, truncated = {}, {}
     for measurement in row.evaluate:
-        runs = found[measurement.name]
+        runs = list(found[measurement.name].values())
         unparsable[measurement.name] = fmean(run.unparsable for run in runs)
         truncated[measurement.name] = fmean(run.truncated for run in runs)
         for metric, said in measurement.metrics.items():
@@ -126,7 +134,8 @@ def _baselines(table: Table, found: Found) -> list[RowResult]:
     """The video-blind baselines, by their names, of all rows: another way of asking has others."""
     baselines: dict[str, dict[str, float]] = {}
     for name, metrics in table.measurements().items():
-        for measured in (found[row][name][0] for row in table.rows if name in found[row]):
+        for runs in (found[row][name] for row in table.rows if name in found.get(row, {})):
+            measured = next(iter(runs.values()))  # the same for every seed
             for answer, figures in measured.figures.baselines.items():
                 mine = baselines.setdefault(answer, {})
                 for metric in metrics:

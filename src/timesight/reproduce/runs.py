@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from timesight.artifacts import PREVIEW_FILE, RESULT_FILE, ItemEntry, ProtocolFigures, read_items, read_result
+from filelock import FileLock
+
+from timesight.artifacts import PREVIEW_FILE, RESULT_FILE, read_items, read_result
 from timesight.data import read_jsonl
 from timesight.data.build import annotations_in
-from timesight.errors import InputError
+from timesight.errors import InputError, TimesightError
 from timesight.evaluation import Scoring, find_suite, require_judge
 from timesight.evaluation.evaluate import ask_and_score
 from timesight.evaluation.questions import eval_settings, weight_files
@@ -29,6 +30,7 @@ from timesight.infer.answer import InferenceConfig
 from timesight.infer.clue import ClueGenerator
 from timesight.judge import open_judge
 from timesight.model.load import newest_checkpoint
+from timesight.reproduce.measured import Found, Measured
 from timesight.reproduce.settings import Measurement, TableRow, with_sources
 from timesight.reproduce.tables import Table
 from timesight.tasks import TASKS
@@ -44,29 +46,16 @@ from timesight.world import WorldJudge, write_world
 DIGITS = 12  # of a digest in a folder's name
 END_BYTES = 2**22  # of a file of weights, which has gigabytes
 TRAINED = "trained"  # a file of a finished run, with its last checkpoint
+NO_MATTER: Mapping[str, Any] = {  # keys of a recipe that the trained model does not depend on
+    "reading": True,
+    "train": {"save_steps", "stall_s", "report_to"},
+    "judge": {"base_url", "api_key_env", "timeout_s", "max_retries", "concurrency", "cache"},
+}
 Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a measurement found.
-
-    Args:
-        items: By id.
-        figures: Metrics with their intervals, and the video-blind baselines.
-        protocol: The one of ``figures``.
-        truncated: Share of the replies that were cut off.
-    """
-
-    items: dict[str, ItemEntry]
-    figures: ProtocolFigures
-    protocol: str
-    truncated: float = 0.0
-
-    @property
-    def unparsable(self) -> float:
-        """Share of the replies that no answer could be read from."""
-        return sum(not item.parsed for item in self.items.values()) / len(self.items)
+def _raise(row: str, error: TimesightError) -> None:
+    raise error
 
 
 @contextmanager
@@ -107,12 +96,13 @@ class Runs:
         if row.train is None:
             return row.base
         recipe, folder = row.train.model_copy(update={"seed": seed}), self._model_folder(row, seed)
-        if not _is_trained(folder):
-            recipe = with_sources(recipe, self._place)
-            if recipe.data.difficulty is not None:
-                recipe = self._previewed(recipe, recipe.data.difficulty, folder)
-            self._train(recipe, folder)
-            write_text(folder / TRAINED, str(newest_checkpoint(folder)))
+        with self._alone(folder):
+            if not _is_trained(folder):
+                recipe = with_sources(recipe, self._place)
+                if recipe.data.difficulty is not None:
+                    recipe = self._previewed(recipe, recipe.data.difficulty, folder)
+                self._train(recipe, folder)
+                write_text(folder / TRAINED, str(newest_checkpoint(folder)))
         return str(folder)
 
     def measure(self, row: TableRow, seed: int) -> dict[str, Measured]:
@@ -123,14 +113,16 @@ class Runs:
         for one in row.evaluate:
             settings = one.model_dump(mode="json", exclude={"name", "metrics", "protocol"})
             folder = self._out / "measurements" / _digest(settings | {"model": identity})
-            if not (folder / RESULT_FILE).is_file():
-                self._evaluate(model, generator(), one, folder)
+            with self._alone(folder):
+                if not (folder / RESULT_FILE).is_file():
+                    self._evaluate(generator(), one, folder)
             result, items = read_result(folder), read_items(folder)
             protocol = one.protocol or next(iter(result.results))
-            found[one.name] = Measured(items, result.results[protocol], protocol, result.num_truncated / len(items))
+            measured = Measured(items, result.results[protocol], protocol, result.num_truncated / len(items))
+            found[one.name] = measured.as_answers_to(self._chosen(one)) if one.drops_evidence else measured
         return found
 
-    def measure_baselines(self, table: Table) -> dict[str, dict[str, list[Measured]]]:
+    def measure_baselines(self, table: Table) -> dict[str, dict[str, dict[int | None, Measured]]]:
         """Score the video-blind baselines that claims of ``table`` name.
 
         Returns:
@@ -139,7 +131,7 @@ class Runs:
         Raises:
             InputError: If a measurement has no such baseline.
         """
-        found: dict[str, dict[str, list[Measured]]] = {}
+        found: dict[str, dict[str, dict[int | None, Measured]]] = {}
         for claim in table.claims:
             for name in {figure.rpartition("/")[0] for figure in claim.figures} if claim.above else ():
                 measurement = table.rows[claim.better].measurement(name)
@@ -148,7 +140,7 @@ class Runs:
                 for baseline in claim.above:
                     if baseline not in scored:
                         raise InputError(f"{name} has no baseline {baseline}: choose one of {', '.join(scored)}")
-                    found.setdefault(baseline, {})[name] = [scored[baseline]]
+                    found.setdefault(baseline, {})[name] = {None: scored[baseline]}
         return found
 
     def _baselines(self, measurement: Measurement) -> dict[str, Measured]:
@@ -163,26 +155,39 @@ class Runs:
         return scored
 
     def measure_rows(
-        self, rows: Mapping[str, TableRow], num_seeds: int, on_row: Callable[[str], object] = lambda row: None
-    ) -> dict[str, dict[str, list[Measured]]]:
-        """Take all measurements of ``rows``.
+        self,
+        rows: Mapping[str, TableRow],
+        num_seeds: int,
+        on_row: Callable[[str], object] = lambda row: None,
+        on_failure: Callable[[str, TimesightError], object] = _raise,
+    ) -> Iterator[Found]:
+        """Take all measurements of ``rows``, one seed after the other.
 
         Args:
             rows: By file name.
             num_seeds: Models trained for each row; a row that trains none is measured once.
             on_row: Told which row is worked on, and with which seed.
+            on_failure: Told of a row that could not be trained or measured, and why; the next one follows. By
+                default the error is raised.
 
-        Returns:
-            By row and measurement, one for each seed.
+        Yields:
+            After each seed, what was found so far.
         """
-        found: dict[str, dict[str, list[Measured]]] = {}
-        for name, row in rows.items():
-            of_row: dict[str, list[Measured]] = found.setdefault(name, {})
-            for seed in range(num_seeds if row.train else 1):
-                on_row(f"{row.row}, seed {seed}" if row.train else row.row)
-                for measurement, measured in self.measure(row, seed).items():
-                    of_row.setdefault(measurement, []).append(measured)
-        return found
+        found: dict[str, dict[str, dict[int | None, Measured]]] = {name: {} for name in rows}
+        for seed in range(num_seeds):
+            for name, row in rows.items():
+                if seed > 0 and not row.train:
+                    continue
+                said = f"{row.row}, seed {seed}" if row.train else row.row
+                on_row(said)
+                try:
+                    measurements = self.measure(row, seed)
+                except TimesightError as error:
+                    on_failure(said, error)
+                    continue
+                for measurement, measured in measurements.items():
+                    found[name].setdefault(measurement, {})[seed if row.train else None] = measured
+            yield found
 
     def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:
         """``recipe``, which chooses its samples by a preview of all of them, made in its run directory."""
@@ -193,7 +198,7 @@ class Runs:
             preview(everything, folder, num_samples, advance)
         return _with_difficulty(recipe, difficulty.model_copy(update={"preview": folder / PREVIEW_FILE}))
 
-    def _evaluate(self, model: str, generator: Generator, measurement: Measurement, folder: Path) -> None:
+    def _evaluate(self, generator: Generator, measurement: Measurement, folder: Path) -> None:
         samples = self._samples(measurement)
         judge = open_judge(measurement.judge, WorldJudge(), folder)
         require_judge([TASKS.of(samples[0])], judge)
@@ -205,7 +210,8 @@ class Runs:
         )
         if measurement.clue is not None:
             generator = ClueGenerator(generator, config.budget, measurement.clue)
-        settings = eval_settings(measurement.name, model, generator, config, split=measurement.split)
+        # The folder is named after the weights, wherever they lie: no path of them is recorded.
+        settings = eval_settings(measurement.name, None, generator, config, split=measurement.split)
         suite = None if measurement.suite is None else find_suite(measurement.suite)
         scoring = Scoring(average_over=suite.average_over if suite else None)
         with self._progress(measurement.name, len(samples)) as advance:
@@ -214,12 +220,18 @@ class Runs:
             )
 
     def _samples(self, measurement: Measurement) -> list[Sample]:
+        """What is asked."""
+        chosen = self._chosen(measurement)
+        return ungrounded(chosen) if measurement.drops_evidence else chosen
+
+    def _chosen(self, measurement: Measurement) -> list[Sample]:
+        """The samples that are measured on, as they are."""
         samples = self._all_samples(measurement)
         chosen = [s for s in samples if all(str(s.meta.get(key)) == v for key, v in measurement.where.items())]
         if not chosen:
             asked = ", ".join(f"{key}: {value}" for key, value in measurement.where.items())
             raise InputError(f"{measurement.name}: none of {len(samples)} items has {asked} in meta")
-        return ungrounded(chosen) if measurement.evidence is False else chosen
+        return chosen
 
     def _all_samples(self, measurement: Measurement) -> list[Sample]:
         if measurement.world is not None:
@@ -232,10 +244,19 @@ class Runs:
         """The samples of ``world``, which is written once for all runs."""
         folder = self._out / "worlds" / _digest(world.model_dump(mode="json"))
         file = folder / f"{world.split}.jsonl"
-        if not file.exists():
-            with self._progress("synthetic world", world.num_videos) as advance:
-                write_world(folder, {world.split: world.num_videos}, world, seed=world.seed, on_video=advance)
+        with self._alone(folder):
+            if not file.exists():
+                with self._progress("synthetic world", world.num_videos) as advance:
+                    write_world(folder, {world.split: world.num_videos}, world, seed=world.seed, on_video=advance)
         return file
+
+    @contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """Only one process at a time makes ``folder``: another one waits, and finds it made."""
+        locks = self._out / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with FileLock(locks / f"{folder.name}.lock"):
+            yield
 
     def _place(self, source: SourceSettings) -> dict[str, Path | None]:
         """Where the samples of ``source`` are."""
@@ -250,7 +271,8 @@ class Runs:
 
     def _model_folder(self, row: TableRow, seed: int) -> Path:
         assert row.train is not None
-        made_of = [row.train.model_dump(mode="json") | {"seed": seed}, _identity(row.base), self._launch]
+        recipe = row.train.model_dump(mode="json", exclude=NO_MATTER) | {"seed": seed}
+        made_of = [recipe, _identity(row.base), self._launch]
         return self._out / "models" / f"{row.train.kind}-{_digest(made_of)}-{seed}"
 
 

@@ -77,12 +77,24 @@ class Measurement(Settings):
     @property
     def task(self) -> str:
         """Name of the task that is measured."""
+        return task_without_evidence(self._asked) if self.evidence is False else self._asked
+
+    @property
+    def _asked(self) -> str:
+        """Name of the samples' task."""
         if self.suite is not None:
-            asked = find_suite(self.suite).task
-        else:
-            assert self.world is not None  # _one_origin
-            (asked,) = self.world.tasks
-        return task_without_evidence(asked) if self.evidence is False else asked
+            return find_suite(self.suite).task
+        assert self.world is not None  # _one_origin
+        return self.world.tasks[0]
+
+    @property
+    def drops_evidence(self) -> bool:
+        """Whether the samples ask for evidence and the measurement does not."""
+        return self.evidence is False and self.task != self._asked
+
+    def same_items(self, other: Measurement) -> bool:
+        """Whether both are of the same items, so that they can be compared one by one."""
+        return all(getattr(self, name) == getattr(other, name) for name in ("suite", "split", "where", "world"))
 
 
 class TableRow(Settings):
@@ -124,7 +136,7 @@ class TableRow(Settings):
 
 
 class Claim(Settings):
-    """A sentence of the paper about two rows or more, and what has to come out for it to hold.
+    """A sentence about two rows or more, and what has to come out for it to hold.
 
     Args:
         says: The sentence.
@@ -134,6 +146,7 @@ class Claim(Settings):
         figures: Measurements and metrics, such as ``Charades-STA/mIoU``; the claim is about all of them.
         margin: 0: ``better`` has to be better. More: it may be worse by less than this ("does not harm").
         alike: ``better`` may not be better by more than ``margin`` either ("hardly matters").
+        ours: The paper does not say so.
     """
 
     says: str
@@ -143,6 +156,7 @@ class Claim(Settings):
     figures: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(default=0.0, ge=0)
     alike: bool = False
+    ours: bool = False
 
     @model_validator(mode="after")
     def _compares(self) -> Claim:

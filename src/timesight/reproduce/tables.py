@@ -85,6 +85,10 @@ def _problems(claim: Claim, rows: Mapping[str, TableRow]) -> Iterator[str]:
             measured = rows[row].measurement(name)
             if measured is None or metric not in measured.metrics:
                 yield f"{row} does not measure {place}"
+                continue
+            compared = rows[claim.better].measurement(name)
+            if compared is not None and not measured.same_items(compared):
+                yield f"{row} and {claim.better} measure {name} on other items"
 
 
 def _read(file: Path, kind: type[S], shared: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> S:
