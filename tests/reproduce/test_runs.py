@@ -12,7 +12,10 @@ from timesight.artifacts import PreviewEntry, read_records
 from timesight.data import read_jsonl
 from timesight.errors import InputError, TrainingError
 from timesight.reproduce import Runs, read_table, table_result
+from timesight.reproduce.models import Models, Train
+from timesight.reproduce.samples import Samples
 from timesight.reproduce.settings import TableRow
+from timesight.reproduce.store import Store, no_progress
 from timesight.training.run import run_recipe
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
@@ -30,6 +33,11 @@ TRAIN = {
     "video": MEASUREMENT["video"],
     "train": {"max_steps": 1},
 }
+
+
+def models_in(folder: Path, train: Train, launch: str | None = None) -> Models:
+    store = Store(folder, no_progress)
+    return Models(store, Samples(store, None), train, launch)
 
 
 @pytest.fixture
@@ -93,7 +101,7 @@ def test_an_unknown_baseline_is_named_before_anything_is_trained(folder: Path) -
 
 def test_more_processes_make_other_models(folder: Path) -> None:
     row = read_table(folder).rows["sft"]
-    alone, launched = (Runs(folder / "out", train=no_training, launch=launch) for launch in (None, "two processes"))
+    alone, launched = (models_in(folder, no_training, launch) for launch in (None, "two processes"))
     assert alone.model(row, 0) != launched.model(row, 0)
 
 
@@ -115,12 +123,12 @@ def test_a_row_that_fails_does_not_stop_the_others(folder: Path) -> None:
 def test_settings_of_the_machine_make_no_other_model(folder: Path) -> None:
     row = read_table(folder).rows["sft"]
     assert row.train is not None
-    runs = Runs(folder / "out", train=no_training)
+    models = models_in(folder, no_training)
 
     def place(**settings: object) -> str:
         train = row.train.train.model_copy(update=settings)  # type: ignore[union-attr]
         changed = row.train.model_copy(update={"train": train})  # type: ignore[union-attr]
-        return runs.model(row.model_copy(update={"train": changed}), 0)
+        return models.model(row.model_copy(update={"train": changed}), 0)
 
     assert place(save_steps=7) == place()
     assert place(learning_rate=7e-7) != place()
@@ -168,8 +176,7 @@ def test_samples_are_previewed_before_a_row_chooses_among_them(tmp_path: Path) -
         trained.append(recipe)
         run_recipe(recipe, out)
 
-    runs = Runs(tmp_path, train=train)
-    folder = Path(runs.model(row, 0))
+    folder = Path(models_in(tmp_path, train).model(row, 0))
     difficulty = trained[0].data.difficulty
     assert difficulty is not None
     assert difficulty.preview == folder / "preview.jsonl"

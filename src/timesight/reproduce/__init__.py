@@ -1,7 +1,8 @@
 """The paper's tables: rows are recipes, results have intervals, and each claim gets a verdict.
 
-``settings`` says what a row and a claim are, ``tables`` reads them, ``plans`` says what they need, ``runs`` trains
-(``launch``: on several GPUs) and measures them (``measured``), ``results`` makes the table.
+``settings`` says what a row and a claim are, ``tables`` reads them, ``plans`` says what they need. ``runs`` trains
+them (``models``, and ``launch`` on several GPUs) and measures them (``measured``) on their ``samples``, all in one
+``store``; ``results`` makes the table.
 """
 
 from timesight.reproduce.launch import launched

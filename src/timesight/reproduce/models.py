@@ -1,0 +1,86 @@
+"""The models of rows; one that is there already is not trained again, whichever table asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from timesight.artifacts import PREVIEW_FILE
+from timesight.files import read_text, write_text
+from timesight.model.load import newest_checkpoint
+from timesight.reproduce.samples import Samples
+from timesight.reproduce.settings import TableRow, with_sources
+from timesight.reproduce.store import Store, digest, identity
+from timesight.training.preview import preview
+from timesight.training.recipe import Recipe
+from timesight.training.samples import load_mixture
+from timesight.training.settings import DifficultySettings, GrpoRecipe, SftRecipe
+
+TRAINED = "trained"  # a file of a finished run, with its last checkpoint
+NO_MATTER: Mapping[str, Any] = {  # keys of a recipe that the trained model does not depend on
+    "reading": True,
+    "train": {"save_steps", "stall_s", "report_to"},
+    "judge": {"base_url", "api_key_env", "timeout_s", "max_retries", "concurrency", "cache"},
+}
+Train = Callable[[SftRecipe | GrpoRecipe, Path], object]
+
+
+class Models:
+    """Trains models, and finds them.
+
+    Args:
+        store: Where they are. A model is known by its recipe, seed and launch command.
+        samples: What they are trained on.
+        train: As ``run_recipe``; a terminal shows how far it is.
+        launch: The command that ``train`` starts, which a model depends on: more processes take larger steps.
+    """
+
+    def __init__(self, store: Store, samples: Samples, train: Train, launch: str | None) -> None:
+        self._store, self._samples, self._train, self._launch = store, samples, train, launch
+
+    def count(self, rows: Sequence[TableRow], seeds: Sequence[int]) -> tuple[int, int]:
+        """How many models the rows train, and how many of them are there already."""
+        places = {self._folder(row, seed) for row in rows if row.train for seed in seeds}
+        return len(places), sum(_is_trained(place) for place in places)
+
+    def model(self, row: TableRow, seed: int) -> str:
+        """The model of a row: trained, unless it is there already or the row trains none."""
+        if row.train is None:
+            return row.base
+        recipe, folder = row.train.model_copy(update={"seed": seed}), self._folder(row, seed)
+        with self._store.alone(folder):
+            if not _is_trained(folder):
+                recipe = with_sources(recipe, self._samples.place)
+                if recipe.data.difficulty is not None:
+                    recipe = self._previewed(recipe, recipe.data.difficulty, folder)
+                self._train(recipe, folder)
+                write_text(folder / TRAINED, str(newest_checkpoint(folder)))
+        return str(folder)
+
+    def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:
+        """``recipe``, which chooses its samples by a preview of all of them, made in its run directory."""
+        assert isinstance(recipe, GrpoRecipe)  # TableRow refuses others
+        everything = _with_difficulty(recipe, None)
+        num_samples = len(load_mixture(everything.data, folder).usable(recipe.seed).samples)
+        with self._store.progress("preview", num_samples) as advance:
+            preview(everything, folder, num_samples, advance)
+        return _with_difficulty(recipe, difficulty.model_copy(update={"preview": folder / PREVIEW_FILE}))
+
+    def _folder(self, row: TableRow, seed: int) -> Path:
+        assert row.train is not None
+        recipe = row.train.model_dump(mode="json", exclude=NO_MATTER) | {"seed": seed}
+        made_of = [recipe, identity(row.base), self._launch]
+        return self._store.root / "models" / f"{row.train.kind}-{digest(made_of)}-{seed}"
+
+
+def _with_difficulty(recipe: GrpoRecipe, difficulty: DifficultySettings | None) -> GrpoRecipe:
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"difficulty": difficulty})})
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether the run ended, and its last checkpoint is still whole."""
+    if not (folder / TRAINED).is_file():
+        return False
+    newest = newest_checkpoint(folder)
+    return newest is not None and Path(read_text(folder / TRAINED)).name == newest.name
