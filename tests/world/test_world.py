@@ -260,17 +260,22 @@ def test_named_questions_give_their_answer_away_and_change_nothing_else(tmp_path
     write_world(tmp_path / "plain", {"train": 30}, seed=4)
     write_world(tmp_path / "named", {"train": 30}, WorldSettings(named_share=0.5), seed=4)
     plain, named = (read_jsonl(tmp_path / name / "train.jsonl") for name in ("plain", "named"))
-    changed = 0
+    asked = dict.fromkeys(("multiple_choice", "grounded_qa"), 0)
+    changed = dict(asked)
     for before, after in zip(plain, named, strict=True):
-        if before.task != "multiple_choice":
-            assert before.model_dump(exclude={"video"}) == after.model_dump(exclude={"video"})
-        elif (question := after.model_dump()["question"]) != before.model_dump()["question"]:
-            changed += 1
-            assert after.meta["needs_video"] is False
-            said = after.model_dump()["options"][after.model_dump()["answer"]]
-            assert question == f"Which option says {said}?"
-            assert TASKS["multiple_choice"].truth(before) == TASKS["multiple_choice"].truth(after)
-    assert 0.25 < changed / sum(s.task == "multiple_choice" for s in plain) < 0.75
+        was, now = (sample.model_dump(exclude={"video"}) for sample in (before, after))
+        if before.task not in asked:
+            assert was == now
+            continue
+        asked[before.task] += 1
+        assert (was["options"], was["answer"]) == (now["options"], now["answer"])
+        if was["question"] != now["question"]:
+            changed[before.task] += 1
+            assert now["question"] == f"Which option says {now['options'][now['answer']]}?"
+            assert after.meta.get("needs_video", False) is False
+        elif before.task == "grounded_qa":
+            assert was["spans"] == now["spans"]
+    assert all(0.25 < changed[task] / asked[task] < 0.75 for task in asked)
 
 
 def detailed(index: int) -> Scene:

@@ -15,6 +15,9 @@ from timesight.types import Box, Span
 from timesight.world.settings import WorldSettings
 
 WEAK, OVERLOOKED = 0.6, 2.5  # strength below which defects are missed, and how many times as often as other noise
+UNREAD = (
+    0.5  # options are ticked unread half as often: more, and the first one wins wherever a model is only 60% sure
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Corruption:
 
     def option(self, right: int, rng: np.random.Generator) -> int:
         """The index of the right option, or the first one: what is ticked without reading on."""
-        return 0 if self._strikes(rng) else right
+        return 0 if self._strikes(rng, UNREAD) else right
 
     def label(self, right: Label, strength: float, rng: np.random.Generator) -> Label:
         """The right label, or "high quality": what is said without a close look, mostly where a defect is weak.

@@ -25,6 +25,7 @@ from timesight.world.scene import COLORS, FPS, LONG_S, Defect, DefectKind, Scene
 from timesight.world.settings import WorldSettings
 from timesight.world.wording import wording_of
 
+NUM_ASKED = 2  # of the questions which shape does something
 NUM_TRACKED = 4  # frames; the paper's eight would make the tiny model's replies twice as long
 BOX_DIGITS = 2  # a hundredth of the frame is about a pixel of these videos
 WHOLE_SHARE = 0.15  # of the segments
@@ -134,20 +135,29 @@ def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> I
         fields = choice.fields(corruption, rng)
         named = naming.random() < settings.named_share
         if named:
-            fields["question"] = f"Which option says {fields['so']}?"
+            fields["question"] = _naming(fields)
         meta = {"kind": choice.kind} if settings.general else {}
         yield fields | {"meta": meta | ({"needs_video": not named} if settings.named_share else {})}
 
 
+def _naming(fields: Fields) -> str:
+    """The question that names its answer, whose letter is all there is to find."""
+    return f"Which option says {fields['so']}?"
+
+
 def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
-    """Which shape does something, and when; in scenes with details, only questions about these."""
+    """Which shape does something, and when; some name their answer. In scenes with details, only about these."""
     for choice, shape in _details(scene, rng):
         yield choice.fields(corruption, rng) | _evidence(shape.visible, scene, corruption, rng) | _kind(choice)
-    if (asked := _asked(scene, rng)) is None or scene.has_details:
+    if scene.has_details:
         return
-    question, shape, span = asked
-    choice = Choice(question, shape.name, shape_names(scene, rng), "which")
-    yield choice.fields(corruption, rng) | _evidence(span, scene, corruption, rng)
+    naming = np.random.default_rng((*scene.seed, 5))
+    for question, shape, span in _asked(scene, rng):
+        choice = Choice(question, shape.name, shape_names(scene, rng), "which")
+        fields = choice.fields(corruption, rng)
+        if naming.random() < corruption.settings.named_share:
+            fields["question"], span = _naming(fields), shape.visible
+        yield fields | _evidence(span, scene, corruption, rng)
 
 
 def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
@@ -164,9 +174,7 @@ def _open(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Ite
         (words.what_does(shape), f"It {shape.action}", shape.visible),
         (f"When is it that {sentence}?" if rng.random() < 0.5 else sentence, sentence, event.span),
     ]
-    if (found := _asked(scene, rng)) is not None:
-        question, shown, span = found
-        asked.append((question, shown.name, span))
+    asked += [(question, shown.name, span) for question, shown, span in _asked(scene, rng)]
     for question, answer, span in asked:
         fields = _evidence(span, scene, corruption, rng)
         yield {"question": question, "answer": answer, "so": answer} | fields
@@ -253,15 +261,15 @@ def _evidence(span: Span, scene: Scene, corruption: Corruption, rng: np.random.G
     return {"spans": [_pair(corruption.span(span, scene.duration_s, rng))], "rests_on": span}
 
 
-def _asked(scene: Scene, rng: np.random.Generator) -> tuple[str, Shape, Span] | None:
-    """A random question which shape does something, with the shape and when; None if none is unambiguous."""
+def _asked(scene: Scene, rng: np.random.Generator) -> list[tuple[str, Shape, Span]]:
+    """Some of the unambiguous questions which shape does something, each with the shape and when."""
     words = wording_of(scene)
     asked: list[tuple[str, Shape, Span]] = []
     for action, actor in scene.sole_actors():
         (event,) = (event for event in actor.events() if event.action == action)
         asked.append((words.which_does(action), actor, event.span))
     asked += [(words.turn.format(turn=turn), s, s.visible) for turn, s in scene.turns().items()]
-    return asked[int(rng.integers(len(asked)))] if asked else None
+    return [asked[n] for n in rng.permutation(len(asked))[:NUM_ASKED]]
 
 
 def _pair(span: Span) -> list[float]:

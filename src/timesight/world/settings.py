@@ -30,7 +30,7 @@ class WorldSettings(BaseModel):
         label_noise: Share of the answers that are wrong, for pretraining (``Corruption``).
         boundary_jitter_s: The ends of all other spans move by up to so many seconds, for pretraining.
         boundary_delay_s: These spans come late by up to so many seconds: people react to what they mark.
-        named_share: Share of the multiple-choice questions that name their answer and need no video: from them an
+        named_share: Share of the questions with options that name their answer and need no video: from them an
             untrained model learns what a letter stands for.
         listings: Also ask for a listing of what is visible when, from which an untrained model learns to see.
         changing_defects: Every second has another defect, or none, and the picture is asked about second by second,
