@@ -38,7 +38,7 @@ def test_a_table_becomes_a_page_and_a_plot(tmp_path: Path) -> None:
     write_table_result(tmp_path, table())
     html = build_report(tmp_path).read_text()
     assert "&lt;base&gt;" in html
-    assert "no model: whole video" in html
+    assert "video-blind: whole video" in html
     assert "60.0 <small>[55.0, 65.0]</small>" in html
     assert "+20.0 <small>[+10.0, –]</small>" in html
     assert "it may lose 2)" in html

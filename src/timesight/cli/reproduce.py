@@ -137,6 +137,8 @@ def show(result: TableResult) -> None:
         for row in result.rows:
             if damage := row.damage(name):
                 OUT.print(f"[dim]{row.name}: {damage}[/dim]", soft_wrap=True)
+    for problem in result.problems:
+        OUT.print(f"[bold]missing[/bold]: {problem}", soft_wrap=True, highlight=False)
     for claim in result.claims:
         notes = [claim.allowance()] * bool(claim.margin) + ["not in the paper"] * claim.ours
         said = f" [dim]({', '.join(notes)})[/dim]" if notes else ""
