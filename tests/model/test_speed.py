@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,24 @@ def test_a_saved_fast_model_is_an_ordinary_folder(new_model: Path, tmp_path: Pat
     again = stock(tmp_path).model.state_dict()
     for name, tensor in stock(new_model).model.state_dict().items():
         torch.testing.assert_close(again[name], tensor)
+
+
+FAULTS = """
+import resource, sys, torch
+from timesight.model.speed import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for _ in range(10):
+    torch.ones(2**24)  # 64 MB
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+def test_freed_memory_is_not_cleared_again() -> None:
+    def page_faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    pages = 2**26 // 4096
+    assert page_faults("return") - page_faults("keep") > 7 * pages
