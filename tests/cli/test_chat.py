@@ -40,7 +40,7 @@ def test_scripts_get_one_object_a_question(world: Path) -> None:
     assert {"text", "answer", "spans", "boxes", "passes"} <= set(reply)
     assert [seen["segments"] != [] for seen in reply["passes"]] == [True, True]
     piped = chat(
-        video, "--json", said="/when the first shape is visible\n\n/track 0.3 0.2 0.7 0.6 0 1 red circle\n"
+        video, "--json", said="/when the first shape is visible\n\n/track 0.61 0.61 0.9 0.91 0 1 white square\n"
     )
     when, where = map(json.loads, piped.stdout.splitlines())
     assert when["text"] == reply["passes"][0]["text"]

@@ -66,9 +66,11 @@ import resource, sys, torch
 from timesight.model.speed import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
-for _ in range(10):
-    torch.ones(2**24)  # 64 MB
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+torch.ones(2**24)  # 64 MB
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(40):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
@@ -78,5 +80,4 @@ def test_freed_memory_is_not_cleared_again() -> None:
         done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
         return int(done.stdout)
 
-    pages = 2**26 // 4096
-    assert page_faults("return") - page_faults("keep") > 7 * pages
+    assert page_faults("keep") < 0.75 * page_faults("return")

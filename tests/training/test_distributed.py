@@ -67,7 +67,7 @@ def test_two_processes_share_their_gradients(uneven_samples: Path, tmp_path: Pat
         run("sft", file, tmp_path / name, processes)
         norms[name] = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])["grad_norm"]
     assert norms["2x2"] == pytest.approx(norms["1x4"], rel=0.003)
-    assert norms["2x2"] != pytest.approx(norms["1x2"], rel=0.01)
+    assert norms["2x2"] != pytest.approx(norms["1x2"], rel=0.005)
 
 
 def test_grpo_on_two_processes(world: Path, tmp_path: Path) -> None:
