@@ -35,6 +35,13 @@ TRAIN = {
 }
 
 
+def written(folder: Path, table: dict[str, object], rows: dict[str, dict[str, object]]) -> Path:
+    """The folder, with the files of a table."""
+    for name, content in {"table": table, **rows}.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
 def models_in(folder: Path, train: Train, launch: str | None = None) -> Models:
     store = Store(folder, no_progress)
     return Models(store, Samples(store, None), train, launch)
@@ -56,9 +63,7 @@ def folder(tmp_path: Path) -> Path:
         "sft": {"row": "+ SFT", "train": TRAIN, "evaluate": [MEASUREMENT]},
         "clue": {"row": "+ SFT, clue", "train": TRAIN, "evaluate": [looking]},
     }
-    for name, content in {"table": table, **rows}.items():
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    return tmp_path
+    return written(tmp_path, table, rows)
 
 
 def test_models_and_measurements_are_made_once(folder: Path) -> None:
@@ -151,9 +156,7 @@ def test_answers_without_evidence_are_compared_with_answers_that_name_it(tmp_pat
     }
     claim = {"says": "Evidence helps", "better": "evidence", "than": ["alone"], "figures": ["answers/accuracy"]}
     table = {"title": "Evidence", "rows": list(rows), "claims": [claim]}
-    for name, content in {"table": table, **rows}.items():
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    read = read_table(tmp_path)
+    read = read_table(written(tmp_path, table, rows))
     (found,) = Runs(tmp_path / "out").measure_rows(read.rows, 1)
     result = table_result(read, found, 1)
     (figure,) = result.claims[0].figures

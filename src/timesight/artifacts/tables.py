@@ -71,7 +71,7 @@ class ClaimResult(Record):
     Args:
         margin: What the better one may lose; of a claim that rows are ``alike``, what they may differ by.
         ours: The paper does not say so.
-        figures: None where a row is missing.
+        figures: Without those of a row that is missing.
     """
 
     claim: str

@@ -41,15 +41,15 @@ class Measured:
         Args:
             samples: Of grounded question answering; each was asked as multiple choice.
         """
-        items = {
-            sample.id: self.items[sample.id].model_copy(
-                update={
-                    "task": sample.task,
-                    "data": sample_digest(sample),
-                    "metrics": {PAPER: self.items[sample.id].metrics[self.protocol]},
-                    "weights": {PAPER: self.items[sample.id].weights[self.protocol]},
-                }
-            )
-            for sample in samples
-        }
+        items = {}
+        for sample in samples:
+            if (item := self.items.get(sample.id)) is not None:  # its video could be read
+                items[sample.id] = item.model_copy(
+                    update={
+                        "task": sample.task,
+                        "data": sample_digest(sample),
+                        "metrics": {PAPER: item.metrics[self.protocol]},
+                        "weights": {PAPER: item.weights[self.protocol]},
+                    }
+                )
         return replace(self, items=items, protocol=PAPER)

@@ -15,9 +15,7 @@ from timesight.types import Box, Span
 from timesight.world.settings import WorldSettings
 
 WEAK, OVERLOOKED = 0.6, 2.5  # strength below which defects are missed, and how many times as often as other noise
-UNREAD = (
-    0.5  # options are ticked unread half as often: more, and the first one wins wherever a model is only 60% sure
-)
+UNREAD = 0.5  # options are ticked unread half as often: more, and the first one wins where a model is 60% sure
 
 
 @dataclass(frozen=True)
