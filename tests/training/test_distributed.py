@@ -57,7 +57,7 @@ def uneven_samples(world: Path, tmp_path: Path) -> Path:
 
 def test_two_processes_share_their_gradients(uneven_samples: Path, tmp_path: Path) -> None:
     """The gradient of two halves of a batch is that of the batch, and not that of a half."""
-    recipe = {"kind": "sft", "model": "tiny", "data": {"jsonl": str(uneven_samples)}, "video": VIDEO}
+    recipe = {"kind": "sft", "model": "tiny", "seed": 1, "data": {"jsonl": str(uneven_samples)}, "video": VIDEO}
     norms = {}
     for processes, batch_size in ((1, 4), (2, 2), (1, 2)):
         name = f"{processes}x{batch_size}"
@@ -67,7 +67,7 @@ def test_two_processes_share_their_gradients(uneven_samples: Path, tmp_path: Pat
         run("sft", file, tmp_path / name, processes)
         norms[name] = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])["grad_norm"]
     assert norms["2x2"] == pytest.approx(norms["1x4"], rel=0.003)
-    assert norms["2x2"] != pytest.approx(norms["1x2"], rel=0.005)
+    assert norms["2x2"] != pytest.approx(norms["1x2"], rel=0.01)
 
 
 def test_grpo_on_two_processes(world: Path, tmp_path: Path) -> None:
