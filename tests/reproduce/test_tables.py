@@ -39,7 +39,7 @@ def test_a_table_reads_and_each_of_its_files_is_a_row(name: str, tiny: bool) -> 
     folder = (TABLES / "tiny" if tiny else TABLES) / name
     assert {file.stem for file in folder.glob("*.yaml")} == {*table.rows, "table"}
     assert table.claims
-    said = f"# Table {name[-1]}" if name in PAPER else "# What users ask"
+    said = f"# Table {name[-1]}" if name in PAPER else {"choices": "# What users ask", "joint": "# Joint"}[name]
     assert all(file.read_text().startswith(said) for file in folder.glob("*.yaml") if file.stem != "table")
 
 
@@ -75,10 +75,22 @@ def test_metrics_of_the_synthetic_world_exist(name: str) -> None:
             assert set(one.metrics) <= set(metrics) | set(task.derived_metrics(metrics))
 
 
+@pytest.mark.parametrize(("name", "tiny"), [(n, False) for n in PAPER] + [(n, True) for n in TINY])
+def test_baselines_that_claims_name_exist(name: str, tiny: bool) -> None:
+    table, samples = load_table(name, tiny=tiny), unseen_samples(20)
+    for claim in table.claims:
+        for figure in claim.figures if claim.above else ():
+            measurement = table.rows[claim.better].measurement(figure.rpartition("/")[0])
+            assert measurement is not None
+            mine = [sample for sample in samples if sample.task == measurement.task]
+            assert set(claim.above) <= set(TASKS[measurement.task].baselines(mine, [10.0] * len(mine)))
+
+
 def test_a_row_trains_by_its_name_too() -> None:
     recipe = load_table("table3", tiny=False).rows["grpo"].train
     assert load_recipe("paper/table3/grpo") == recipe
     assert load_recipe("paper/table2/grpo-sta") == recipe  # which only names it
+    assert load_recipe("paper/tiny/joint/joint") == load_recipe("tiny/joint")
     with pytest.raises(RecipeError, match="this row of a table trains no model"):
         load_recipe("paper/table3/base")
 
@@ -104,7 +116,7 @@ def test_a_dry_run_says_what_rows_need() -> None:
 
 
 def test_an_unknown_table_is_refused() -> None:
-    with pytest.raises(RecipeError, match="no table table9: choose one of choices, table1, "):
+    with pytest.raises(RecipeError, match="no table table9: choose one of choices, joint, table1, "):
         load_table("table9", tiny=True)
 
 

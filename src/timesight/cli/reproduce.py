@@ -46,7 +46,7 @@ def command(
     gbs: float,
     as_json: bool,
 ) -> None:
-    """Train and measure what is missing of TABLE (table1 to table8, choices), with a verdict on each claim.
+    """Train and measure what is missing of TABLE (table1 to table8, choices, joint), with a verdict on each claim.
 
     Rows of several tables share models. Stop it with Ctrl-C; the same command resumes. After each seed the table is
     written to OUT/tiny/TABLE or OUT/real/TABLE: table.json, table.svg, report.html.

@@ -49,7 +49,7 @@ def load_table(name: str, *, tiny: bool) -> Table:
     """Read a table with its rows.
 
     Args:
-        name: ``table1`` to ``table8``, or ``choices`` (what users ask of GRPO; tiny only).
+        name: ``table1`` to ``table8``; tiny also ``choices`` (what users ask of GRPO) and ``joint`` (six tasks).
         tiny: The twin in the synthetic world, or the paper's models and data.
 
     Raises:

@@ -81,15 +81,17 @@ def load_recipe(
 def read_row(path: Path) -> dict[str, Any]:
     """The content of a YAML file.
 
-    In a row of a table, a ``train`` that names another row, as ``TABLE/ROW``, is replaced by that row's.
+    In a row of a table, a ``train`` that names another row, as ``TABLE/ROW``, is replaced by that row's; one that
+    names a shipped recipe, by that recipe.
 
     Raises:
         RecipeError: If a file cannot be read, or the other row has no recipe of its own.
     """
     content = read_yaml(path)
     if "evaluate" in content and isinstance(named := content.get("train"), str):
-        other = path.parent.parent / f"{named}.yaml"
-        content["train"] = read_yaml(other).get("train")
+        recipe = shipped().get(named)
+        row = path.parent.parent / f"{named}.yaml"
+        content["train"] = read_yaml(recipe) if recipe else read_yaml(row).get("train")
         if not isinstance(content["train"], dict):
             raise RecipeError(f"{path}: train names {named}, which has no recipe of its own")
     return content
