@@ -24,10 +24,17 @@ def recipe(name: str, *overrides: str) -> GrpoRecipe:
 
 
 def test_known_shapes_have_the_published_numbers_of_weights() -> None:
-    assert {name: model_shape(name).total for name in FAMILIES["qwen2_5_vl"].published} == {
+    assert {name: model_shape(name).total for family in FAMILIES.values() for name in family.published} == {
+        "Qwen/Qwen2-VL-7B-Instruct": 8_291_375_616,
         "Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976,
         SEVEN_B: 8_292_166_656,
     }
+
+
+def test_the_vision_tower_of_qwen2_vl_is_four_times_as_wide_inside() -> None:
+    """Its configuration names the width of the tower and that of what it hands on differently from the others."""
+    shape = model_shape("Qwen/Qwen2-VL-7B-Instruct")
+    assert (shape.vision_hidden, shape.vision_intermediate) == (1280, 5120)
 
 
 def test_a_shape_counts_every_weight_once() -> None:

@@ -66,6 +66,7 @@ def model_shape(name: str) -> ModelShape:
     embeddings = sum(p.numel() for p in {model.get_input_embeddings().weight, model.lm_head.weight})
     text_linear = sum(m.weight.numel() for m in linear)
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    vision_hidden = getattr(vision, "embed_dim", None) or vision.hidden_size
     return ModelShape(
         name=name,
         text_linear=text_linear,
@@ -79,8 +80,8 @@ def model_shape(name: str) -> ModelShape:
         kv_width=2 * text.num_key_value_heads * head_dim,
         vocabulary=text.vocab_size,
         vision_layers=vision.depth,
-        vision_hidden=getattr(vision, "embed_dim", None) or vision.hidden_size,
-        vision_intermediate=getattr(vision, "intermediate_size", 4 * vision.hidden_size),
+        vision_hidden=vision_hidden,
+        vision_intermediate=getattr(vision, "intermediate_size", 4 * vision_hidden),
         patches_per_token=vision.spatial_merge_size**2,
         pixels_per_token=family.pixels_per_token(vision),
         frames_per_token=family.frames_per_token(vision),
