@@ -27,7 +27,7 @@ def trees(draw: st.DrawFn) -> list[tuple[list[int], list[int]]]:
     levels = [([0] * counts[0], draw(st.lists(st.integers(1, 9), min_size=counts[0], max_size=counts[0])))]
     for above, count in itertools.pairwise(counts):
         parents = sorted(draw(st.lists(st.integers(0, above - 1), min_size=count, max_size=count)))
-        levels.append((parents, draw(st.lists(st.integers(0, 9), min_size=count, max_size=count))))
+        levels.append((parents, draw(st.lists(st.integers(0, 20), min_size=count, max_size=count))))
     levels[-2] = (levels[-2][0], [max(1, length) for length in levels[-2][1]])  # a reply is predicted by something
     return levels
 
@@ -72,6 +72,7 @@ def test_every_token_sees_its_path(
     """Outputs and gradients in float64: short nodes together or one by one, by products or by the flash kernel."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout_module, "MAX_PLAIN_LENGTH", max_plain)
+        patch.setattr(layout_module, "MOST_SCORES", 400)  # a few of these small nodes
         layout = pack(tree_of(levels), 0).tree_layout
     generator = torch.Generator().manual_seed(0)
     sizes = ((HEADS, len(layout.restore)), (KEY_HEADS, len(layout.restore)), (KEY_HEADS, len(layout.restore)))

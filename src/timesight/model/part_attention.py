@@ -109,8 +109,9 @@ def _attend(part: Part, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> tupl
         )
         return out, logs
     scores = _scores(part, q, k, scaling)
-    log = scores.logsumexp(-1)
-    return (scores - log[..., None]).exp_().to(v.dtype) @ v, log
+    weights = scores.softmax(-1)
+    log = scores.amax(-1) - weights.amax(-1).log_()  # of the largest, whose score and weight are known
+    return weights.to(v.dtype) @ v, log
 
 
 def _attend_backward(
@@ -122,15 +123,16 @@ def _attend_backward(
             grad, q, k, v, out, log, 0.0, part.causal, scale=scaling
         )
         return dq, dk, dv
-    weights = (_scores(part, q, k, scaling) - log[..., None]).exp_()
+    weights = _scores(part, q, k, scaling)
+    weights.sub_(log[..., None]).exp_()  # in place, as what follows: on CPUs fresh memory is slow
     dot = (grad.to(log.dtype) * out).sum(-1, keepdim=True)
-    of_scores = (weights * (grad @ v.mT - dot) * scaling).to(q.dtype)
-    return of_scores @ k, of_scores.mT @ q, weights.to(grad.dtype).mT @ grad
+    of_scores = (grad @ v.mT).to(log.dtype).sub_(dot).mul_(weights).to(q.dtype)
+    return (of_scores @ k).mul_(scaling), (of_scores.mT @ q).mul_(scaling), weights.to(grad.dtype).mT @ grad
 
 
 def _scores(part: Part, q: Tensor, k: Tensor, scaling: float) -> Tensor:
     """(N, heads, n, p) in float32 or wider, -inf where a query does not see a key."""
-    scores = (q @ k.mT).to(torch.promote_types(q.dtype, torch.float32)) * scaling
+    scores = (q @ k.mT).to(torch.promote_types(q.dtype, torch.float32)).mul_(scaling)
     if part.causal:
         hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill_(hidden, float("-inf"))

@@ -24,6 +24,7 @@ from timesight.prefix.tree import PrefixTree
 
 ROW_MULTIPLE = 64  # rows and slots come in few sizes: matrix kernels are tuned, or on CPUs compiled, for each size
 SLOT_MULTIPLE = 8
+MOST_SCORES = 2**18  # of each head in a part of several nodes: more do not fit a cache, and memory is slow
 # A mask of four dimensions is taken as it is: with this one no mask is made, and attention over trees reads none.
 NO_MASK = torch.zeros(1, 1, 1, 1)
 
@@ -96,13 +97,16 @@ def pack(tree: PrefixTree, pad_id: int) -> PackedRow:
 
 
 def _own_parts(slots: Tensor, lengths: Tensor, *, is_root: bool) -> Iterator[Part]:
-    """What attends to its own node: long roots one by one, all else together."""
+    """What attends to its own node: long roots one by one, all else together with nodes that are about as long."""
     if is_root and slots.shape[1] > MAX_PLAIN_LENGTH:
         for node, length in zip(slots, lengths.tolist(), strict=True):
             yield Part(node[None, :length], node[None, :length], causal=True)
-    else:
-        is_token = _is_token(lengths, slots)
-        yield Part(slots, slots, causal=True, is_query=is_token, is_key=is_token)
+        return
+    for nodes in _alike(lengths.tolist(), lengths.tolist()):
+        own = lengths[nodes]
+        tokens = slots[nodes, : _round_up(int(own.max()), SLOT_MULTIPLE)]
+        is_token = _is_token(own, tokens)
+        yield Part(tokens, tokens, causal=True, is_query=is_token, is_key=is_token)
 
 
 def _path_parts(
@@ -110,8 +114,8 @@ def _path_parts(
 ) -> Iterator[Part]:
     """What attends to a node above: of each node, all tokens of the nodes below it.
 
-    Short nodes of a level are worked off together. ``borders`` of the nodes in the row, level by level; what lies
-    below a node is one stretch of each level.
+    Short nodes of a level are worked off together with those that have about as many tokens below them. ``borders``
+    of the nodes in the row, level by level; what lies below a node is one stretch of each level.
     """
     for depth, mine in enumerate(borders[:-1]):
         queries, keys = [], []
@@ -124,10 +128,27 @@ def _path_parts(
                 queries.append(torch.cat(below))
                 keys.append(torch.arange(start, end, device=device))
         if keys and max(map(len, keys)) <= MAX_PLAIN_LENGTH:
-            (q, is_query), (k, is_key) = _padded(queries), _padded(keys)
-            yield Part(q, k, causal=False, is_query=is_query, is_key=is_key)
+            for nodes in _alike(*([len(tokens) for tokens in rows] for rows in (queries, keys))):
+                (q, is_query), (k, is_key) = (_padded([rows[node] for node in nodes]) for rows in (queries, keys))
+                yield Part(q, k, causal=False, is_query=is_query, is_key=is_key)
         else:
             yield from (Part(q[None], k[None], causal=False) for q, k in zip(queries, keys, strict=True))
+
+
+def _alike(num_queries: Sequence[int], num_keys: Sequence[int]) -> Iterator[list[int]]:
+    """Nodes to be worked off together, by their numbers of queries, without those that have none.
+
+    Each has at most about twice as many as the others: a batch may hold letters next to captions, and padded to the
+    same length most of what is computed would be padding. And there are few enough of them for a cache.
+    """
+    groups: dict[int, list[int]] = {}
+    for node, count in enumerate(num_queries):
+        if count:
+            groups.setdefault(((count - 1) // SLOT_MULTIPLE).bit_length(), []).append(node)
+    for nodes in groups.values():
+        scores = max(num_queries[node] for node in nodes) * max(num_keys[node] for node in nodes)
+        together = max(1, MOST_SCORES // scores)
+        yield from (nodes[first : first + together] for first in range(0, len(nodes), together))
 
 
 def _padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
