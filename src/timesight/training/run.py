@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from transformers import set_seed
 
 from timesight.artifacts import METRICS_FILE, QUARANTINE_FILE
@@ -23,6 +24,7 @@ from timesight.data.mixture import Mixture
 from timesight.model.adapter import add_adapter
 from timesight.model.policy import Policy
 from timesight.model.processes import this_process
+from timesight.model.vision import FeatureStore
 from timesight.tasks import TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.training.build import (
@@ -38,8 +40,8 @@ from timesight.training.build import (
 )
 from timesight.training.checkpoint import TrainingState, checkpoint_folder
 from timesight.training.difficulty import by_difficulty
-from timesight.training.grpo import Grpo, reference_of
-from timesight.training.loop import Listener, TrainingLoop, make_accelerator
+from timesight.training.grpo import Draw, Grpo, Reference, reference_of
+from timesight.training.loop import Algorithm, Listener, TrainingLoop, Validate, make_accelerator
 from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import load_recipe
 from timesight.training.run_dir import init_run_dir, require_same_samples
@@ -129,7 +131,8 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
         LOGGER.warning("%s: each prompt is computed once for each of its replies", reason)
     quarantine = Quarantine(out / QUARANTINE_FILE, recipe.train.max_broken_share)
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
-        state = _train(recipe, out, policy, mixture, validation, reader, quarantine, judge, tasks, listeners)
+        run = _Run(recipe, out, policy, mixture, validation, reader, quarantine, judge, tasks)
+        state = run.train(listeners)
     return RunResult(
         checkpoint=checkpoint_folder(out, state.step),
         best=None if state.best_step is None else checkpoint_folder(out, state.best_step),
@@ -140,69 +143,85 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
     )
 
 
-def _train(
-    recipe: SftRecipe | GrpoRecipe,
-    out: Path,
-    policy: Policy,
-    mixture: Mixture,
-    validation: Sequence[Sample],
-    reader: FrameReader,
-    quarantine: Quarantine,
-    judge: Judge | None,
-    tasks: TaskRegistry,
-    listeners: Sequence[Listener],
-) -> TrainingState:
-    """The schedule, the algorithm and the loop of ``recipe``."""
-    dealer = make_dealer(recipe, mixture, tasks)
-    processes = this_process()
-    steps = num_steps(recipe, dealer.num_entries(recipe.train.epochs, recipe.seed), processes.num_processes)
-    settings = recipe.train.model_copy(update={"max_steps": steps})
-    dataset = make_dataset(recipe, policy, dealer, reader, steps)
-    accelerator = make_accelerator(policy, settings, out)
-    metrics = MetricsLog(out / METRICS_FILE, policy.device, accelerator)
-    store = make_feature_store(recipe, policy)
-    reference = reference_of(policy, recipe, accelerator) if isinstance(recipe, GrpoRecipe) else nullcontext
-    loop: TrainingLoop[Any] = TrainingLoop(
-        policy,
-        settings,
-        out,
-        accelerator,
-        metrics,
-        validate=partial(
-            validate,
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What a run is made of."""
+
+    recipe: SftRecipe | GrpoRecipe
+    out: Path
+    policy: Policy
+    mixture: Mixture
+    validation: Sequence[Sample]
+    reader: FrameReader
+    quarantine: Quarantine
+    judge: Judge | None
+    tasks: TaskRegistry
+
+    def train(self, listeners: Sequence[Listener]) -> TrainingState:
+        """The schedule, the algorithm and the loop of the recipe."""
+        recipe, policy, processes = self.recipe, self.policy, this_process()
+        dealer = make_dealer(recipe, self.mixture, self.tasks)
+        steps = num_steps(recipe, dealer.num_entries(recipe.train.epochs, recipe.seed), processes.num_processes)
+        settings = recipe.train.model_copy(update={"max_steps": steps})
+        dataset = make_dataset(recipe, policy, dealer, self.reader, steps)
+        accelerator = make_accelerator(policy, settings, self.out)
+        metrics = MetricsLog(self.out / METRICS_FILE, policy.device, accelerator)
+        store = make_feature_store(recipe, policy)
+        reference = reference_of(policy, recipe, accelerator) if isinstance(recipe, GrpoRecipe) else nullcontext
+        loop: TrainingLoop[Any] = TrainingLoop(
             policy,
-            validation,
-            validation_config(recipe, tasks),
-            judge,
-            clue_of(recipe),
-            recipe.grpo.reward_weights if isinstance(recipe, GrpoRecipe) else {},
+            settings,
+            self.out,
+            accelerator,
+            metrics,
+            validate=self._validate() if self.validation else None,
+            validate_steps=recipe.validation.every_steps if recipe.validation else None,
+            listeners=(*listeners, Watch()) if isinstance(recipe, GrpoRecipe) else listeners,
         )
-        if validation
-        else None,
-        validate_steps=recipe.validation.every_steps if recipe.validation else None,
-        listeners=(*listeners, Watch()) if isinstance(recipe, GrpoRecipe) else listeners,
-    )
-    set_seed(recipe.seed + processes.process_index)  # each process samples replies of its own
-    if isinstance(recipe, GrpoRecipe):
-        return loop.run(
-            Grpo(
-                policy,
-                recipe,
-                out,
-                accelerator,
-                metrics,
-                quarantine,
-                make_generator(recipe, policy, out),
-                reference=reference,
-                judge=judge,
-                store=store,
-                draw=dataset.draw,
-                second_looks=second_looks_of(recipe, policy, reader, tasks),
-                tasks=tasks,
-            ),
-            dataset.step,
+        set_seed(recipe.seed + processes.process_index)  # each process samples replies of its own
+        algorithm: Algorithm[Any]
+        if isinstance(recipe, GrpoRecipe):
+            algorithm = self._grpo(recipe, accelerator, metrics, store, reference, dataset.draw)
+        else:
+            algorithm = Sft(policy, recipe, accelerator, metrics, self.quarantine, store, self.tasks)
+        return loop.run(algorithm, dataset.step)
+
+    def _validate(self) -> Validate:
+        """Measures the validation samples."""
+        return partial(
+            validate,
+            self.policy,
+            self.validation,
+            validation_config(self.recipe, self.tasks),
+            self.judge,
+            clue_of(self.recipe),
+            self.recipe.grpo.reward_weights if isinstance(self.recipe, GrpoRecipe) else {},
         )
-    return loop.run(Sft(policy, recipe, accelerator, metrics, quarantine, store, tasks), dataset.step)
+
+    def _grpo(
+        self,
+        recipe: GrpoRecipe,
+        accelerator: Accelerator,
+        metrics: MetricsLog,
+        store: FeatureStore | None,
+        reference: Reference,
+        draw: Draw,
+    ) -> Grpo:
+        return Grpo(
+            self.policy,
+            recipe,
+            self.out,
+            accelerator,
+            metrics,
+            self.quarantine,
+            make_generator(recipe, self.policy, self.out),
+            reference=reference,
+            judge=self.judge,
+            store=store,
+            draw=draw,
+            second_looks=second_looks_of(recipe, self.policy, self.reader, self.tasks),
+            tasks=self.tasks,
+        )
 
 
 def idle_gpus() -> int:
