@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,32 @@ def test_a_row_that_fails_does_not_stop_the_others(folder: Path) -> None:
     assert {name: set(found[name]["in domain"]) for name in found} == {"base": {None}, "sft": {1}, "clue": {1}}
     with pytest.raises(TrainingError, match="out of memory"):
         list(runs.measure_rows(table.rows, 2))
+
+
+def test_what_another_command_trains_is_left_to_it(folder: Path) -> None:
+    """While it trains one model, this one trains the next, and then waits for the first."""
+    table, out = read_table(folder), folder / "out"
+    trained: list[int] = []
+    has_started, may_end = threading.Event(), threading.Event()
+
+    def slowly(recipe: SftRecipe | GrpoRecipe, place: Path) -> None:
+        has_started.set()
+        may_end.wait(60)
+        run_recipe(recipe, place)
+
+    def train(recipe: SftRecipe | GrpoRecipe, place: Path) -> None:
+        trained.append(recipe.seed)
+        run_recipe(recipe, place)
+        may_end.set()
+
+    row = table.rows["sft"]
+    other = threading.Thread(target=lambda: models_in(out, slowly).make(row, 0))
+    other.start()
+    has_started.wait(60)
+    *_, found = Runs(out, train=train).measure_rows(table.rows, 2)
+    other.join()
+    assert trained == [1]
+    assert set(found["sft"]["in domain"]) == {0, 1}
 
 
 def test_settings_of_the_machine_make_no_other_model(folder: Path) -> None:

@@ -48,15 +48,39 @@ class Models:
         """The model of a row: trained, unless it is there already or the row trains none."""
         if row.train is None:
             return row.base
+        self.make(row, seed)
+        return str(self._folder(row, seed))
+
+    def make(self, row: TableRow, seed: int, *, wait: bool = True) -> bool:
+        """Train the model of a row that trains one, unless it is there already; returns whether it was trained.
+
+        Args:
+            row: The row.
+            seed: Of the model.
+            wait: False: leave it to another process that is training it.
+        """
+        assert row.train is not None
         recipe, folder = row.train.model_copy(update={"seed": seed}), self._folder(row, seed)
-        with self._store.alone(folder):
-            if not _is_trained(folder):
-                recipe = with_sources(recipe, self._samples.place)
-                if recipe.data.difficulty is not None:
-                    recipe = self._previewed(recipe, recipe.data.difficulty, folder)
-                self._train(recipe, folder)
-                write_text(folder / TRAINED, str(newest_checkpoint(folder)))
-        return str(folder)
+        with self._store.alone(folder, wait=wait) as is_mine:
+            if not is_mine or _is_trained(folder):
+                return False
+            recipe = with_sources(recipe, self._samples.place)
+            if recipe.data.difficulty is not None:
+                recipe = self._previewed(recipe, recipe.data.difficulty, folder)
+            self._train(recipe, folder)
+            write_text(folder / TRAINED, str(newest_checkpoint(folder)))
+        return True
+
+    def is_open(self, row: TableRow, seed: int) -> bool:
+        """Whether the model of a row is not there, and nobody is training it."""
+        return row.train is not None and not _is_trained(self._folder(row, seed)) and not self.is_taken(row, seed)
+
+    def is_taken(self, row: TableRow, seed: int) -> bool:
+        """Whether another process is training the model of a row."""
+        if row.train is None:
+            return False
+        with self._store.alone(self._folder(row, seed), wait=False) as is_mine:
+            return not is_mine
 
     def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:
         """``recipe``, which chooses its samples by a preview of all of them, made in its run directory."""

@@ -5,7 +5,8 @@ A model is known by its recipe and seed, a measurement by its model and settings
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -83,11 +84,14 @@ class Runs:
             After each seed, what was found so far.
         """
         found: dict[str, dict[str, dict[int | None, Measured]]] = {name: {} for name in rows}
+        later = [(row, seed) for seed in range(num_seeds) for row in rows.values() if row.train]
         for seed in range(num_seeds):
             for name, row in rows.items():
                 if seed > 0 and not row.train:
                     continue
+                later = [pair for pair in later if pair != (row, seed)]
                 said = f"{row.row}, seed {seed}" if row.train else row.row
+                self._train_others(row, seed, later, on_row)
                 on_row(said)
                 try:
                     measurements = self.measure(row, seed)
@@ -97,6 +101,18 @@ class Runs:
                 for measurement, measured in measurements.items():
                     found[name].setdefault(measurement, {})[seed if row.train else None] = measured
             yield found
+
+    def _train_others(
+        self, row: TableRow, seed: int, later: Iterable[tuple[TableRow, int]], on_row: Callable[[str], object]
+    ) -> None:
+        """As long as another command trains the model of ``row``, train those of ``later`` that nobody trains."""
+        for other, of_seed in later:
+            if not self._models.is_taken(row, seed):
+                return
+            if self._models.is_open(other, of_seed):
+                on_row(f"{other.row}, seed {of_seed}")
+                with suppress(TimesightError):  # its own turn will tell
+                    self._models.make(other, of_seed, wait=False)
 
     def measure(self, row: TableRow, seed: int) -> dict[str, Measured]:
         """Take the measurements of ``row`` that are not there yet; returns all of them by name."""

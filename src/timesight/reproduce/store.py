@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from timesight.evaluation.questions import weight_files
 
@@ -31,12 +31,24 @@ class Store:
         self.progress = progress
 
     @contextmanager
-    def alone(self, folder: Path) -> Iterator[None]:
-        """Only one process at a time makes ``folder``: another one waits, and finds it made."""
+    def alone(self, folder: Path, *, wait: bool = True) -> Iterator[bool]:
+        """Only one process at a time makes ``folder``: another one waits, and finds it made.
+
+        Yields:
+            Whether nobody else is making it; always, with ``wait``.
+        """
         locks = self.root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{folder.name}.lock"):
-            yield
+        lock = FileLock(locks / f"{folder.name}.lock")
+        try:
+            lock.acquire(blocking=wait)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
 
 @contextmanager
