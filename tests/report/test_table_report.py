@@ -43,6 +43,7 @@ def test_a_table_becomes_a_page_and_a_plot(tmp_path: Path) -> None:
     assert "+20.0 <small>[+10.0, –]</small>" in html
     assert "it may lose 2)" in html
     assert html.count("<svg") == 1
+    assert html.count(">paper</th>") == 1  # of one metric only
     plot = ElementTree.parse(tmp_path / "table.svg")
     assert "--series-1: " in "".join(plot.getroot().itertext())  # its colors do not need a page
 

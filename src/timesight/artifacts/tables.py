@@ -109,6 +109,10 @@ class TableResult(Record):
     claims: tuple[ClaimResult, ...]
     problems: tuple[str, ...] = ()
 
+    def in_paper(self, measurement: str, metric: str) -> bool:
+        """Whether the paper has a figure of some row."""
+        return any(row.paper.get(f"{measurement}/{metric}") is not None for row in self.rows)
+
 
 def read_table_result(folder: Path) -> TableResult:
     """Read what ``timesight reproduce`` found for a table.

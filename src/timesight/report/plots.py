@@ -6,6 +6,7 @@ The functions return an ``<svg>`` element without fixed size. There are colors f
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 INK, MUTED, GRID = "#010203", "#040506", "#070809"  # placeholders, replaced by variables of the page's style
+MOST_SIDE_BY_SIDE = 5
 SERIES = ("#0a0b01", "#0a0b02", "#0a0b03")
 _CSS = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
     color: f"--series-{index}" for index, color in enumerate(SERIES, start=1)
@@ -42,7 +44,7 @@ def curve(title: str, steps: Sequence[float], series: Mapping[str, Sequence[floa
 @contextmanager
 def _chart(title: str, x_name: str) -> Iterator[tuple[Any, io.StringIO]]:
     """An empty chart to draw on, and the text that holds its SVG after the block."""
-    with _charts((3.5, 2.2), 1, title) as ([axes], out):
+    with _charts((3.5, 2.2), (1, 1), title) as ([axes], out):
         _label(axes, title)
         axes.set_xlabel(x_name, fontsize=8, color=MUTED)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -50,22 +52,22 @@ def _chart(title: str, x_name: str) -> Iterator[tuple[Any, io.StringIO]]:
 
 
 @contextmanager
-def _charts(size: tuple[float, float], num_charts: int, salt: str) -> Iterator[tuple[list[Any], io.StringIO]]:
-    """Empty charts side by side, which share the vertical axis, and the text that holds their SVG after the block.
+def _charts(size: tuple[float, float], grid: tuple[int, int], salt: str) -> Iterator[tuple[list[Any], io.StringIO]]:
+    """Empty charts that share the vertical axis, line by line, and the text that holds their SVG after the block.
 
     Args:
         size: Of all of them, in inches.
-        num_charts: How many.
+        grid: Lines of charts, and charts in a line.
         salt: Text that tells them from the other ones of a page, whose ids must differ.
     """
     out = io.StringIO()
     style = {"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": salt}
     with plt.rc_context(style):
-        figure, (charts,) = plt.subplots(1, num_charts, figsize=size, sharey=True, squeeze=False)
-        for axes in charts:
+        figure, charts = plt.subplots(*grid, figsize=size, sharey=True, squeeze=False)
+        for axes in charts.flat:
             axes.tick_params(labelsize=8, colors=MUTED, length=0)
             axes.spines[:].set_visible(False)
-        yield list(charts), out
+        yield list(charts.flat), out
         figure.tight_layout()
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
@@ -129,16 +131,20 @@ def intervals(
     figures: Mapping[str, Mapping[str, tuple[float, float, float]]],
     floors: Mapping[str, float],
 ) -> str:
-    """Draw intervals, a line for each row and a chart for each figure, side by side.
+    """Draw intervals, a line for each row and a chart for each figure, up to five side by side.
 
     Args:
         rows: Names, from the top.
         figures: By the chart's title, mean and ends of the interval by row; rows without one stay empty.
         floors: By the chart's title, a value that is marked with a dashed line.
     """
-    height = 0.75 + 0.24 * len(rows)
-    with _charts((2.2 + 1.4 * len(figures), height), len(figures), "\n".join(figures)) as (charts, out):
-        for axes, (title, found) in zip(charts, figures.items(), strict=True):
+    num_lines = math.ceil(len(figures) / MOST_SIDE_BY_SIDE)
+    side_by_side = math.ceil(len(figures) / num_lines)
+    size = (2.2 + 1.4 * side_by_side, num_lines * (0.75 + 0.24 * len(rows)))
+    with _charts(size, (num_lines, side_by_side), "\n".join(figures)) as (charts, out):
+        for axes in charts[len(figures) :]:
+            axes.set_axis_off()
+        for axes, (title, found) in zip(charts, figures.items(), strict=False):
             _label(axes, title)
             axes.grid(axis="x", color=GRID, linewidth=0.8)
             if title in floors:
@@ -147,9 +153,10 @@ def intervals(
                 y = rows.index(row)
                 axes.plot([100 * low, 100 * high], [y, y], color=SERIES[0], linewidth=1.8, solid_capstyle="butt")
                 axes.plot([100 * mean], [y], marker="o", markersize=4.5, color=SERIES[0])
-        charts[0].set_yticks(range(len(rows)), rows)
-        charts[0].tick_params(axis="y", labelcolor=INK)
-        charts[0].set_ylim(len(rows) - 0.5, -0.5)
+        for axes in charts[::side_by_side]:
+            axes.set_yticks(range(len(rows)), rows)
+            axes.tick_params(axis="y", labelcolor=INK)
+            axes.set_ylim(len(rows) - 0.5, -0.5)
     return out.getvalue()
 
 

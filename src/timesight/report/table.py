@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from textwrap import fill
 
 from timesight.artifacts import TableResult, read_table_result
 from timesight.files import write_text
@@ -12,6 +13,7 @@ from timesight.report.pages import write_page
 from timesight.report.plots import intervals, standalone
 
 PLOT_FILE = "table.svg"
+TITLE_WIDTH = 20  # characters above a chart
 
 
 def table_report(folder: Path) -> Path:
@@ -38,7 +40,7 @@ def _plot(table: TableResult) -> str:
     """The first metric of each measurement, with the best video-blind baseline as a dashed line."""
     figures, floors = {}, {}
     for name, metrics in table.measurements.items():
-        title, key = f"{name}\n{metrics[0]}", f"{name}/{metrics[0]}"
+        title, key = f"{fill(name, TITLE_WIDTH)}\n{metrics[0]}", f"{name}/{metrics[0]}"
         figures[title] = dict(_intervals(table, key))
         if known := [row.metrics[key] for row in table.baselines if key in row.metrics]:
             floors[title] = max(known)
