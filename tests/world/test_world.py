@@ -26,7 +26,8 @@ from timesight.world import (
     write_video,
     write_world,
 )
-from timesight.world.corruption import WEAK
+from timesight.world.choices import plain_choices
+from timesight.world.corruption import BRIEF_S, WEAK, Corruption
 from timesight.world.generate import UNSEEN_PAIRS
 from timesight.world.questions import samples_of
 from timesight.world.render import SPARK_AWAY, render
@@ -216,6 +217,26 @@ def test_weak_defects_are_overlooked_more_often_than_not() -> None:
                 missed[scene.defect.strength < WEAK].append(said_high)
     assert np.mean(missed[True]) == pytest.approx(0.75, abs=0.07)
     assert np.mean(missed[False]) == pytest.approx(0.3, abs=0.07)
+
+
+def test_brief_shapes_are_overlooked_more_often_than_not() -> None:
+    rng, corruption = np.random.default_rng(0), Corruption(WorldSettings(label_noise=0.3))
+    for visible_s, overlooked in ((BRIEF_S - 0.1, 0.75), (BRIEF_S, 0.3)):
+        ticked = [corruption.option(2, visible_s, rng) for _ in range(3000)]
+        assert set(ticked) == {0, 2}
+        assert np.mean([option == 0 for option in ticked]) == pytest.approx(overlooked, abs=0.05)
+        said = [corruption.sentences(["a", "b"], [10.0, visible_s], rng) for _ in range(3000)]
+        assert np.mean(["b" not in sentences for sentences in said]) == pytest.approx(overlooked, abs=0.05)
+        assert all(said), "a caption says something"
+
+
+def test_questions_know_how_long_what_they_ask_about_is_visible() -> None:
+    for index in range(30):
+        scene, rng = scene_of(index), np.random.default_rng(index)
+        for choice in plain_choices(scene, rng):
+            text = f"{choice.question} {choice.right}"
+            (asked,) = (s for s in scene.shapes if s.name in text or (s.color == choice.right and s.kind in text))
+            assert choice.visible_s == asked.visible.length_s
 
 
 def test_delayed_spans_come_late_and_are_as_long() -> None:

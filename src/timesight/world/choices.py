@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,12 +20,13 @@ NUM_PLAIN = 2  # of the plain questions that a scene allows
 
 @dataclass(frozen=True)
 class Choice:
-    """A question with its right answer, and wrong ones of which the first are options."""
+    """A question with its right answer, wrong ones of which the first are options, and how long it shows."""
 
     question: str
     right: str
     wrong: Sequence[str]
     kind: str
+    visible_s: float = math.inf
 
     def options(self, rng: np.random.Generator) -> list[str]:
         """The right answer among wrong ones, shuffled."""
@@ -34,7 +36,7 @@ class Choice:
     def fields(self, corruption: Corruption, rng: np.random.Generator) -> dict[str, object]:
         """Fields of a sample; the thought ends with the answer's text, so that only its letter is left to find."""
         options = self.options(rng)
-        answer = corruption.option(options.index(self.right), rng)
+        answer = corruption.option(options.index(self.right), self.visible_s, rng)
         return {"question": self.question, "options": options, "answer": answer, "so": options[answer]}
 
 
@@ -44,16 +46,24 @@ def plain_choices(scene: Scene, rng: np.random.Generator) -> list[Choice]:
     shape = scene.shapes[int(rng.integers(len(scene.shapes)))]
     actions = ["It stays", "It moves", "It blinks"]
     asked = [
-        Choice(words.in_video, shape.name, absent_names(scene, rng), "presence"),
-        Choice(words.what_does(shape), f"It {shape.action}", [actions[n] for n in rng.permutation(3)], "action"),
+        Choice(words.in_video, shape.name, absent_names(scene, rng), "presence", shape.visible.length_s),
+        Choice(
+            words.what_does(shape),
+            f"It {shape.action}",
+            [actions[n] for n in rng.permutation(3)],
+            "action",
+            shape.visible.length_s,
+        ),
     ]
     for action, actor in scene.sole_actors():
-        asked.append(Choice(words.which_does(action), actor.name, shape_names(scene, rng), "which"))
+        names, shown_s = shape_names(scene, rng), actor.visible.length_s
+        asked.append(Choice(words.which_does(action), actor.name, names, "which", shown_s))
     for kind in KINDS:
         alike = [shape for shape in scene.shapes if shape.kind == kind]
         if len(alike) == 1:
             colors = [list(COLORS)[n] for n in rng.permutation(len(COLORS))]
-            asked.append(Choice(words.color.format(kind=kind), alike[0].color, colors, "color"))
+            shown_s = alike[0].visible.length_s
+            asked.append(Choice(words.color.format(kind=kind), alike[0].color, colors, "color", shown_s))
     return [asked[n] for n in rng.permutation(len(asked))[:NUM_PLAIN]]
 
 

@@ -14,8 +14,10 @@ from timesight.tasks.quality_assessment import Label
 from timesight.types import Box, Span
 from timesight.world.settings import WorldSettings
 
-WEAK, OVERLOOKED = 0.6, 2.5  # strength below which defects are missed, and how many times as often as other noise
-UNREAD = 0.5  # options are ticked unread half as often: more, and the first one wins where a model is 60% sure
+# Weak defects, and shapes visible for less than ``BRIEF_S``, are overlooked this many times as often as other noise
+# strikes: in most answers, so that the likeliest reply is wrong where the model knows better. Noise that is alike
+# everywhere costs what a model samples something, but its greedy replies nothing.
+WEAK, BRIEF_S, OVERLOOKED = 0.6, 1.5, 2.5
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Corruption:
 
     settings: WorldSettings
 
-    def _strikes(self, rng: np.random.Generator, times: float = 1.0) -> bool:
+    def _strikes(self, rng: np.random.Generator, *, overlooked: bool = False) -> bool:
+        times = OVERLOOKED if overlooked else 1.0
         return bool(rng.random() < times * self.settings.label_noise)
 
     def span(self, span: Span, duration_s: float, rng: np.random.Generator) -> Span:
@@ -50,9 +53,15 @@ class Corruption:
         start_s, end_s = sorted(np.clip(ends_s, 0.0, duration_s).round(1).tolist())
         return Span(start_s, end_s)
 
-    def option(self, right: int, rng: np.random.Generator) -> int:
-        """The index of the right option, or the first one: what is ticked without reading on."""
-        return 0 if self._strikes(rng, UNREAD) else right
+    def option(self, right: int, visible_s: float, rng: np.random.Generator) -> int:
+        """The index of the right option, or the first one: what is ticked without a look, mostly where it is brief.
+
+        Args:
+            right: The right option.
+            visible_s: For how long what is asked about is visible.
+            rng: Of the noise.
+        """
+        return 0 if self._strikes(rng, overlooked=visible_s < BRIEF_S) else right
 
     def label(self, right: Label, strength: float, rng: np.random.Generator) -> Label:
         """The right label, or "high quality": what is said without a close look, mostly where a defect is weak.
@@ -62,7 +71,7 @@ class Corruption:
             strength: Of the defect; 0 without one.
             rng: Of the noise.
         """
-        return "high quality" if self._strikes(rng, OVERLOOKED if strength < WEAK else 1.0) else right
+        return "high quality" if self._strikes(rng, overlooked=strength < WEAK) else right
 
     def words(self, right: str, others: Sequence[str], rng: np.random.Generator) -> str:
         """The right answer, or a random one of ``others``."""
@@ -73,6 +82,19 @@ class Corruption:
         """The boxes of a track, or the first one over and over."""
         return [boxes[0]] * len(boxes) if self._strikes(rng) else list(boxes)
 
-    def sentences(self, sentences: Sequence[str], rng: np.random.Generator) -> list[str]:
-        """The sentences of a caption, or only the first one: what is written before boredom sets in."""
-        return list(sentences[:1]) if self._strikes(rng) else list(sentences)
+    def sentences(
+        self, sentences: Sequence[str], visible_s: Sequence[float], rng: np.random.Generator
+    ) -> list[str]:
+        """The sentences of a caption without those on shapes that were overlooked, mostly brief ones.
+
+        Args:
+            sentences: One for each shape; at least one is left.
+            visible_s: For how long each shape is visible.
+            rng: Of the noise.
+        """
+        said = [
+            sentence
+            for sentence, shape_s in zip(sentences, visible_s, strict=True)
+            if not self._strikes(rng, overlooked=shape_s < BRIEF_S)
+        ]
+        return said or list(sentences[:1])

@@ -132,17 +132,18 @@ def _choice(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> I
     naming = np.random.default_rng((*scene.seed, 4))
     choices = general_choices(scene, rng) if settings.general else plain_choices(scene, rng)
     for choice in choices:
+        kind = {"kind": choice.kind} if settings.general else {}
         fields = choice.fields(corruption, rng)
-        named = naming.random() < settings.named_share
-        if named:
-            fields["question"] = _naming(fields)
-        meta = {"kind": choice.kind} if settings.general else {}
-        yield fields | {"meta": meta | ({"needs_video": not named} if settings.named_share else {})}
+        yield fields | _naming(fields, settings.named_share, naming, kind)
 
 
-def _naming(fields: Fields) -> str:
-    """The question that names its answer, whose letter is all there is to find."""
-    return f"Which option says {fields['so']}?"
+def _naming(fields: Fields, share: float, rng: np.random.Generator, meta: Fields) -> Fields:
+    """What changes in ``share`` of the questions, which name their answer: its letter is all there is to find."""
+    if not share:
+        return {"meta": meta}
+    named = rng.random() < share
+    question = {"question": f"Which option says {fields['so']}?"} if named else {}
+    return question | {"meta": meta | {"needs_video": not named}}
 
 
 def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> Iterator[Fields]:
@@ -153,10 +154,10 @@ def _grounded(scene: Scene, corruption: Corruption, rng: np.random.Generator) ->
         return
     naming = np.random.default_rng((*scene.seed, 5))
     for question, shape, span in _asked(scene, rng):
-        choice = Choice(question, shape.name, shape_names(scene, rng), "which")
+        choice = Choice(question, shape.name, shape_names(scene, rng), "which", shape.visible.length_s)
         fields = choice.fields(corruption, rng)
-        if naming.random() < corruption.settings.named_share:
-            fields["question"], span = _naming(fields), shape.visible
+        fields |= _naming(fields, corruption.settings.named_share, naming, {})
+        span = shape.visible if fields["question"] != question else span
         yield fields | _evidence(span, scene, corruption, rng)
 
 
@@ -195,7 +196,7 @@ def _caption(scene: Scene, corruption: Corruption, rng: np.random.Generator) -> 
     if scene.has_details:
         return
     sentences = [f"the {shape.name} {shape.action}" for shape in scene.in_order]
-    said = corruption.sentences(sentences, rng)
+    said = corruption.sentences(sentences, [shape.visible.length_s for shape in scene.in_order], rng)
     yield {"caption": ". ".join(said) + ".", "events": sentences}
     if settings.listings:
         listing = scene.listing(Span(0.0, scene.duration_s))
@@ -250,7 +251,7 @@ def _details(scene: Scene, rng: np.random.Generator) -> Iterator[tuple[Choice, S
             ("spark", shape.detail.spark, f"Which color is the spark of the {shape.name}?"),
         ):
             wrong = [colors[n] for n in rng.permutation(len(colors)) if colors[n] != right]
-            yield Choice(question, right, wrong, kind), shape
+            yield Choice(question, right, wrong, kind, shape.visible.length_s), shape
 
 
 def _kind(choice: Choice) -> Fields:
