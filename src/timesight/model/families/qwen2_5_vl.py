@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from timesight.model.families.base import Family
+from timesight.model.families.qwen2_vl import QWEN2_7B
 from timesight.model.families.tiny_configs import (
     CHAT_TEMPLATE,
     TEXT_SIZES,
@@ -48,14 +49,7 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
     "Qwen/Qwen2.5-VL-7B-Instruct": {
-        "text_config": {
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-        },
+        "text_config": QWEN2_7B,
         "vision_config": _VISION | {"out_hidden_size": 3584},
         "tie_word_embeddings": False,
     },
