@@ -72,13 +72,11 @@ class Models:
         return True
 
     def is_open(self, row: TableRow, seed: int) -> bool:
-        """Whether the model of a row is not there, and nobody is training it."""
-        return row.train is not None and not _is_trained(self._folder(row, seed)) and not self.is_taken(row, seed)
+        """Whether the model of a row that trains one is not there, and nobody is training it."""
+        return not _is_trained(self._folder(row, seed)) and not self.is_taken(row, seed)
 
     def is_taken(self, row: TableRow, seed: int) -> bool:
-        """Whether another process is training the model of a row."""
-        if row.train is None:
-            return False
+        """Whether another process is training the model of a row that trains one."""
         with self._store.alone(self._folder(row, seed), wait=False) as is_mine:
             return not is_mine
 

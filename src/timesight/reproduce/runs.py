@@ -5,6 +5,7 @@ A model is known by its recipe and seed, a measurement by its model and settings
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -84,14 +85,15 @@ class Runs:
             After each seed, what was found so far.
         """
         found: dict[str, dict[str, dict[int | None, Measured]]] = {name: {} for name in rows}
-        later = [(row, seed) for seed in range(num_seeds) for row in rows.values() if row.train]
+        later = deque((row, seed) for seed in range(num_seeds) for row in rows.values() if row.train)
         for seed in range(num_seeds):
             for name, row in rows.items():
                 if seed > 0 and not row.train:
                     continue
-                later = [pair for pair in later if pair != (row, seed)]
                 said = f"{row.row}, seed {seed}" if row.train else row.row
-                self._train_others(row, seed, later, on_row)
+                if row.train:
+                    later.popleft()  # this one
+                    self._train_others(row, seed, later, on_row)
                 on_row(said)
                 try:
                     measurements = self.measure(row, seed)
