@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from timesight.errors import RecipeError
-from timesight.training.recipe import dump_recipe, load_recipe, shipped
+from timesight.training.recipe import difference, dump_recipe, load_recipe, shipped
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
 
@@ -15,6 +15,15 @@ def test_shipped_recipes_parse_and_survive_a_round_trip(name: str, tmp_path: Pat
     recipe = load_recipe(name)
     (tmp_path / "again.yaml").write_text(dump_recipe(recipe))
     assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_a_difference_names_the_values_inside_a_list_of_sections() -> None:
+    recipe = load_recipe("tiny/joint")
+    changed = yaml.safe_load(dump_recipe(recipe))
+    changed["data"]["sources"][1]["world"]["num_videos"] = 7
+    assert difference(dump_recipe(recipe), yaml.safe_dump(changed)) == (
+        "data.sources.1.world.num_videos was 800 and is 7"
+    )
 
 
 def test_the_shipped_ones_are_there() -> None:

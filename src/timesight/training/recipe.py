@@ -125,7 +125,9 @@ def difference(before: str, after: str) -> str:
 
 
 def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested sections by their dotted keys."""
+    """The values of nested sections by their dotted keys; of a list of sections the keys count from 0."""
+    if isinstance(content, list) and any(isinstance(value, dict) for value in content):
+        content = dict(enumerate(content))
     if not isinstance(content, dict):
         yield prefix, content
         return
