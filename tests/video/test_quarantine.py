@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from timesight.errors import TrainingError, VideoError
+from timesight.errors import InputError, TrainingError, VideoError
 from timesight.video.quarantine import MIN_SEEN, Quarantine
 
 
@@ -43,3 +43,10 @@ def test_too_many_stop_the_run(tmp_path: Path) -> None:
     quarantine.put(VideoError("1.mp4", "is broken"))
     with pytest.raises(TrainingError, match="3 of 20 videos cannot be read, more than the 10% allowed"):
         quarantine.put(VideoError("2.mp4", "is broken"))
+
+
+def test_a_record_that_cannot_be_kept_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    quarantine = Quarantine(tmp_path / "taken" / "quarantine.jsonl")
+    with pytest.raises(InputError, match=r"taken/quarantine\.jsonl: cannot be written"):
+        quarantine.put(VideoError("0.mp4", "is broken"))

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from timesight.errors import InputError
+from timesight.errors import InputError, reason_of
 from timesight.files import json_text, text_lines, write_text
 
 Metrics = dict[str, float]
@@ -47,11 +47,14 @@ def append_record(file: Path, record: Record, before: str = "") -> None:
         before: Written first, such as a newline after a line that was cut off.
 
     Raises:
-        OSError: If the file cannot be written.
+        InputError: If the file cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as out:
-        out.write(before + line_of(record))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as out:
+            out.write(before + line_of(record))
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({reason_of(error)})") from None
 
 
 def drop_torn_line(file: Path) -> None:

@@ -89,9 +89,8 @@ def read_row(path: Path) -> dict[str, Any]:
     """
     content = read_yaml(path)
     if "evaluate" in content and isinstance(named := content.get("train"), str):
-        recipe = shipped().get(named)
-        row = path.parent.parent / f"{named}.yaml"
-        content["train"] = read_yaml(recipe) if recipe else read_yaml(row).get("train")
+        recipe, row = ROOT / f"{named}.yaml", path.parent.parent / f"{named}.yaml"
+        content["train"] = read_yaml(recipe) if recipe.is_file() else read_yaml(row).get("train")
         if not isinstance(content["train"], dict):
             raise RecipeError(f"{path}: train names {named}, which has no recipe of its own")
     return content

@@ -44,6 +44,7 @@ class Quarantine:
         """Add a broken video, once.
 
         Raises:
+            InputError: If it cannot be kept on record.
             TrainingError: If the share of broken videos is above ``max_share``, from 20 videos on.
         """
         if error.path not in self.reasons:
