@@ -154,6 +154,10 @@ def bad_line(tmp_path: Path) -> Path:
         ),
         (["train", "tiny/nothing", "--out", "r"], "no recipe tiny/nothing"),
         (["plan", "charades/grpo"], "say with --samples"),
+        (
+            ["plan", "tiny/pretrain"],
+            "new:qwen3_vl does not exist before its run: --set model=tiny names one of its size",
+        ),
         (["eval", "captions.jsonl"], "captioning is scored by a judge: name one with --judge"),
         (["eval", "captions.jsonl", "--judge-url", "http://x"], "--judge-url goes with --judge NAME"),
         (["eval", "captions.jsonl", "--model-url", "http://x", "--vllm-url", "http://y"], "leave one of them out"),

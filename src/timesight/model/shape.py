@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from timesight.errors import InputError
 from timesight.model.families import FAMILIES, family_of
 from timesight.model.load import base_folder
+from timesight.model.tiny import EMBEDDED, NEW
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def _config(name: str) -> Any:
     for family in FAMILIES.values():
         if name in family.published:
             return family.published[name]
+    if name.startswith(NEW):
+        raise InputError(f"{name} does not exist before its run: --set model={EMBEDDED} names one of its size")
     folder = base_folder(name)
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -21,6 +21,7 @@ from timesight.model.families import FAMILIES
 from timesight.model.families.tiny_configs import END, Size
 
 EMBEDDED = "tiny"
+NEW = "new:"  # before a family: a model that a training run makes
 
 PAD, START = "<|endoftext|>", "<|im_start|>"
 VISION = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")

@@ -22,7 +22,7 @@ from timesight.judge import open_judge
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.processes import this_process
-from timesight.model.tiny import create
+from timesight.model.tiny import NEW, create
 from timesight.model.vision import FeatureStore
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.corpus import prompts_and_replies
@@ -36,7 +36,6 @@ from timesight.world import WorldJudge
 
 LOGGER = logging.getLogger("timesight")
 PUSHED_DIR = "pushed"  # weights for a server that samples
-NEW = "new:"
 
 
 def load_model(

@@ -11,7 +11,7 @@ from timesight.data.mixture import Mixture
 from timesight.errors import InputError
 from timesight.files import json_content, json_text, read_text, write_text
 from timesight.model.load import resolve
-from timesight.training.build import NEW
+from timesight.model.tiny import NEW
 from timesight.training.recipe import difference, dump_recipe
 from timesight.training.samples import WORLD_DIR
 from timesight.training.settings import GrpoRecipe, SftRecipe
