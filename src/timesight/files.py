@@ -1,4 +1,4 @@
-"""Reading and writing users' files: UTF-8 with or without a byte order mark, and atomic writes."""
+"""Reading and writing users' files: UTF-8 with or without a byte order mark, formats, atomic writes."""
 
 from __future__ import annotations
 
@@ -93,6 +93,17 @@ def _finite(content: Any) -> Any:
     if isinstance(content, Sequence) and not isinstance(content, str):
         return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def markdown_table(rows: Sequence[Sequence[str]], num_left: int) -> str:
+    """Write a table in Markdown, its last line included.
+
+    Args:
+        rows: Cells; the first row is the head.
+        num_left: Columns that are aligned to the left, the first ones; others are aligned to the right.
+    """
+    head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    return "\n".join([head, f"|{'---|' * num_left}{'--:|' * (len(rows[0]) - num_left)}", *body]) + "\n"
 
 
 def require_new(path: Path) -> None:

@@ -49,7 +49,7 @@ def command(
     """Train and measure what is missing of TABLE (table1 to table8, choices, joint), with a verdict on each claim.
 
     Rows of several tables share models. Stop it with Ctrl-C; the same command resumes. After each seed the table is
-    written to OUT/tiny/TABLE or OUT/real/TABLE: table.json, table.svg, report.html.
+    written to OUT/tiny/TABLE or OUT/real/TABLE: table.json, table.svg, table.md, report.html.
     """
     from timesight.artifacts import write_table_result
     from timesight.cli.console import ERR, OUT, print_json, progress, quiet_libraries

@@ -10,9 +10,11 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from timesight.errors import InputError
+from timesight.files import markdown_table
 from timesight.statistics import are_few
 from timesight.tasks import TASKS
 from timesight.tasks.parsing import letter
@@ -110,11 +112,6 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join([head, f"|---|---|{'--:|' * (len(rows[0]) - 2)}", *body]) + "\n"
-
-
 def _latex(rows: Sequence[Sequence[str]]) -> str:
     special = str.maketrans({char: f"\\{char}" for char in "%_&#$"})
     lines = [f"{' & '.join(cell.translate(special) for cell in row)} \\\\" for row in rows]
@@ -141,7 +138,7 @@ def _csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 _FORMATS: dict[str, Callable[[Sequence[Sequence[str]]], str]] = {
-    "markdown": _markdown,
+    "markdown": partial(markdown_table, num_left=2),
     "latex": _latex,
     "csv": _csv,
 }

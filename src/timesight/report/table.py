@@ -9,15 +9,16 @@ from textwrap import fill
 
 from timesight.artifacts import TableResult, read_table_result
 from timesight.files import write_text
+from timesight.report.markdown import table_markdown
 from timesight.report.pages import write_page
 from timesight.report.plots import intervals, standalone
 
-PLOT_FILE = "table.svg"
+PLOT_FILE, MARKDOWN_FILE = "table.svg", "table.md"
 TITLE_WIDTH = 20  # characters above a chart
 
 
 def table_report(folder: Path) -> Path:
-    """Write the page of a table, and its plot as a separate file, ``table.svg``.
+    """Write the page of a table, and as separate files its plot, ``table.svg``, and its text, ``table.md``.
 
     Args:
         folder: Of the table, with the ``table.json`` of ``timesight reproduce``.
@@ -33,6 +34,7 @@ def table_report(folder: Path) -> Path:
     style = files("timesight.report").joinpath("style.css").read_text(encoding="utf-8")
     colors, _, _ = style.partition("* {")
     write_text(folder / PLOT_FILE, standalone(plot, colors))
+    write_text(folder / MARKDOWN_FILE, table_markdown(table))
     return write_page(folder, "table.html", table=table, plot=plot)
 
 
