@@ -184,4 +184,7 @@ def _flat(values: Tensor, places: Tensor | None, first: int = 0) -> Tensor:
 
 def _picked(rows: Tensor, index: Tensor) -> Tensor:
     """(heads, L, x) at index (N, n) → (N, heads, n, x)."""
-    return rows.index_select(1, index.flatten()).view(len(rows), *index.shape, -1).transpose(0, 1)
+    heads, _, size = rows.shape
+    if rows.stride(0) < rows.stride(1):  # as projections leave it: a token's heads are copied in one go
+        return rows.transpose(0, 1).index_select(0, index.flatten()).view(*index.shape, heads, size).transpose(1, 2)
+    return rows.index_select(1, index.flatten()).view(heads, *index.shape, size).transpose(0, 1)
