@@ -85,6 +85,10 @@ class ClaimResult(Record):
         """What the margin allows, in words."""
         return f"{'they may differ by' if self.alike else 'it may lose'} {100 * self.margin:g}"
 
+    def notes(self) -> list[str]:
+        """What to say next to the claim: its margin, if it has one, and that it is not the paper's."""
+        return [self.allowance()] * bool(self.margin) + ["not in the paper"] * self.ours
+
 
 class TableResult(Record):
     """One of the paper's tables as it came out.
@@ -112,6 +116,11 @@ class TableResult(Record):
     def in_paper(self, measurement: str, metric: str) -> bool:
         """Whether the paper has a figure of some row."""
         return any(row.paper.get(f"{measurement}/{metric}") is not None for row in self.rows)
+
+    def floor(self, measurement: str, metric: str) -> float | None:
+        """The best figure of a video-blind baseline; None if none has one."""
+        key = f"{measurement}/{metric}"
+        return max((row.metrics[key] for row in self.baselines if key in row.metrics), default=None)
 
 
 def read_table_result(folder: Path) -> TableResult:

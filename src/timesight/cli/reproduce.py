@@ -140,8 +140,8 @@ def show(result: TableResult) -> None:
     for problem in result.problems:
         OUT.print(f"[bold]missing[/bold]: {problem}", soft_wrap=True, highlight=False)
     for claim in result.claims:
-        notes = [claim.allowance()] * bool(claim.margin) + ["not in the paper"] * claim.ours
-        said = f" [dim]({', '.join(notes)})[/dim]" if notes else ""
+        notes = ", ".join(claim.notes())
+        said = f" [dim]({notes})[/dim]" if notes else ""
         OUT.print(f"[bold]{claim.verdict}[/bold]: {claim.claim}{said}", soft_wrap=True)
         for one in claim.figures:
             difference, low, high = map(_points, (one.difference, *one.interval))

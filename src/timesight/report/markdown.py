@@ -48,8 +48,8 @@ def _cells(row: RowResult, columns: Sequence[tuple[str, str]]) -> list[str]:
 
 def _floors(table: TableResult, columns: Sequence[tuple[str, str]]) -> Iterator[str]:
     for name, metric in columns:
-        known = [row.metrics[f"{name}/{metric}"] for row in table.baselines if f"{name}/{metric}" in row.metrics]
-        yield f"{100 * max(known):.1f}" if known else ""
+        floor = table.floor(name, metric)
+        yield "" if floor is None else f"{100 * floor:.1f}"
 
 
 def _cell(row: RowResult, key: str) -> str:
@@ -62,8 +62,8 @@ def _cell(row: RowResult, key: str) -> str:
 
 
 def _claim(claim: ClaimResult) -> list[str]:
-    notes = [claim.allowance()] * bool(claim.margin) + ["not in the paper"] * claim.ours
-    said = f"{claim.claim} ({', '.join(notes)})" if notes else claim.claim
+    notes = ", ".join(claim.notes())
+    said = f"{claim.claim} ({notes})" if notes else claim.claim
     return [f"**{claim.verdict}**", said, "; ".join(_deciding(claim))]
 
 

@@ -44,8 +44,8 @@ def _plot(table: TableResult) -> str:
     for name, metrics in table.measurements.items():
         title, key = f"{fill(name, TITLE_WIDTH)}\n{metrics[0]}", f"{name}/{metrics[0]}"
         figures[title] = dict(_intervals(table, key))
-        if known := [row.metrics[key] for row in table.baselines if key in row.metrics]:
-            floors[title] = max(known)
+        if (floor := table.floor(name, metrics[0])) is not None:
+            floors[title] = floor
     return intervals([row.name for row in table.rows], figures, floors)
 
 
