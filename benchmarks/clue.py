@@ -104,7 +104,7 @@ class Looks:
             ]
 
     def ask_each(self, samples: Sequence[Sample], budgets: Sequence[FrameBudget]) -> list[Completion]:
-        """An answer to each of ``samples``, seen with a budget of its own."""
+        """An answer to each of ``samples``, each seen with its budget."""
         return [self.ask([sample], budget)[0] for sample, budget in zip(samples, budgets, strict=True)]
 
     def spend(self, seen: Any, tokens: int, share: float) -> FrameBudget:

@@ -29,7 +29,7 @@ ROWS, SHORT, LONG = 8, 17, 81  # tokens; the difference between the two leaves o
 
 
 class Count(TorchDispatchMode):
-    """Counts tensors that are made: outputs with memory of their own."""
+    """Counts tensors that are made: outputs with new memory."""
 
     tensors = 0
 

@@ -3,7 +3,7 @@
     pip install decord torchcodec qwen-vl-utils
 
 Each video is sampled at 2 frames per second and sized for Qwen2.5-VL by both, at the default budgets, and each is
-read as it comes and looped to a minute. Every reader works in a process of its own: the time for a whole video
+read as it comes and looped to a minute. Every reader works in a separate process: the time for a whole video
 (median and half the spread of REPEATS), the seconds of video read in a second, the peak of memory, and how many
 times faster than the best of the two it is. The last rows are ours from the cache of frames, as in a second epoch.
 

@@ -77,7 +77,7 @@ def is_saving(run: Path) -> bool:
 
 
 def start(out: Path, steps: int) -> subprocess.Popen[bytes]:
-    """The run in a process group of its own."""
+    """The run in a new process group."""
     settings = [flag for override in (*OVERRIDES, f"train.max_steps={steps}") for flag in ("--set", override)]
     return subprocess.Popen(
         [sys.executable, "-m", "timesight", "train", "tiny/grpo", *settings, "--out", str(out)],

@@ -1,7 +1,7 @@
 """Questions answered in a second, three to a video: python benchmarks/questions.py [--model MODEL] [--videos N]
 
 - *shared*: as ``timesight eval`` asks; a video's questions share its decoding, its vision pass and its prefill.
-- *each alone*: the same batches, every question with a vision pass and a prefill of its own.
+- *each alone*: the same batches, every question with a separate vision pass and prefill.
 - *plain loop*: one question after another with the model's own processor and ``generate`` of ``transformers``.
 
 Videos of the synthetic world, in float32, with frames of --max-pixels. All three must give the same replies.

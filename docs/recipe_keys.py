@@ -45,7 +45,7 @@ def page() -> str:
 
 
 def _own_fields(kind: type[BaseModel]) -> list[str]:
-    """The keys of a section; those of a source are told once, at ``data.sources``."""
+    """The keys of a section; those of a source are listed once, at ``data.sources``."""
     inherited = set(SourceSettings.model_fields) if kind is DataSettings else set()
     return [name for name in kind.model_fields if name not in inherited]
 

@@ -6,7 +6,7 @@
     │   └── SampleError     an annotation file: file, line, sample id
     ├── VideoError          a video that cannot be read: file and reason
     ├── ModelError          a model that gives no reply: a server that is down, a prompt that it refuses
-    └── TrainingError       a run that cannot go on
+    └── TrainingError       a run that cannot continue
 
 The command line prints the message of any of these and exits with code 2. Anything else is a bug and
 keeps its traceback.
@@ -58,4 +58,4 @@ class ModelError(TimesightError):
 
 
 class TrainingError(TimesightError):
-    """A training run cannot go on: the message says why and what to change."""
+    """A training run cannot continue: the message says why and what to change."""

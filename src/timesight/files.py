@@ -123,17 +123,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         InputError: If the file cannot be written; also in place of an OSError in the block.
     """
     unfinished = path.with_name(f"{path.name}.{uuid4().hex[:8]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         try:
             yield unfinished
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-    except FileExistsError:
-        raise InputError(f"{path}: cannot be written ({path.parent} is not a folder)") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({reason_of(error)})") from None
 
 
 def write_text(file: Path, text: str) -> None:
@@ -144,3 +139,25 @@ def write_text(file: Path, text: str) -> None:
     """
     with whole_file(file) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def append_text(file: Path, text: str) -> None:
+    """Append to a text file, as UTF-8; the file and its folder are created as needed.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    with _writing(file), file.open("a", encoding="utf-8") as out:
+        out.write(text)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Create the folder of ``path``; an OSError there or in the block becomes an InputError that names ``path``."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except FileExistsError:
+        raise InputError(f"{path}: cannot be written ({path.parent} is not a folder)") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason_of(error)})") from None

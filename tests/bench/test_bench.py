@@ -28,7 +28,7 @@ def test_plain_and_packed_agree_in_every_row(model: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_peak_memory_is_seen() -> None:
-    # In a process of its own: one that has freed a lot before would take from that.
+    # In a new process: one that has freed a lot before would take from that.
     script = (
         "import torch; from timesight.bench.memory import peak_above; "
         'print(peak_above(torch.device("cpu"), lambda: torch.ones(16 * 2**20).sum()))'

@@ -48,7 +48,7 @@ def test_folders_of_frames_are_told_apart_by_name_and_found_by_content(tmp_path:
     official.got10k(tmp_path, ["seq.1", "seq.2"], num_frames=4)
     (tmp_path / "train/seq.2/00000004.jpg").unlink()
     shutil.copytree(tmp_path / "train/seq.1", tmp_path / "copied")
-    (tmp_path / "copied/00000001.jpg").touch()  # a copy has times of its own
+    (tmp_path / "copied/00000001.jpg").touch()  # a copy has other times
     train = asked(tmp_path / "train.jsonl", {"path": "train/seq.1", "fps": 2}, {"path": "train/seq.2", "fps": 2})
     test = asked(tmp_path / "test.jsonl", {"path": "copied", "fps": 5})
     check_leakage(train, asked(tmp_path / "named.jsonl", "seq.3"))

@@ -222,7 +222,7 @@ def test_what_goes_out_comes_back(tmp_path: Path, style: Any, think: bool) -> No
 @pytest.mark.parametrize("style", ["trl", "swift"])
 def test_the_rate_of_a_folder_of_frames_is_not_lost_without_a_word(tmp_path: Path, style: Any) -> None:
     record = {"id": "f", "task": "captioning", "video": {"path": "frames", "fps": 3}, "caption": "c"}
-    with pytest.raises(SampleError, match="f: asks about frames at an fps of their own"):
+    with pytest.raises(SampleError, match="f: asks about frames at a certain fps"):
         write_message(parse_line(json.dumps(record), "x", tmp_path), style)
 
 

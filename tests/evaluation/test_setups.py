@@ -28,12 +28,15 @@ def test_the_papers_setup_reports_the_papers_figures() -> None:
 
 
 def test_an_evaluation_takes_the_frames_of_a_setup(world: Path, tmp_path: Path) -> None:
-    flags = ["--limit", "2", "--max-pixels", "1568", "--json", "--out", str(tmp_path / "out"), "--workers", "0"]
-    result = CliRunner().invoke(group, ["eval", str(world / "test.jsonl"), "--setup", "lmms-eval", *flags])
+    flags = ["--limit", "2", "--max-pixels", "1568", "--total-pixels", "6272", "--json", "--workers", "0"]
+    result = CliRunner().invoke(
+        group, ["eval", str(world / "test.jsonl"), "--setup", "lmms-eval", "--out", str(tmp_path / "out"), *flags]
+    )
     assert result.exit_code == 0, result.output
     settings = read_result(tmp_path / "out").model_dump()
     assert settings["video"]["max_frames"] == 32
-    assert settings["video"]["max_pixels"] == 1568  # an option wins
+    assert settings["video"]["max_pixels"] == 1568  # options win
+    assert settings["video"]["total_pixels"] == 6272
     assert settings["max_new_tokens"] == 50
     assert json.loads(result.stdout.splitlines()[-1])
 

@@ -81,7 +81,7 @@ def test_three_prompts_counted_by_hand() -> None:
         return rows
 
     assert positions([0, 0, *[2] * 6, 0, 0], [[3, 2, 4]], [1.0]) == [
-        [0, 1, 2, 2, 4, 4, 6, 6, 7, 8],  # time: the text goes on after the last time
+        [0, 1, 2, 2, 4, 4, 6, 6, 7, 8],  # time: the text continues after the last time
         [0, 1, 2, 2, 2, 2, 2, 2, 7, 8],  # rows
         [0, 1, 2, 3, 2, 3, 2, 3, 7, 8],  # columns
     ]
@@ -109,7 +109,7 @@ def encode(
 
 
 def oracle(policy: Policy, encoded: EncodedPrompt) -> list[list[int]]:
-    """The authors' rule on what the model is given; a frame of Qwen3-VL is a grid of its own."""
+    """The authors' rule on what the model is given; a frame of Qwen3-VL is a separate grid."""
     grids, seconds = encoded.grid_thw, encoded.seconds_per_grid
     if seconds is None:
         grids = grids.repeat_interleave(grids[:, 0], dim=0)

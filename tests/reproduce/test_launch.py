@@ -1,4 +1,4 @@
-"""Rows that are trained by a command of their own."""
+"""Rows that are trained by a launch command."""
 
 from __future__ import annotations
 

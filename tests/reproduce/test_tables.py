@@ -127,7 +127,7 @@ def test_an_unknown_table_is_refused() -> None:
         ({"train": {"kind": "grpo", "data": {"jsonl": "x"}, "grpo": {"betta": 1}}}, "unknown key train.grpo.betta"),
         ({"train": {"data": {"jsonl": "x"}}}, "kind must be grpo or sft"),
         ({"evaluate": [{"name": "x", "metrics": {"mIoU": None}}]}, "evaluate.0: say one of suite and world"),
-        ({"train": "t/other"}, "train names t/other, which has no recipe of its own"),
+        ({"train": "t/other"}, "train names t/other, which has no recipe"),
     ],
 )
 def test_a_wrong_row_names_its_file_and_key(tmp_path: Path, change: dict[str, object], said: str) -> None:

@@ -71,7 +71,7 @@ def test_two_processes_share_their_gradients(uneven_samples: Path, tmp_path: Pat
 
 
 def test_grpo_on_two_processes(world: Path, tmp_path: Path) -> None:
-    """Every process samples for prompts of its own; a broken video on one does not hold up the other."""
+    """Every process samples for other prompts; a broken video on one does not hold up the other."""
     records = [json.loads(line) for line in (world / "train.jsonl").read_text().splitlines()]
     for index, record in enumerate(records):
         record["video"] = str(world / record["video"]) if index % 3 else str(tmp_path / "gone.mp4")

@@ -128,7 +128,7 @@ def test_entries_without_spread_are_replaced(world: Path, tmp_path: Path, monkey
     assert alike[0] > alike[1] > alike[8] == 0
     run(world, tmp_path / "again", train, dynamic_sampling=8)
     mine, again = (metrics(tmp_path / name) for name in ("8", "again"))
-    assert [entry["loss"] for entry in mine] == [entry["loss"] for entry in again]  # as a run that goes on would
+    assert [entry["loss"] for entry in mine] == [entry["loss"] for entry in again]  # as a run that resumes would
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_two_processes_learn_what_one_does_with_deepspeed(stage: int, samples: P
 
 
 def test_a_killed_process_ends_the_others_and_the_run_goes_on(samples: Path, world: Path, tmp_path: Path) -> None:
-    """Under FSDP, with a validation: what a run goes on from is sharded too."""
+    """Under FSDP, with a validation: the state that a run resumes from is sharded too."""
     validation = {"jsonl": str(world / "test.jsonl"), "num_samples": 4, "every_steps": 2}
     recipe = recipe_file(tmp_path, "grpo", samples, 2, {}, validation=validation)
     whole, killed = tmp_path / "whole", tmp_path / "killed"

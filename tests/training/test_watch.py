@@ -24,7 +24,7 @@ HEALTHY = {
 
 
 def warned(later: dict[str, float], caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What is logged where a healthy run goes on with ``later`` for as long again, twice."""
+    """What is logged where a healthy run continues with ``later`` for as long again, twice."""
     watch = Watch()
     with caplog.at_level(logging.WARNING, logger="timesight"):
         for step in range(3 * WINDOW):

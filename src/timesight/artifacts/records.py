@@ -10,8 +10,8 @@ from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from timesight.errors import InputError, reason_of
-from timesight.files import json_text, text_lines, write_text
+from timesight.errors import InputError
+from timesight.files import append_text, json_text, text_lines, write_text
 
 Metrics = dict[str, float]
 Interval = tuple[float | None, float | None]  # None where there is none, as for one video
@@ -49,12 +49,7 @@ def append_record(file: Path, record: Record, before: str = "") -> None:
     Raises:
         InputError: If the file cannot be written.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as out:
-            out.write(before + line_of(record))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({reason_of(error)})") from None
+    append_text(file, before + line_of(record))
 
 
 def drop_torn_line(file: Path) -> None:

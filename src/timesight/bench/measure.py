@@ -1,4 +1,4 @@
-"""One measurement of an update, in a process of its own: what is asked for, what comes back, how two compare."""
+"""One measurement of an update, in a separate process: what is asked for, what comes back, how two compare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from timesight.errors import TimesightError
 
 MODELS = {"tiny Qwen2.5-VL": ("qwen2_5_vl", "tiny"), "6M Qwen3-VL": ("qwen3_vl", "small")}
 
-# ``sdpa``, ``eager``: each reply in a row of its own, with the library's attention of that name.
+# ``sdpa``, ``eager``: each reply in a separate row, with the library's attention of that name.
 # ``row``: ``[prompt | replies]`` for each question, one after the other. ``tree``: the video once for all of them.
 Layout = Literal["sdpa", "eager", "row", "tree"]
 

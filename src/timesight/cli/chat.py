@@ -39,7 +39,7 @@ REMEMBERED = 4  # exchanges that other models see
 def command(video: Path, once: str | None, as_json: bool, **flags: Any) -> None:
     """Ask about VIDEO, turn by turn; spans are drawn on a timeline.
 
-    With --json each reply is one JSON object on a line of its own, and questions are read from standard input,
+    With --json each reply is one JSON object on one line, and questions are read from standard input,
     unless --once has the only one. A line without a reply gives an object with the error, and the exit code is 2.
     """
     from timesight.chat.terminal import Conversation, parse_question

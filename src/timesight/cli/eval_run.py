@@ -67,6 +67,9 @@ if TYPE_CHECKING:
 @click.option("--fps", type=click.FloatRange(0, min_open=True), help="Frames read for each second of video.")
 @click.option("--max-frames", type=click.IntRange(2), help="Most frames read from one video.")
 @click.option("--max-pixels", type=click.IntRange(1), help="Largest area of a frame.")
+@click.option(
+    "--total-pixels", type=click.IntRange(1), help="Largest area of a video's frames, two counted as one."
+)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0), help="Processes that read ahead.")
 @click.option("--dry-run", is_flag=True, help="Say what it will take, from the first few questions.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for replies and metrics; it can be resumed.")
@@ -117,6 +120,7 @@ class Request:
     fps: float | None
     max_frames: int | None
     max_pixels: int | None
+    total_pixels: int | None
     workers: int
     dry_run: bool
     out: Path | None
@@ -269,7 +273,7 @@ def require_evidence(tasks: Sequence[Task[Any, Any]], registry: TaskRegistry) ->
 
 
 def budget_of(generator: Generator, request: Request) -> FrameBudget:
-    """Return the frame budget of the setup or the model, changed by ``--fps``, ``--max-frames``, ``--max-pixels``.
+    """Return the frame budget of the setup or the model, changed by ``--fps`` and the options of its limits.
 
     Minima are lowered to the new maxima.
 
@@ -282,7 +286,7 @@ def budget_of(generator: Generator, request: Request) -> FrameBudget:
 
     setup = request.chosen_setup
     own = (generator.default_budget if setup is None else setup.video).model_dump()
-    given = {name: getattr(request, name) for name in ("fps", "max_frames", "max_pixels")}
+    given = {name: getattr(request, name) for name in ("fps", "max_frames", "max_pixels", "total_pixels")}
     own |= {name: value for name, value in given.items() if value is not None}
     for least, most in (("min_pixels", "max_pixels"), ("min_frames", "max_frames")):
         own[least] = min(own[least], own[most])

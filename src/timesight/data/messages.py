@@ -94,7 +94,7 @@ def write_message(sample: Sample, style: Style, think: bool = False) -> dict[str
     parts, gold = task.prompt(sample, think), task.gold(sample, think)
     videos = [part.video for part in parts if isinstance(part, VideoPart)]
     if any(video.fps is not None for video in videos):
-        raise SampleError(f"{sample.id}: asks about frames at an fps of their own, which messages cannot say")
+        raise SampleError(f"{sample.id}: asks about frames at a certain fps, which messages cannot say")
     kept = {"videos": [str(video.path) for video in videos], "sample": sample_line(sample)}
     if style == "swift":
         if any(video.start_s is not None or video.end_s is not None for video in videos):

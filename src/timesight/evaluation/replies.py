@@ -1,6 +1,6 @@
 """Replies on disk: one line each, written as it comes.
 
-While a run goes on, process K appends to ``replies.K.part.jsonl``. At the end all parts are joined in
+During a run, process K appends to ``replies.K.part.jsonl``. At the end all parts are joined in
 ``replies.jsonl``, in the order of the items. A line that a kill left half-written is ignored.
 """
 

@@ -24,7 +24,7 @@ class Sampling:
     Args:
         temperature: 0 is greedy.
         max_new_tokens: A reply that gets there is cut off.
-        seed: Of the random numbers; None goes on with those there are.
+        seed: Of the random numbers; None: those of the current state.
         suppress_tokens: Ids that are never drawn, their probability shared out among the others. None: what the
             generator bans by itself, which for a policy are the control tokens of its family.
     """
@@ -81,7 +81,7 @@ class Generator(ABC):
     """
 
     name: str
-    takes_weights = False  # whether a policy that learns has to be told to it by ``update_weights``
+    takes_weights = False  # whether the weights of a policy that learns have to be sent with ``update_weights``
 
     @property
     @abstractmethod

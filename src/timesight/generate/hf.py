@@ -38,7 +38,7 @@ class TransformersGenerator(Generator):
             self._processor: Any = AutoProcessor.from_pretrained(where, trust_remote_code=False)
             model: Any = AutoModelForImageTextToText.from_pretrained(where, dtype=dtype, trust_remote_code=False)
             self._model: Any = model.to(device).eval()
-        except Exception as error:  # every family fails in ways of its own
+        except Exception as error:  # every family fails in another way
             raise InputError(f"{path}: is not a model that can be loaded ({_first_line(error)})") from None
         if self._processor.chat_template is None:
             raise InputError(f"{path}: has no chat template; choose an instruction-tuned model")

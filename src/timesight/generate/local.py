@@ -82,7 +82,7 @@ class LocalGenerator(Generator):
     def update_weights(self, policy: Policy, version: int, weights: Mapping[str, Any] | None = None) -> None:
         """Nothing to do: the weights are the policy's own. Raises ModelError for another policy's."""
         if policy is not self.policy:
-            raise ModelError(f"{self.name}: generates with the weights of its own policy only")
+            raise ModelError(f"{self.name}: generates with the weights of its policy only")
 
     def _marked(self, prompt: Prompt) -> ModelError | None:
         """What is wrong with a text that holds a mark of the model's own, such as that of a video's place."""

@@ -1,4 +1,4 @@
-"""What replies go on from: the caches of a prefilled tree, and of each reply's own tokens.
+"""What replies continue: the caches of a prefilled tree, and of each reply's own tokens.
 
 N nodes of a level, R rows, S tokens a step, V vocabulary.
 """
@@ -22,7 +22,7 @@ def prefill(policy: Policy, tree: PrefixTree, group: int) -> tuple[Past, Tensor]
     """Compute each node of the prompts once.
 
     Returns:
-        What the R rows go on from, ``group`` of them to each prompt in order; and the logits (R, V) of their first
+        What the R rows continue, ``group`` of them to each prompt in order; and the logits (R, V) of their first
         tokens.
     """
     root = tree.levels[0]
@@ -49,7 +49,7 @@ def prefill(policy: Policy, tree: PrefixTree, group: int) -> tuple[Past, Tensor]
 
 
 class Past(Protocol):
-    """What replies go on from."""
+    """What replies continue."""
 
     def retain(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone, in this order, and leave behind what none of them needs."""
@@ -98,7 +98,7 @@ class TreeCache:
             self._own.batch_select_indices(index)
 
     def _place_rows(self, nodes: list[list[int]]) -> None:
-        """Rows go on from these ``nodes``, level by level; nodes without rows are left behind."""
+        """Rows continue these ``nodes``, level by level; nodes without rows are left behind."""
         placed = [_place(level, of_rows) for level, of_rows in zip(self.levels, nodes, strict=True)]
         self.levels = tuple(level for level, _ in placed)
         self._nodes = [of_rows for _, of_rows in placed]
@@ -115,7 +115,7 @@ class TreeCache:
 
 
 def _place(level: PastLevel, nodes: Sequence[int]) -> tuple[PastLevel, list[int]]:
-    """``level`` for rows that go on from ``nodes``, without nodes that have none; and those nodes' new numbers."""
+    """``level`` for rows that continue ``nodes``, without nodes that have none; and those nodes' new numbers."""
     cache, padding = level.cache, level.padding
     used = sorted(set(nodes))
     if len(used) < len(padding):

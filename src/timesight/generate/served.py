@@ -135,7 +135,7 @@ class ServedGenerator(Generator):
 
 
 def _options(sampling: Sampling, number: int) -> dict[str, Any]:
-    """Sent only where asked for, since not every server knows them; each reply of a group has a seed of its own."""
+    """Sent only where asked for, since not every server knows them; each reply of a group has another seed."""
     options: dict[str, Any] = {}
     if sampling.seed is not None:
         options["seed"] = sampling.seed + number

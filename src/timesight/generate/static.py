@@ -3,7 +3,7 @@
 The eager sampler (``decode``) launches some 1,500 kernels a token and waits for the device twice. Here a step
 reads and writes tensors that were made before it: tokens, positions and log-probabilities are written by index,
 the replies' keys and values go into a ``StaticCache``, and the host looks at the tokens every ``CHECK_EVERY``
-steps only. Rows that have ended go on and are cut afterwards. On a CPU the same code runs without the graph.
+steps only. Rows that have ended keep running and are cut afterwards. On a CPU the same code runs without the graph.
 
 B prompts, G replies a prompt, R = B · G rows, C tokens a reply at most, V vocabulary.
 """
@@ -26,11 +26,11 @@ WARMUP_STEPS = 2  # before a capture: libraries allocate their workspaces in the
 
 
 class StaticDecoder:
-    """Replies that go on from a prefilled cache, a step at a time.
+    """Replies that continue a prefilled cache, a step at a time.
 
     Args:
         policy: A policy whose attention is timesight's.
-        levels: The prompts' caches, each node there once for all replies that go on from it.
+        levels: The prompts' caches, each node stored once for all replies that continue it.
         position: (R,) of the first token of each reply.
         max_new_tokens: C.
         banned: (V,) True for tokens that are never drawn.

@@ -1,4 +1,4 @@
-"""A policy's weights in a vLLM server, which runs in an environment, on a machine, of its own.
+"""A policy's weights in a vLLM server, which runs in another environment or on another machine.
 
 Everything that could make the server's replies those of another distribution is sent, or compared and refused:
 frames travel without loss and with their times; the server's prompt ids must be the policy's own, and its

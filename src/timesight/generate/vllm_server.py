@@ -69,7 +69,7 @@ class VllmServer:
                 time.sleep(RETRY_S)
 
     def load(self, weights: PushedWeights) -> None:
-        """Let it load an adapter, or in place of its own all weights, after which its caches are emptied."""
+        """Let it load an adapter, or replace all weights, after which its caches are emptied."""
         if weights.is_adapter:
             adapter = {"lora_name": weights.name, "lora_path": str(weights.folder), "load_inplace": True}
             self._post("/v1/load_lora_adapter", adapter)

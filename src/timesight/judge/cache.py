@@ -14,7 +14,7 @@ WAIT_S = 30.0  # for another process that is writing
 class AnswerCache:
     """A cache of texts by key.
 
-    If the file cannot be used, a warning is logged and the cache goes on in memory only; no error is raised.
+    If the file cannot be used, a warning is logged and the cache stays in memory only; no error is raised.
 
     Args:
         file: SQLite file, made with its folder if missing. None caches in memory only.
@@ -60,5 +60,5 @@ class AnswerCache:
                     self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        LOGGER.warning("%s: judge's answers cannot be kept there (%s); going on without", self._file, error)
+        LOGGER.warning("%s: judge's answers cannot be kept there (%s); continuing without", self._file, error)
         self._database = None

@@ -49,7 +49,7 @@ class JudgeSettings(BaseModel):
         if self.kind != "served" and (idle := sorted(changed & SERVED_ONLY)):
             raise ValueError(f"{idle[0]} is for a served judge, not for a {self.kind} one")
         if self.error_rate and self.kind != "world":
-            raise ValueError(f"error_rate is for the world's judge: a {self.kind} one makes mistakes of its own")
+            raise ValueError(f"error_rate is for the world's judge: a {self.kind} one makes real mistakes")
         return self
 
 

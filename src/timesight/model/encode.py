@@ -92,7 +92,7 @@ def encode_like(policy: Policy, prompt: Prompt, like: EncodedPrompt) -> EncodedP
     if head != like_head:
         raise ValueError("the prompts differ before the end of the last video")
     length = _end_of_videos(policy, like.input_ids)
-    # The mark is a token of its own, so the text after it is the same tokens whatever stands before.
+    # The mark is a separate token, so the text after it is tokenized the same whatever comes before it.
     text = policy.processor.tokenizer(tail, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
     return replace(
         like,

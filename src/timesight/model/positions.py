@@ -3,7 +3,7 @@
 The families' authors, the ``transformers`` 4 releases that the weights were published with and vLLM begin the
 text after a video at the largest position so far plus one. ``transformers`` 5 begins it at the start of the
 video plus the longer side of a frame, which puts the question in the middle of the video's own time positions.
-Qwen3-VL writes times as text and gives every frame a segment of its own; there the two rules agree and the
+Qwen3-VL writes times as text and makes every frame a separate segment; there the two rules agree and the
 library's stays.
 
 P tokens of a prompt, N of them in images and videos, S images and videos.

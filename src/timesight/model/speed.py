@@ -22,7 +22,7 @@ def speed_up(model: Any) -> None:
     """Swap in the fast parts."""
     install_attention(model)
     if model.device.type == "cuda":
-        # cuDNN plans for 0.1 s at every new length, and most prompts have one of their own (docs/performance.md).
+        # cuDNN plans for 0.1 s at every new length, and most prompts differ in length (docs/performance.md).
         torch.backends.cuda.enable_cudnn_sdp(False)
     else:
         keep_freed_memory()

@@ -2,8 +2,8 @@
 
 - ``tree_attention``: one row holds every node of a ``prefix.PrefixTree`` once. No mask over the row is made, so
   cost and memory grow with what is attended, not with the row squared.
-- ``tree_past_attention``, while sampling: the cache of a node is there once for all rows that go on from it, and
-  each row has a cache of its own tokens.
+- ``tree_past_attention``, while sampling: the cache of a node is stored once for all rows that continue it, and
+  each row has a cache of the tokens that it adds.
 
 Letters in shapes: L tokens in the row, N nodes of a level, B paths, G nodes on each path, P and C padded lengths of
 paths and nodes, R rows, H query heads, K key heads, d head size.
@@ -25,12 +25,12 @@ MERGING_DEVICES = {"cpu"}
 
 @dataclass(frozen=True, eq=False)
 class LevelLayout:
-    """Where the nodes at one depth of a tree lie in the row, and what they go on from.
+    """Where the nodes at one depth of a tree lie in the row, and what they continue.
 
     Index tensors pad on the right with 0; what is computed for padding is never read.
     """
 
-    nodes: Tensor  # (B, G, C) index in the row of each token: G nodes go on from each of B paths
+    nodes: Tensor  # (B, G, C) index in the row of each token: G nodes continue each of B paths
     node_lengths: tuple[int, ...]  # B · G
     paths: Tensor  # (B, P) index in the row of each token from the root to the nodes' parent; P is 0 for roots
     path_lengths: tuple[int, ...]  # B
@@ -47,7 +47,7 @@ class TreeLayout:
 
 @dataclass(frozen=True, eq=False)
 class PastLevel:
-    """Keys and values of the nodes at one depth, each there once for all rows that go on from it.
+    """Keys and values of the nodes at one depth, each stored once for all rows that continue it.
 
     Where nodes have different numbers of rows, each is given as many slots as the largest has rows, in attention to
     this level only.
@@ -61,7 +61,7 @@ class PastLevel:
 
 @dataclass(frozen=True, eq=False)
 class TreePast:
-    """What R rows go on from; given to the model as the argument ``tree_past``."""
+    """What R rows continue; given to the model as the argument ``tree_past``."""
 
     levels: tuple[PastLevel, ...]
     own_padding: Tensor | None = None  # (R, S) True where the first tokens of a row's own are none
@@ -83,7 +83,7 @@ def tree_attention(query: Tensor, key: Tensor, value: Tensor, layout: TreeLayout
 def tree_past_attention(
     query: Tensor, key: Tensor, value: Tensor, past: TreePast, layer: Any, scaling: float
 ) -> Tensor:
-    """The next S tokens of R rows attend to what their rows go on from and, causally, to what they have themselves.
+    """The next S tokens of R rows attend to the prefix of their rows and, causally, to what the rows added.
 
     query (R, H, S, d), own key and value (R, K, t, d) with t >= S → (R, S, H, d).
     """

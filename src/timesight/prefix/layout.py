@@ -171,7 +171,7 @@ def _slots(lengths: Tensor, first: int) -> Tensor:
 
 
 def _layout(slots: Tensor, lengths: Tensor, parents: Tensor, parent: _Placed | None) -> tuple[LevelLayout, Tensor]:
-    """A level by the paths its nodes go on from, and for each of its tokens its index among the level's slots."""
+    """A level by the paths its nodes continue, and for each of its tokens its index among the level's slots."""
     longest = slots.shape[1]
     if parent is None:
         nodes, row = slots[:, None], torch.arange(len(slots), device=slots.device)

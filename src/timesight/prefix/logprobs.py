@@ -83,7 +83,7 @@ def _score_row(policy: Policy, tree: PrefixTree, features: VisionFeatures, over:
 
 def _score_plain(policy: Policy, tree: PrefixTree, features: VisionFeatures, over: _Distribution) -> Tensor:
     """(T, 2) as ``_score_row``, each prompt computed once for each of its replies."""
-    prompts, replies = tree.levels  # questions that share a root have no rows of their own: build with share=False
+    prompts, replies = tree.levels  # questions that share a root have no separate rows: build with share=False
     rows = replies.parents
     num_replies, num_tokens = replies.input_ids.shape
     videos = [video for prompt in rows.tolist() for video in tree.videos_of[prompt]]

@@ -1,7 +1,7 @@
 """Prompts and replies as a tree: what they have in common is there once.
 
 A root holds a video and all that prompts on it begin with. Where several prompts share one, what is each one's own
-follows as a level of its own; replies are leaves:
+follows as another level; replies are leaves:
 
     [prompt | reply 1 … reply G]  or  [video | question 1 | r11 … r1G | question 2 | r21 … r2G | …]
 
@@ -115,7 +115,7 @@ def build_tree(policy: Policy, prompts: Sequence[EncodedPrompt], *, share: bool 
     Args:
         policy: Will pass through the tree.
         prompts: Encoded.
-        share: Whether consecutive prompts that hold the same encoding of a video (``encode_prompts``) go on from
+        share: Whether consecutive prompts that hold the same encoding of a video (``encode_prompts``) continue
             one root. None: where the model's family allows it.
     """
     if share is None:
@@ -157,7 +157,7 @@ def build_tree(policy: Policy, prompts: Sequence[EncodedPrompt], *, share: bool 
 
 
 def _common_length(group: Sequence[EncodedPrompt]) -> int:
-    """How many tokens all prompts of ``group`` begin with; each keeps one of its own, to predict from."""
+    """How many tokens all prompts of ``group`` begin with; each keeps at least one token, to predict from."""
     shortest = min(map(len, group))
     ids = torch.stack([prompt.input_ids[: shortest - 1] for prompt in group])
     return int((ids == ids[0]).all(dim=0).long().cumprod(0).sum())

@@ -77,8 +77,8 @@ class Runs:
         Args:
             rows: By file name.
             num_seeds: Models trained for each row; a row that trains none is measured once.
-            on_row: Told which row is worked on, and with which seed.
-            on_failure: Told of a row that could not be trained or measured, and why; the next one follows. By
+            on_row: Called with the row that is worked on, and its seed.
+            on_failure: Called with a row that could not be trained or measured, and why; the next one follows. By
                 default the error is raised.
 
         Yields:

@@ -176,7 +176,7 @@ class TableSettings(Settings):
 
 
 def with_sources(recipe: Recipe, change: Callable[[SourceSettings], Mapping[str, Any]]) -> Recipe:
-    """``recipe`` with other settings of its sources of samples; the phases of its curriculum go on naming them."""
+    """``recipe`` with other settings of its sources of samples; the phases of its curriculum still name them."""
     data = recipe.data
     if not data.sources:
         return recipe.model_copy(update={"data": data.model_copy(update=change(data))})

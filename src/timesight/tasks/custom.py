@@ -73,7 +73,7 @@ def custom_tasks(settings: TaskSettings, tasks: TaskRegistry = TASKS) -> TaskReg
 def _shipped(tasks: TaskRegistry, kind: type[T], key: str) -> T:
     task = tasks[kind.name]
     if not isinstance(task, kind):
-        raise InputError(f"tasks.{key}: {kind.name} is a custom task with rewards of its own")
+        raise InputError(f"tasks.{key}: {kind.name} is a custom task, which defines its rewards")
     return task
 
 

@@ -74,7 +74,7 @@ class Checkpoints:
         state = TrainingState(**{name: value for name, value in content.items() if name != FILES})
         if state.num_processes != self._accelerator.num_processes:
             raise InputError(
-                f"{newest} was written by {state.num_processes} processes: go on with as many, "
+                f"{newest} was written by {state.num_processes} processes: resume with as many, "
                 f"not with {self._accelerator.num_processes}"
             )
         model = self._policy.model

@@ -297,7 +297,7 @@ class Grpo:
         )
 
     def _reference_logps(self, tree: PrefixTree, reference: Policy) -> Tensor:
-        if self._policy.trains_vision:  # the reference sees with a tower of its own
+        if self._policy.trains_vision:  # the reference has a separate tower
             tree = tree.with_features(None)
         with torch.no_grad():
             logps, _ = completion_logprobs(reference, tree, temperature=self._settings.temperature)
@@ -325,7 +325,7 @@ class Grpo:
             raise TrainingError(
                 f"the judge left {unjudged} of the last {total} captions unscored, more than "
                 f"judge.max_unjudged_share = {judge.max_unjudged_share}: see its warnings, fix it and run the "
-                "same command again, which goes on from the newest checkpoint"
+                "same command again, which resumes from the newest checkpoint"
             )
 
     def _write(self, step: int, rollout: Rollout, advantages: Tensor) -> None:
@@ -371,7 +371,7 @@ def _sampling_logps(tree: PrefixTree, logprobs: Sequence[Sequence[float]]) -> Te
 def reference_of(policy: Policy, recipe: GrpoRecipe, accelerator: Accelerator) -> Reference:
     """How to get at the policy as it is now: a frozen copy, or the policy with its adapter off.
 
-    To be called before the weights of a checkpoint are loaded: a run that goes on keeps its first reference.
+    To be called before the weights of a checkpoint are loaded: a run that resumes keeps its first reference.
 
     Returns:
         Opens the reference, its weights whole on every process; gives None where the recipe has no KL penalty.

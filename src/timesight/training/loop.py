@@ -55,7 +55,7 @@ class Algorithm(Protocol[B]):
 
 
 class Listener:
-    """Told how a run goes on; its methods do nothing until they are overridden."""
+    """Notified of the progress of a run; its methods do nothing until they are overridden."""
 
     def on_start(self, step: int, num_steps: int) -> None:
         """The run starts after ``step``, 0 unless it was resumed."""
@@ -79,7 +79,7 @@ class TrainingLoop(Generic[B]):
         validate: Figures of held-out samples, every ``validate_steps``; ``validation/reward`` says which checkpoint
             is the best.
         validate_steps: None: never.
-        listeners: Told how the run goes on.
+        listeners: Notified of progress.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class TrainingLoop(Generic[B]):
             if error is not None and state.step == self._num_steps:
                 raise TrainingError(
                     f"the last checkpoint could not be written ({error}): make room and run the same command "
-                    "again, which goes on from the newest checkpoint"
+                    "again, which resumes from the newest checkpoint"
                 )
             if error is not None:
                 LOGGER.warning("the checkpoint of step %d could not be written (%s)", state.step, error)

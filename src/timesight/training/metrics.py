@@ -1,4 +1,4 @@
-"""What a run reports: gathered while a step goes on, written as one line a step, sent to trackers."""
+"""What a run reports: gathered during a step, written as one line a step, sent to trackers."""
 
 from __future__ import annotations
 

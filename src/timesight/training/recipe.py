@@ -85,14 +85,14 @@ def read_row(path: Path) -> dict[str, Any]:
     names a shipped recipe, by that recipe.
 
     Raises:
-        RecipeError: If a file cannot be read, or the other row has no recipe of its own.
+        RecipeError: If a file cannot be read, or the other row has no recipe.
     """
     content = read_yaml(path)
     if "evaluate" in content and isinstance(named := content.get("train"), str):
         recipe, row = ROOT / f"{named}.yaml", path.parent.parent / f"{named}.yaml"
         content["train"] = read_yaml(recipe) if recipe.is_file() else read_yaml(row).get("train")
         if not isinstance(content["train"], dict):
-            raise RecipeError(f"{path}: train names {named}, which has no recipe of its own")
+            raise RecipeError(f"{path}: train names {named}, which has no recipe")
     return content
 
 

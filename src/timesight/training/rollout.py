@@ -90,7 +90,7 @@ class Rollout:
 
     @property
     def outcome(self) -> StepOutcome:
-        """What the other processes are told."""
+        """What is sent to the other processes."""
         turns = [
             [first, *([] if second is None else [second.completion])]
             for first, second in zip(self.completions, self.second_turns, strict=True)

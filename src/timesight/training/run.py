@@ -2,7 +2,7 @@
 
 A run directory holds ``recipe.yaml``, ``data.json`` (digests of the samples), ``metrics.jsonl``,
 ``completions/``, ``quarantine.jsonl`` and ``checkpoint-N/``, each an ordinary Hugging Face folder. Running the same
-recipe there again goes on from the newest checkpoint.
+recipe there again resumes from the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -77,13 +77,13 @@ def train(
     overrides: Sequence[str] = (),
     listeners: Sequence[Listener] = (),
 ) -> RunResult:
-    """Train by a recipe, SFT or GRPO as it says; a run that was interrupted goes on.
+    """Train by a recipe, SFT or GRPO as it says; an interrupted run resumes.
 
     Args:
         recipe: Name of a shipped recipe, a YAML file, or a recipe.
         out: Run directory.
         overrides: Keys of the recipe, such as ``train.learning_rate=1e-6``; for one that is read.
-        listeners: Told how the run goes on.
+        listeners: Notified of progress.
 
     Returns:
         Where the checkpoint is, and what was left out.
@@ -91,7 +91,7 @@ def train(
     Raises:
         RecipeError: If the recipe has an unknown key or a value that cannot be used.
         InputError: If ``out`` holds results of another recipe, or data or a model cannot be read.
-        TrainingError: If the run cannot go on.
+        TrainingError: If the run cannot continue.
     """
     if isinstance(recipe, (str, Path)):
         recipe = load_recipe(recipe, overrides)
@@ -178,7 +178,7 @@ class _Run:
             validate_steps=recipe.validation.every_steps if recipe.validation else None,
             listeners=(*listeners, Watch()) if isinstance(recipe, GrpoRecipe) else listeners,
         )
-        set_seed(recipe.seed + processes.process_index)  # each process samples replies of its own
+        set_seed(recipe.seed + processes.process_index)  # each process samples other replies
         algorithm: Algorithm[Any]
         if isinstance(recipe, GrpoRecipe):
             algorithm = self._grpo(recipe, accelerator, metrics, store, reference, dataset.draw)

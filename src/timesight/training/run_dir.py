@@ -44,7 +44,7 @@ def require_same_samples(mixture: Mixture, sources: Sequence[str], out: Path) ->
     """Keep what the samples of each source are in a new run directory.
 
     Raises:
-        InputError: If they are others than the run began with: it would go on in another order.
+        InputError: If they are others than the run began with: it would continue in another order.
     """
     file = out / DATA_FILE
     times = Counter[str]()

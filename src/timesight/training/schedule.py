@@ -39,7 +39,7 @@ class Dealer:
     Args:
         mixture: What is asked.
         questions_per_video: The cap; 1 deals every question by itself, in the order of the mixture.
-        tasks: Of the samples; a task that asks for frames of its own shares them with no other.
+        tasks: Of the samples; a task that requires certain frames shares them with no other.
     """
 
     def __init__(self, mixture: Mixture, questions_per_video: int = 1, tasks: TaskRegistry = TASKS) -> None:

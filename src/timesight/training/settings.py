@@ -132,7 +132,7 @@ class DataSettings(SourceSettings):
             raise ValueError("say one of data.jsonl, data.hub, data.world and data.sources")
         splits = [world.split for world in self.worlds]
         if len(set(splits)) < len(splits):
-            raise ValueError("data.sources holds several worlds with the same split: give each a name of its own")
+            raise ValueError("data.sources holds several worlds with the same split: give each another name")
         known = [source.key for source in self.all_sources]
         phases = self.curriculum.phases if self.curriculum else ()
         named = [name for phase in phases for name in phase.weights]
@@ -199,7 +199,7 @@ class TrainSettings(Settings):
 
 
 class ValidationSettings(Settings):
-    """Held-out samples that are answered greedily while training goes on; the best checkpoint is kept."""
+    """Held-out samples that are answered greedily during training; the best checkpoint is kept."""
 
     jsonl: Path  # file of held-out samples
     num_samples: int = Field(default=200, gt=0)  # of them, thinned evenly
@@ -304,7 +304,7 @@ class GrpoRecipe(_Recipe):
 class SftRecipe(_Recipe):
     """Supervised fine-tuning on gold replies.
 
-    ``model`` may be ``new:qwen2_5_vl`` or ``new:qwen3_vl``: a tiny untrained model with a tokenizer of its own.
+    ``model`` may be ``new:qwen2_5_vl`` or ``new:qwen3_vl``: a tiny untrained model with its tokenizer.
     """
 
     kind: Literal["sft"]  # supervised fine-tuning on gold replies

@@ -1,4 +1,4 @@
-"""Warnings while a GRPO run goes on: what its metrics say is going wrong, once, with advice."""
+"""Warnings during a GRPO run: what its metrics say is going wrong, once, with advice."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Qwen3-VL: times are written into the prompt as text, and features enter several layers (deepstack).
 
-Every frame is a segment of its own after its time, so the positions of ``transformers`` are the authors'.
+Every frame is a separate segment after its time, so the positions of ``transformers`` are the authors'.
 """
 
 from __future__ import annotations
