@@ -106,7 +106,7 @@ def interval_95(
 ) -> tuple[float, float]:
     """Compute a 95% percentile interval from bootstrap draws, widened for a small number of clusters.
 
-    The spread of draws from V clusters is too small by a factor of sqrt((V − 1) / V), and is itself only estimated,
+    The std of draws from V clusters is too small by a factor of sqrt((V − 1) / V), and is itself only estimated,
     which the t distribution corrects. Both factors scale the distance from ``figure``.
 
     Args:

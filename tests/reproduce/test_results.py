@@ -170,7 +170,7 @@ def test_an_interval_over_runs_holds_both_spreads() -> None:
 
 
 def test_intervals_over_runs_cover() -> None:
-    """Of the truth, 95%: seeds that differ by a known spread, measured on videos that differ by another."""
+    """Of the truth, 95%: seeds with a known std, measured on videos with another."""
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(400):

@@ -112,11 +112,11 @@ def test_it_goes_on_from_its_state() -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("spread", [DistributedType.FSDP, DistributedType.DEEPSPEED])
-def test_spread_matrices_are_refused(
-    spread: DistributedType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_sharded_matrices_are_refused(
+    kind: DistributedType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(loop, "Accelerator", lambda **options: SimpleNamespace(distributed_type=spread))
+    monkeypatch.setattr(loop, "Accelerator", lambda **options: SimpleNamespace(distributed_type=kind))
     policy: Any = None
     with pytest.raises(RecipeError, match="start without FSDP and ZeRO"):
         loop.make_accelerator(policy, MUON, tmp_path)

@@ -92,8 +92,8 @@ def plan(
         num_gpus: Processes.
         num_entries: Entries of the schedule that these questions are dealt as; None: as few as
             ``train.questions_per_video`` allows. Memory is always that of entries with so many questions.
-        launch: How the model is spread over several GPUs (``timesight launch-config``). None: ``zero2`` for a whole
-            model, ``ddp`` for adapters.
+        launch: How the model is sharded over several GPUs (``timesight launch-config``). None: ``zero2`` for a
+            whole model, ``ddp`` for adapters.
     """
     if num_gpus == 1 or launch is None:
         launch = "zero2" if num_gpus > 1 and recipe.train.lora is None else "ddp"

@@ -226,20 +226,20 @@ class Grpo:
         ]
 
     def _replace(self, rollouts: list[Rollout | None], seed: Sequence[int]) -> None:
-        """Put entries drawn by ``seed`` in the places of those none of whose groups has spread (DAPO, section 3.2).
+        """Put entries drawn by ``seed`` in place of those whose groups all have zero std (DAPO, section 3.2).
 
-        One whose video cannot be read, or that has no spread either, stays out: the old one teaches as much.
+        One whose video cannot be read, or that has zero std too, stays out: the old one teaches as much.
         """
         entries = [[] if rollout is None else rollout.entries() for rollout in rollouts]
         flat = [
-            (number, n) for number, mine in enumerate(entries) for n, of in enumerate(mine) if not of.has_spread
+            (number, n) for number, mine in enumerate(entries) for n, of in enumerate(mine) if not of.has_reward_std
         ]
         if not flat:
             return
         drawn = [readable(items, self._quarantine, self._metrics) for items in self._draw(seed, len(flat))]
         fresh = self._roll_out(drawn)
         for (number, n), rollout in zip(flat, fresh, strict=True):
-            if rollout is not None and rollout.has_spread:
+            if rollout is not None and rollout.has_reward_std:
                 entries[number][n] = rollout
                 self._metrics.log_metrics(num_replaced=1.0)
         rollouts[:] = [Rollout.join(mine) if mine else None for mine in entries]

@@ -105,8 +105,8 @@ class Rollout:
         )
 
     @property
-    def has_spread(self) -> bool:
-        """Whether any group has replies that earned more than others."""
+    def has_reward_std(self) -> bool:
+        """Whether the replies of any group differ in reward; ``frac_reward_zero_std`` counts the other groups."""
         return bool((group_std(self.rewards) >= ZERO_STD).any())
 
 

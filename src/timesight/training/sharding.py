@@ -1,4 +1,4 @@
-"""Weights spread over the processes of a run with FSDP2 or DeepSpeed's ZeRO, as the launcher asks for them.
+"""Weights sharded over the processes of a run with FSDP2 or DeepSpeed's ZeRO, as the launcher asks for them.
 
 A step has two halves. What ends at another time on every process (the tower, sampling, the reference, validation)
 runs on whole weights, which are ``gathered`` once for all of it. The update runs on sharded weights, in which every
