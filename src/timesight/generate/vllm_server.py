@@ -33,7 +33,7 @@ class PushedWeights:
 
 
 class VllmServer:
-    """The doors of a vLLM server.
+    """The endpoints of a vLLM server.
 
     Args:
         base_url: Such as ``http://host:8000/v1``.

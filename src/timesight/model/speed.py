@@ -1,7 +1,7 @@
 """Making stock models fast, without changing what they compute.
 
-Everything goes through public doors, a module's class, the attention registry and the C library's settings, and
-tests compare the results with the untouched model's.
+Everything goes through public interfaces: a module's class, the attention registry, the C library's settings. Tests
+compare the results with the untouched model's.
 """
 
 from __future__ import annotations
