@@ -14,7 +14,7 @@ from timesight.types import Sample
 Found = Mapping[str, Mapping[str, Mapping[int | None, "Measured"]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """What a measurement found.
 

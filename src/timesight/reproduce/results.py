@@ -11,6 +11,7 @@ claim about a row that is missing cannot be told.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import fmean
 
 from timesight.artifacts import ClaimFigure, ClaimResult, RowResult, TableResult, Verdict
@@ -83,7 +84,12 @@ def _comparisons(a: Runs, b: Runs) -> list[Comparison]:
         pairs = [(one, other) for one in a.values() for other in b.values()]
     else:
         pairs = [(a[seed], b[seed]) for seed in a if seed in b]
-    return [compare(one.items, other.items, protocol=other.protocol) for one, other in pairs]
+    return [_compared(one, other) for one, other in pairs]
+
+
+@lru_cache(maxsize=1024)  # claims share rows, and a table is made after each seed
+def _compared(a: Measured, b: Measured) -> Comparison:
+    return compare(a.items, b.items, protocol=b.protocol)
 
 
 def _difference(comparisons: Sequence[Comparison], metric: str) -> Interval:
