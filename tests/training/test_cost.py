@@ -96,6 +96,18 @@ def test_questions_on_one_video_share_its_tokens() -> None:
     assert needed.memory["sampling"] == pytest.approx(8 * row * 28 * 2 * 4 * 128 * 2 / 1e9)
 
 
+def test_every_reply_may_look_again() -> None:
+    """At most each of 8 replies to each of 8 prompts sees other segments, with the budget of a whole video."""
+    model = model_shape(SEVEN_B)
+    first = plan(recipe("charades/grpo"), model, 100)
+    both = plan(recipe("charades/grpo", "train.look_again=true"), model, 100)
+    assert both.tokens_per_step - first.tokens_per_step == 64 * (3584 + 60 + 256)
+    assert both.sampled_tokens == 2 * first.sampled_tokens
+    assert both.memory["sampling"] > 2 * first.memory["sampling"]  # of the second turn alone
+    narrow = recipe("charades/grpo", "train.look_again=true", f"second_look.total_pixels={512 * 28 * 28}")
+    assert plan(narrow, model, 100).tokens_per_step - first.tokens_per_step == 64 * (512 + 60 + 256)
+
+
 def test_a_reference_is_kept_in_bf16_but_for_its_embeddings() -> None:
     model = model_shape(SEVEN_B)
     reference = plan(recipe("charades/grpo"), model, 100).memory["reference"]

@@ -83,6 +83,4 @@ def command(
     if num_gpus > 1:
         OUT.print(f"{result.communicated_gb:.0f} GB sent by each GPU per step")
     shares = ", ".join(f"{name} {value:.1f}" for name, value in parts_s.items() if value)
-    if settings.train.look_again:
-        OUT.print("First looks only: second looks (train.look_again) are not counted.")
     OUT.print(f"{seconds:.1f} s per step at least ({shares}), {seconds * result.steps / 3600:.1f} h in all")

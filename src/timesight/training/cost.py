@@ -7,6 +7,7 @@ computed from shapes: the CUDA context (about 0.5 GB) and fragmentation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,38 +102,42 @@ def plan(
     grpo = recipe.grpo if isinstance(recipe, GrpoRecipe) else None
     cap = train.questions_per_video
     entries = num_entries or math.ceil(num_samples / cap)
-    usual, fullest = _sizes(recipe, model, num_samples / entries), _sizes(recipe, model, cap)
+    turns, fullest = _turns(recipe, model, num_samples / entries), _turns(recipe, model, cap)
+    rows = sum(turn.row for turn in turns)
     fresh = 1 / grpo.num_iterations if grpo else 1.0  # share of the steps that sample
     reply = grpo.max_completion_length if grpo else GOLD_TOKENS
 
-    forward = 2.0 * (model.text_linear * usual.row + model.tower * usual.patches + model.merger * usual.visual)
+    seen = sum(model.tower * turn.patches + model.merger * turn.visual for turn in turns)
+    forward = 2.0 * (model.text_linear * rows + seen)
     backward = forward * (2 if train.lora is None else 1)
     again = (forward if train.gradient_checkpointing else 0.0) + (
         fresh * forward if grpo and grpo.beta > 0 else 0.0
     )
-    prefill = fresh * 2.0 * model.text_linear * usual.prompts if grpo else 0.0
+    prefill = fresh * 2.0 * model.text_linear * sum(turn.prompts for turn in turns) if grpo else 0.0
     return Plan(
-        tokens_per_step=usual.row * train.gradient_accumulation_steps * num_gpus,
+        tokens_per_step=rows * train.gradient_accumulation_steps * num_gpus,
         steps=num_steps(recipe, math.ceil(train.epochs * entries), num_gpus),
         flops_per_step=train.gradient_accumulation_steps * (forward + backward + again + prefill),
-        sampled_tokens=fresh * reply if grpo else 0.0,  # the replies of a step are sampled together
+        sampled_tokens=fresh * reply * len(turns) if grpo else 0.0,  # the replies of a turn are sampled together
         weight_bytes=(model.total - model.tower) * BFLOAT16,
-        communicated_gb=_communicated(recipe, model, num_gpus, launch) / GB,
+        communicated_gb=_communicated(recipe, model, num_gpus, launch, len(turns)) / GB,
         memory=_memory(recipe, model, num_gpus, fullest, launch),
     )
 
 
-def _communicated(recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, launch: Launch) -> float:
+def _communicated(
+    recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, launch: Launch, num_turns: int
+) -> float:
     """Bytes that a GPU sends in a step: gradients, and weights where they are gathered."""
     others = (num_gpus - 1) / num_gpus
-    learning, passes = _learning(recipe, model), recipe.train.gradient_accumulation_steps
+    learning, passes = _learning(recipe, model), recipe.train.gradient_accumulation_steps * num_turns
     if launch == "ddp":
         return 2 * others * learning * FLOAT32
     if launch == "zero2":
         return others * (passes * learning + model.total) * BFLOAT16
     gathers = 2 * passes  # forward and backward
     if isinstance(recipe, GrpoRecipe):
-        gathers += 2 if recipe.grpo.beta > 0 else 1  # for sampling, and for the reference
+        gathers += num_turns * (2 if recipe.grpo.beta > 0 else 1)  # for sampling, and for the reference
     return others * (gathers * model.total * BFLOAT16 + passes * learning * FLOAT32)
 
 
@@ -144,24 +149,41 @@ def _learning(recipe: SftRecipe | GrpoRecipe, model: ModelShape) -> int:
     return model.total - sum(frozen[part] for part in recipe.train.freeze)
 
 
-def _sizes(recipe: SftRecipe | GrpoRecipe, model: ModelShape, questions: float) -> _Pass:
-    """Of a micro-batch whose videos have so many questions each."""
-    grpo = recipe.grpo if isinstance(recipe, GrpoRecipe) else None
-    steps_in_time = recipe.video.max_frames / model.frames_per_token
-    pixels = min(recipe.video.total_pixels, steps_in_time * recipe.video.max_pixels)
-    videos = recipe.train.batch_size
-    visual = videos * round(pixels / model.pixels_per_token)
-    replied = grpo.num_generations * grpo.max_completion_length if grpo else GOLD_TOKENS
+def _turns(recipe: SftRecipe | GrpoRecipe, model: ModelShape, questions: float) -> list[_Pass]:
+    """The passes of a micro-batch whose videos have so many questions each; the second is that of second looks.
+
+    A first pass sees each video once. In a second look every reply has a prompt, at most with segments that no
+    other looks at.
+    """
+    video, videos = recipe.video, recipe.train.batch_size
+    prompts = videos * questions
+    steps_in_time = video.max_frames / model.frames_per_token
+    pixels = min(video.total_pixels, steps_in_time * video.max_pixels)
+    if not isinstance(recipe, GrpoRecipe):
+        return [_pass(model, videos, pixels, prompts, prompts * GOLD_TOKENS)]
+    replies = prompts * recipe.grpo.num_generations
+    predicted = replies * recipe.grpo.max_completion_length
+    turns = [_pass(model, videos, pixels, prompts, predicted)]
+    if recipe.train.look_again:
+        second = recipe.second_look.budget(video, share=1.0)
+        pixels = min(second.total_pixels, steps_in_time * second.max_pixels)
+        turns.append(_pass(model, replies, pixels, replies, predicted))
+    return turns
+
+
+def _pass(model: ModelShape, videos: float, pixels: float, prompts: float, predicted: float) -> _Pass:
+    """``prompts`` on ``videos`` of ``pixels`` each, two frames counted as one."""
+    visual = round(videos * round(pixels / model.pixels_per_token))
     return _Pass(
         visual=visual,
         patches=visual * model.patches_per_token,
-        prompts=visual + round(videos * questions * TEXT_TOKENS),
-        predicted=round(videos * questions * replied),
+        prompts=visual + round(prompts * TEXT_TOKENS),
+        predicted=round(predicted),
     )
 
 
 def _memory(
-    recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, sizes: _Pass, launch: Launch
+    recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, turns: Sequence[_Pass], launch: Launch
 ) -> dict[str, float]:
     train = recipe.train
     lora, learning = train.lora, _learning(recipe, model)
@@ -180,7 +202,7 @@ def _memory(
     reference = model.reference_bytes if uses_reference and lora is None else 0.0
     gathered = model.total * BFLOAT16 if launch == "fsdp2" else 0.0  # of all layers to sample, of two to update
 
-    row, patches = sizes.row, sizes.patches
+    row, patches = max(turn.row for turn in turns), max(turn.patches for turn in turns)
     layer = row * (3 * model.intermediate + 8 * model.hidden) * BFLOAT16
     kept = row * model.hidden * BFLOAT16
     text = model.layers * kept + layer if train.gradient_checkpointing else model.layers * (layer + kept)
