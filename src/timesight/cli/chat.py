@@ -26,7 +26,7 @@ REMEMBERED = 4  # exchanges that other models see
 )
 @click.argument("video", type=click.Path(path_type=Path))
 @click.option("--model", default=TINY, show_default=True, help="Model folder, run directory or hub id.")
-@click.option("--model-url", help="OpenAI-compatible address where --model is served.")
+@click.option("--model-url", help="OpenAI-compatible endpoint where --model is served.")
 @click.option("--once", metavar="QUESTION", help="Ask this and end; /when, /which and /track work here too.")
 @click.option("--clue", is_flag=True, help="Reread the cited spans at higher resolution and answer again.")
 @clue_options

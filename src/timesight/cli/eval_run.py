@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option("--subtitles", is_flag=True, help="With the videos' subtitles in the prompts.")
 @click.option("--limit", type=click.IntRange(1), help="Evaluate a random subset of this many videos.")
 @click.option("--model", default="tiny", show_default=True, help="Model folder, run directory or hub id.")
-@click.option("--model-url", help="OpenAI-compatible address where --model is served.")
+@click.option("--model-url", help="OpenAI-compatible endpoint where --model is served.")
 @click.option("--vllm-url", help="Address where vLLM serves the folder --model; frames are sent as they are.")
 @click.option("--think", is_flag=True, help="Ask in think mode, whatever the model was trained with.")
 @click.option("--clue", is_flag=True, help="Reread the cited spans at higher resolution and answer again.")

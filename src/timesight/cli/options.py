@@ -22,7 +22,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 judge_option = click.option(
     "--judge", help="Who judges captions: world, local:MODEL, or the name of a model that is served."
 )
-judge_url_option = click.option("--judge-url", help="OpenAI-compatible address of the judge.")
+judge_url_option = click.option("--judge-url", help="OpenAI-compatible endpoint of the judge.")
 tasks_option = click.option(
     "--task-file",
     "task_files",

@@ -64,7 +64,7 @@ NUM_HARD = 24
     "--max-new-tokens", default=256, show_default=True, type=click.IntRange(1), help="Token limit per reply."
 )
 def command(models: tuple[str, ...], videos: tuple[Path, ...], gallery: Path | None, **flags: Any) -> None:
-    """Serve a page where videos can be asked about, and an OpenAI-compatible address at /v1.
+    """Serve a page where videos can be asked about, and an OpenAI-compatible endpoint at /v1.
 
     It is for this machine only unless --host says otherwise, and then it asks for a password.
     """

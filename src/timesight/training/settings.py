@@ -219,7 +219,7 @@ class GrpoSettings(Settings):
     epsilon_high: float | None = Field(default=None, gt=0)  # None: epsilon
     beta: float = Field(default=0.04, ge=0)  # weight of the KL penalty; 0 loads no reference model
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # of the KL to the starting model
-    loss_type: str = "grpo"  # of train.losses: grpo, bnpo, dr_grpo, dapo; or module:function
+    loss_type: str = "grpo"  # grpo, bnpo, dr_grpo, dapo; or module:function
     importance_sampling_level: Literal["token", "sequence"] = "token"  # of the ratio that is clipped
     vllm_server_base_url: str | None = None  # of a server that samples the replies; None: the policy does
     vllm_server_timeout: float = Field(default=240.0, gt=0)  # seconds to wait for it

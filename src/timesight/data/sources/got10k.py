@@ -131,6 +131,6 @@ def _box(row: list[float], width_px: float, height_px: float) -> Box:
 SOURCE = Source(
     task=ObjectTracking.name,
     splits={"train": "train", "val": "val"},
-    files="{split}/list.txt and a folder a sequence",
+    files="{split}/list.txt and a folder for each sequence",
     read=read,
 )
