@@ -49,6 +49,15 @@ def test_gold_replies_score_one(samples: list[Sample]) -> None:
     assert {"whole video", "best constant span"} <= set(figures.baselines)
 
 
+def test_strict_scoring_takes_replies_in_the_asked_form_only(samples: list[Sample]) -> None:
+    replies = Replies({s.id: ("Well: " if n else "") + TASK.gold(s) for n, s in enumerate(samples)})
+    read = score_replies("w", samples, replies, think=False)
+    strict = score_replies("w", samples, replies, think=False, scoring=Scoring(strict=True))
+    assert read.results["official"].metrics["mIoU"] == 1.0
+    assert strict.results["official"].metrics["mIoU"] == pytest.approx(1 / len(samples))
+    assert strict.num_unparsable == len(samples) - 1
+
+
 @pytest.mark.parametrize("num_videos", [8, 29, 30])
 def test_intervals_over_few_videos_say_so(num_videos: int) -> None:
     samples = [

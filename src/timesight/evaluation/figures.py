@@ -25,11 +25,13 @@ class Scoring:
         by: Keys of ``meta``, or fields of the samples, by which figures are broken down.
         average_over: A key of ``meta`` whose values all have the same weight in the means, whatever their number
             of items; None: the task's own.
+        strict: Parse replies as for rewards: one that does not have exactly the form asked for is wrong.
     """
 
     protocols: tuple[str, ...] | None = None
     by: tuple[str, ...] = ()
     average_over: str | None = None
+    strict: bool = False
 
 
 EVERYTHING = Scoring()

@@ -125,7 +125,7 @@ def score_replies(
     """
     task = tasks.of(samples[0])
     asked = [sample for sample in samples if sample.id not in replies.quarantined]
-    graded = [task.grade(sample, replies.replies.get(sample.id, ""), think) for sample in asked]
+    graded = [task.grade(sample, replies.replies.get(sample.id, ""), think, scoring.strict) for sample in asked]
     protocols = protocols_of(task, scoring.protocols)
     known = {sample.id for sample in samples}
     return replace(

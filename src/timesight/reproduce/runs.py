@@ -180,7 +180,7 @@ class Runs:
         # The folder is named after the weights, wherever they lie: no path of them is recorded.
         settings = eval_settings(measurement.name, None, generator, config, split=measurement.split)
         suite = None if measurement.suite is None else find_suite(measurement.suite)
-        scoring = Scoring(average_over=suite.average_over if suite else None)
+        scoring = Scoring(average_over=suite.average_over if suite else None, strict=measurement.strict)
         with self._store.progress(measurement.name, len(samples)) as advance:
             ask_and_score(
                 generator, samples, config, settings, folder, judge, scoring, None, advance, ReadingSettings()

@@ -34,6 +34,7 @@ class Measurement(Settings):
         clue: Answer with Clue-Perception.
         video: The frame budget; None: the model's own.
         max_new_tokens: Limit of a reply.
+        strict: A reply that does not have exactly the form asked for is wrong, as for rewards.
         judge: For tasks that need one.
         metrics: What the table shows, with the paper's figure for the row as a fraction, None where it has none.
     """
@@ -49,6 +50,7 @@ class Measurement(Settings):
     clue: ClueSettings | None = None
     video: FrameBudget | None = None
     max_new_tokens: int = Field(default=MAX_NEW_TOKENS, gt=0)
+    strict: bool = False
     judge: JudgeSettings | None = None
     metrics: Mapping[str, float | None] = Field(min_length=1)
 

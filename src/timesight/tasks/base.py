@@ -320,9 +320,9 @@ class Task(ABC, Generic[S, A]):
 
     # Metrics
 
-    def grade(self, sample: S, reply: str, think: bool = False) -> Graded[S, A]:
-        """``reply`` with its answer, parsed leniently as for evaluation."""
-        return Graded(sample, reply, self.parse(reply, think, strict=False, sample=sample))
+    def grade(self, sample: S, reply: str, think: bool = False, strict: bool = False) -> Graded[S, A]:
+        """``reply`` with its answer, parsed leniently unless ``strict``, as for rewards."""
+        return Graded(sample, reply, self.parse(reply, think, strict=strict, sample=sample))
 
     @abstractmethod
     def item_metrics(
