@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test is timed: a busy machine must not make one fail.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Tests compare to the last digits, and GPUs add up in another order from run to run.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""

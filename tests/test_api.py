@@ -42,7 +42,7 @@ def test_a_recipe_is_trained_by_name(world: Path, tmp_path: Path) -> None:
 
 
 def test_data_without_a_name_that_is_known(tmp_path: Path) -> None:
-    with pytest.raises(timesight.InputError, match="is no file, and no source; sources are charades_sta"):
+    with pytest.raises(timesight.InputError, match="is neither a file nor a source; sources are charades_sta"):
         timesight.read_dataset("charades")
     with pytest.raises(timesight.InputError, match="say where its official files are"):
         timesight.read_dataset("charades_sta")

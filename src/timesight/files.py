@@ -109,7 +109,7 @@ def markdown_table(rows: Sequence[Sequence[str]], num_left: int) -> str:
 def require_new(path: Path) -> None:
     """Raise InputError if ``path`` exists: a user's results are never overwritten."""
     if os.path.lexists(path):
-        raise InputError(f"{path}: is there already; nothing is written over, choose another name")
+        raise InputError(f"{path}: already exists; choose another name")
 
 
 @contextmanager

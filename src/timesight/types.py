@@ -126,7 +126,7 @@ class Sample(BaseModel):
     def _segments_are_forward(cls, segments: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
         for start_s, end_s in segments:
             if not 0 <= start_s < end_s < math.inf:
-                raise ValueError(f"segment {start_s} to {end_s} s is no stretch of a video")
+                raise ValueError(f"segment {start_s} to {end_s} s is not a valid interval")
         return segments
 
 

@@ -166,7 +166,7 @@ def test_errors_of_videos_and_models_reach_who_asks(video: Path, tmp_path: Path)
 def test_what_a_policy_cannot_take_is_one_line(video: Path) -> None:
     generator = LocalGenerator(load_policy())
     session = Session(generator, Video(path=video))
-    with pytest.raises(ModelError, match=r"the text holds <\|image_pad\|>, a mark of the model's own"):
+    with pytest.raises(ModelError, match=r"the text holds <\|image_pad\|>, a special token of the model"):
         finish(session.ask(Question("<|image_pad|> what?")))
     with pytest.raises(ModelError, match=r"the prompt is too long: \d+ tokens, .* takes 32768"):
         finish(session.ask(Question("word " * 40_000)))
@@ -180,7 +180,7 @@ def test_a_batch_answers_what_can_be_put(video: Path) -> None:
     prompts = [Prompt([VideoPart(Video(path=video)), TextPart(text)], [frames]) for text in texts]
     marked, answered, long = generator.answer(prompts, Sampling(max_new_tokens=2))
     assert isinstance(answered, Completion)
-    assert "a mark of the model's own" in str(marked)
+    assert "a special token of the model" in str(marked)
     assert "too long" in str(long)
     assert len(generator.answer(prompts[:1], Sampling(max_new_tokens=2))) == 1
 

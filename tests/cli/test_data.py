@@ -43,8 +43,8 @@ def test_data_check(world: Path, tmp_path: Path) -> None:
     assert max(map(len, table)) <= 80
     (tmp_path / "garbage.jsonl").write_text("{\n")
     for args, message in (
-        (["--fix", bad], "is there already"),
-        (["--report", bad], "is there already"),
+        (["--fix", bad], "already exists"),
+        (["--report", bad], "already exists"),
         (["--fix", tmp_path / "n.jsonl", "--report", tmp_path / "n.jsonl"], "cannot be both"),
         (["--report", bad / "r.json"], "bad.jsonl is not a folder"),
         (["--against", tmp_path / "none.jsonl"], "no such file"),
@@ -66,7 +66,7 @@ def test_data_build(tmp_path: Path) -> None:
     content = last_json(run(*args, "--queries", "all", "--json"))
     assert content["counts"] == dict.fromkeys(VIDEOCHAT_R1_18K, 0) | {"charades_sta": 4}
     again = run(*args)
-    assert (again.returncode, "joint.jsonl: is there already" in again.stderr) == (2, True)
+    assert (again.returncode, "joint.jsonl: already exists" in again.stderr) == (2, True)
     (tmp_path / "datasets/fiber").mkdir()
     partly = run(*args[:-1], tmp_path / "partly")
     assert (partly.returncode, "left out: fiber: " in partly.stderr) == (1, True)
@@ -94,7 +94,7 @@ def test_data_convert(full_world: Path, tmp_path: Path) -> None:
     for name, example in content["examples"].items():
         assert f"{content['counts'][name]} {name}, such as {example['id']}" in back.stdout
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == sum(content["counts"].values())
-    assert "is there already" in run("data", "convert", tmp_path / "m.jsonl", tmp_path / "s.jsonl").stderr
+    assert "already exists" in run("data", "convert", tmp_path / "m.jsonl", tmp_path / "s.jsonl").stderr
     (tmp_path / "none.json").write_text("[]")
     assert "holds no conversations" in run("data", "convert", tmp_path / "none.json", tmp_path / "o.jsonl").stderr
     partly = run("data", "convert", full_world / "test.jsonl", tmp_path / "n.jsonl", "--to", "swift")

@@ -80,7 +80,7 @@ def test_queries_are_one_a_video_or_all(tree: Path, tmp_path: Path) -> None:
 def test_nothing_is_written_over_and_nothing_empty(tree: Path, tmp_path: Path) -> None:
     annotations, videos = {"fiber": tree / "fiber"}, {"fiber": tree / "fiber"}
     build(annotations, videos, tmp_path / "out")
-    with pytest.raises(InputError, match=r"captions\.jsonl: is there already"):
+    with pytest.raises(InputError, match=r"captions\.jsonl: already exists"):
         build(annotations, videos, tmp_path / "out")
     (tree / "fiber/clips/clip_1.mp4").unlink()
     with pytest.raises(InputError, match=r"no sample can be used .*fiber: 1 videos not found"):

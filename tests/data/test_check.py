@@ -130,7 +130,7 @@ def test_a_folder_is_looked_at_for_each_rate_and_again_when_a_frame_changes(tmp_
     assert (first.duration_s, second.duration_s) == (6.0, 2.0)
     assert first.fingerprint == second.fingerprint
     (frames / "00000003.jpg").write_text("no picture")
-    assert all("is not a picture" in str(found) for found in survey(lines, tmp_path / "kept").values())
+    assert all("is not an image" in str(found) for found in survey(lines, tmp_path / "kept").values())
 
 
 @pytest.mark.parametrize("garbage", [b"\xff\xfe", b"[1]\n5\n", None])

@@ -41,7 +41,7 @@ def test_the_copy_is_clean_and_the_original_untouched(videos: Path, tmp_path: Pa
     assert left <= {kind for kind, (_, remedy) in KINDS.items() if remedy == "keep"}
     assert sum(counts.values()) == len(lines)
     assert counts["kept"] + counts["fixed"] == len(clean) == len(read_jsonl(tmp_path / "deep/clean.jsonl"))
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         fix(file, lines, tmp_path / "deep/clean.jsonl", facts)
 
 

@@ -129,7 +129,7 @@ def test_a_phase_whose_sources_are_empty_is_refused() -> None:
         ({"phases": [{"share": 0.5, "weights": {"other": 1}}]}, "no source other; there are v.jsonl"),
         ({"phases": [{"share": 0.5, "weights": {"v.jsonl": 0}}]}, "needs a source with a weight above 0"),
         ({"phases": [{"share": 0.6, "weights": {"v.jsonl": 1}}] * 2}, "more than the run"),
-        ({"by": "meta.size", "phases": [{"share": 0.6, "weights": {"v.jsonl": 1}}]}, "say phases, or by and share"),
+        ({"by": "meta.size", "phases": [{"share": 0.6, "weights": {"v.jsonl": 1}}]}, "set phases, or by and share"),
     ],
 )
 def test_phases_that_cannot_be_are_refused(curriculum: dict[str, Any], said: str) -> None:

@@ -86,10 +86,8 @@ def test_a_run_is_not_scored_over(world: Path, tmp_path: Path) -> None:
     score = ["score", world / "test.jsonl", "--replies", replies, "--out"]
     assert "holds a run of timesight eval, which is kept" in refused(*score, tmp_path / "run")
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["eval.json"]
-    assert "is no folder that can be written to" in refused(*score, replies / "below")
-    assert "is no folder that can be written to" in refused(
-        world / "test.jsonl", "--model", "no/such", "--out", replies
-    )
+    assert "is not a writable folder" in refused(*score, replies / "below")
+    assert "is not a writable folder" in refused(world / "test.jsonl", "--model", "no/such", "--out", replies)
 
 
 def test_another_file_of_the_same_name_is_not_answered_by_the_firsts_replies(world: Path, tmp_path: Path) -> None:

@@ -132,11 +132,9 @@ def test_a_model_that_was_written_anew_is_another(tmp_path: Path) -> None:
 def test_an_unusable_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/out")):
-        with pytest.raises(
-            InputError, match=rf"^--out {folder}: is no folder that can be written to \(.*\): choose"
-        ):
+        with pytest.raises(InputError, match=rf"^--out {folder}: is not a writable folder \(.*\): choose"):
             require_folder(folder)
-        with pytest.raises(InputError, match="is no folder that can be written to"):
+        with pytest.raises(InputError, match="is not a writable folder"):
             init_eval_dir(folder, {})
 
 
@@ -154,7 +152,7 @@ def test_figures_are_not_put_over_others(tmp_path: Path) -> None:
 def test_settings_that_are_cut_off_are_told(left: str, tmp_path: Path) -> None:
     (tmp_path / "eval.json").write_text(left)
     with pytest.raises(
-        InputError, match=r"eval\.json: is cut off, so nobody knows what the replies are of: choose"
+        InputError, match=r"eval\.json: is truncated, so the settings of the replies are unknown: choose"
     ):
         init_eval_dir(tmp_path, {"model": "a"})
 

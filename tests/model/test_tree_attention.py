@@ -64,7 +64,7 @@ def visible(levels: list[tuple[list[int], list[int]]]) -> Tensor:
     ("devices", "max_plain", "always_plain"),
     [({"cpu"}, 192, False), ({"cpu"}, 192, True), ({"cpu"}, 0, False), (set(), 192, False)],
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(levels=trees())
 def test_every_token_sees_its_path(
     devices: set[str], max_plain: int, always_plain: bool, levels: list[tuple[list[int], list[int]]]

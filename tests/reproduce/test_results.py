@@ -212,9 +212,9 @@ def test_a_claim_about_what_is_not_there_is_refused(claim: dict[str, object], sa
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model": None}, "say one of model and train"),
+        ({"model": None}, "set exactly one of model and train"),
         ({"modl": "tiny"}, "unknown key modl; did you mean model"),
-        ({"evaluate": [MEASUREMENT | {"suite": "charades_sta"}]}, "say one of suite and world"),
+        ({"evaluate": [MEASUREMENT | {"suite": "charades_sta"}]}, "set exactly one of suite and world"),
         ({"evaluate": [MEASUREMENT | {"world": {"num_videos": 4}}]}, "a measurement is of one task"),
         ({"evaluate": [MEASUREMENT | {"protocol": "paper"}]}, "temporal_grounding has official"),
     ],

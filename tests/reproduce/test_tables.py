@@ -168,7 +168,10 @@ def test_an_unknown_table_is_refused() -> None:
         ({"trian": {}}, "unknown key trian; did you mean train?"),
         ({"train": {"kind": "grpo", "data": {"jsonl": "x"}, "grpo": {"betta": 1}}}, "unknown key train.grpo.betta"),
         ({"train": {"data": {"jsonl": "x"}}}, "kind must be grpo or sft"),
-        ({"evaluate": [{"name": "x", "metrics": {"mIoU": None}}]}, "evaluate.0: say one of suite and world"),
+        (
+            {"evaluate": [{"name": "x", "metrics": {"mIoU": None}}]},
+            "evaluate.0: set exactly one of suite and world",
+        ),
         ({"train": "t/other"}, "train names t/other, which has no recipe"),
     ],
 )

@@ -47,7 +47,7 @@ def test_overrides_win() -> None:
         ("kind=ppo", "kind must be grpo or sft"),
         ("train", "write KEY=VALUE"),
         ("model.name=x", "model is a value, not a section"),
-        ("data.jsonl=x.jsonl", "say one of data.jsonl, data.hub, data.world and data.sources"),
+        ("data.jsonl=x.jsonl", "set exactly one of data.jsonl, data.hub, data.world and data.sources"),
     ],
 )
 def test_wrong_keys_and_values_get_one_clear_line(override: str, message: str) -> None:

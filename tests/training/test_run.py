@@ -227,7 +227,7 @@ def test_whatever_file_of_a_checkpoint_is_cut_off_the_one_before_is_used(
         whole = file.read_bytes()
         file.write_bytes(whole[: len(whole) // 2])
         assert newest_checkpoint(run) == run / "checkpoint-1"
-        assert "checkpoint-2 is passed over" in caplog.text
+        assert "checkpoint-2 is skipped" in caplog.text
         caplog.clear()
         file.unlink()
         assert newest_checkpoint(run) == run / "checkpoint-1"

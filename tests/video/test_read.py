@@ -179,7 +179,7 @@ def test_a_picture_that_is_too_large_to_open_is_named(tmp_path: Path) -> None:
     path = tmp_path / "0.png"
     Image.new("1", (20000, 20000)).save(path)
     for look in (read, survey):
-        with pytest.raises(VideoError, match=r"0\.png: is not a picture that can be read"):
+        with pytest.raises(VideoError, match=r"0\.png: is not an image that can be read"):
             look(Video(path=tmp_path, fps=1.0))
 
 

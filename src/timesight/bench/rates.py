@@ -15,7 +15,7 @@ REPEATS = 5
 
 
 def matrix_rate() -> float:
-    """Operations a second of a large bf16 matrix product."""
+    """FLOP/s of a large bf16 matrix product."""
     device = _device()
     side = SIDES[device]
     a = torch.randn(side, side, device=device).bfloat16()
@@ -23,7 +23,7 @@ def matrix_rate() -> float:
 
 
 def memory_rate() -> float:
-    """Bytes a second read while a large tensor is summed up."""
+    """Bytes/s read while a large tensor is summed up."""
     data = torch.zeros(COPY_BYTES // 4, device=_device())
     return COPY_BYTES / _fastest(data.sum)
 

@@ -134,7 +134,7 @@ def footnotes(result: EvalResult) -> list[str]:
         )
     if result.quarantined:
         reasons = sorted(set(result.quarantined.values()))
-        lines.append(f"{len(result.quarantined)} items left out, since no reply could be had:")
+        lines.append(f"{len(result.quarantined)} items left out, because they got no reply:")
         lines += [f"  {reason}" for reason in reasons[:10]]
         if len(reasons) > 10:
             lines.append(f"  and {len(reasons) - 10} more")

@@ -41,7 +41,7 @@ def read_dataset(
     if str(name) not in SOURCES:
         if Path(name).is_file():
             return read_jsonl(Path(name), tasks)
-        raise InputError(f"{name}: is no file, and no source; sources are {', '.join(SOURCES)}")
+        raise InputError(f"{name}: is neither a file nor a source; sources are {', '.join(SOURCES)}")
     if annotations is None:
         raise InputError(f"{name}: say where its official files are (annotations=DIR)")
     split = split or next(iter(SOURCES[str(name)].splits))

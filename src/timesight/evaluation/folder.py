@@ -25,7 +25,7 @@ def require_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"--out {folder}: is no folder that can be written to ({reason_of(error)}): choose another folder"
+            f"--out {folder}: is not a writable folder ({reason_of(error)}): choose another folder"
         ) from None
 
 
@@ -55,7 +55,7 @@ def init_eval_dir(folder: Path, settings: Mapping[str, Any]) -> None:
         return
     known = json_object(read_text(file))
     if known is None:
-        raise InputError(f"{file}: is cut off, so nobody knows what the replies are of: choose another folder")
+        raise InputError(f"{file}: is truncated, so the settings of the replies are unknown: choose another folder")
     was, now = _flat(known), _flat(json.loads(json.dumps({"version": known.get("version"), **settings})))
     if changed := [name for name in was | now if was.get(name) != now.get(name)]:
         name = changed[0]

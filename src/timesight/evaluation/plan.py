@@ -52,7 +52,7 @@ class RunPlan:
         if self.prompt_tokens is not None:
             tokens = f"{self.prompt_tokens:,} tokens of prompts, {self.new_tokens:,} of replies, "
         needed = f"{self.seconds:.0f} seconds" if self.seconds < 120 else f"{self.seconds / 60:.0f} minutes"
-        return [*lines, f"about {tokens}{needed} (from {self.num_tried} questions, asked for real)"]
+        return [*lines, f"about {tokens}{needed} (from {self.num_tried} questions that were answered)"]
 
 
 def plan_run(
@@ -82,7 +82,7 @@ def plan_run(
     readable = [sample for sample in samples if str(sample.video.path) in durations_s]
     tried: list[tuple[float, list[Completion]]] = []
     began = time.perf_counter()
-    few = _spread(readable, TRIED_BATCHES * config.batch_size)
+    few = _evenly_spaced(readable, TRIED_BATCHES * config.batch_size)
     for batch in answer_batches(generator, few, config, reading=reading):
         now = time.perf_counter()
         tried.append((now - began, [outcome for _, outcome in batch if isinstance(outcome, Completion)]))
@@ -107,7 +107,7 @@ def plan_run(
     )
 
 
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+def _evenly_spaced(samples: Sequence[Sample], count: int) -> list[Sample]:
     """About ``count`` samples: all questions on videos that are evenly spaced in the list."""
     paths = list(dict.fromkeys(sample.video.path for sample in samples))
     step = max(1, len(samples) // max(1, count))

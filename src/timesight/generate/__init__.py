@@ -2,5 +2,5 @@
 
 ``base`` what a generator is, ``local`` a policy as one, ``decode``, ``past`` and ``static`` how a policy
 samples, ``hf``
-other models of ``transformers``, ``served`` models behind an OpenAI-compatible address.
+other models of ``transformers``, ``served`` models behind an OpenAI-compatible endpoint.
 """

@@ -37,17 +37,17 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """A reply, and what it took.
+    """A reply with its tokens.
 
     Args:
         text: Without control tokens.
-        token_ids: The end token included; empty where the generator does not tell.
-        logprobs: Of each token under the distribution that was sampled; empty where the generator does not tell.
+        token_ids: The end token included; empty where the generator does not report.
+        logprobs: Of each token under the distribution that was sampled; empty where the generator does not report.
         finish_reason: ``length`` for a reply that was cut off.
-        prompt_tokens: None where the generator does not tell.
-        completion_tokens: None where the generator does not tell.
+        prompt_tokens: None where the generator does not report.
+        completion_tokens: None where the generator does not report.
         passes: The passes over the video that led to it, where there was more than one to take.
-        note: Why there was not.
+        note: Why there were no further passes.
     """
 
     text: str
@@ -77,7 +77,7 @@ def as_group(replies: Sequence[Completion | ModelError]) -> list[Completion] | M
 class Generator(ABC):
     """Replies to prompts about videos.
 
-    A new kind of generator implements ``generate``, ``factor`` and ``default_budget``.
+    A new kind of generator implements ``generate``, ``factor`` and ``default_budget``, and sets ``name``.
     """
 
     name: str

@@ -34,11 +34,11 @@ def sample_replies(
 ) -> list[Completion]:
     """Replies to the prompts of ``tree``: the G to prompt 0, then those to prompt 1, …
 
-    Rows that have ended leave the batch, so that long replies do not keep short ones alive; or, with ``static``, a
+    Rows that have ended leave the batch, so that finished replies cost no further steps; or, with ``static``, a
     step keeps its shape and a GPU replays it as a graph.
 
     Args:
-        policy: Whose replies.
+        policy: Samples the replies.
         tree: Prompts without replies.
         num_generations: G.
         sampling: Greedy if None.

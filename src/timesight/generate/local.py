@@ -85,13 +85,13 @@ class LocalGenerator(Generator):
             raise ModelError(f"{self.name}: generates with the weights of its policy only")
 
     def _marked(self, prompt: Prompt) -> ModelError | None:
-        """What is wrong with a text that holds a mark of the model's own, such as that of a video's place."""
+        """What is wrong with a text that holds a special token, such as the video placeholder."""
         parts = chain.from_iterable(message.parts for message in prompt.messages())
         text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
         found = next((mark for mark in self._marks if mark in text), None)
         if found is None:
             return None
-        return ModelError(f"the text holds {found}, a mark of the model's own: leave it out")
+        return ModelError(f"the text holds {found}, a special token of the model: leave it out")
 
     def _too_long(self, encoded: EncodedPrompt) -> ModelError | None:
         if len(encoded) <= self._most_tokens:

@@ -62,7 +62,7 @@ class TreeCache:
     """A cache for each level of the tree, its nodes there once, and one of each row's own tokens.
 
     Args:
-        policy: Whose.
+        policy: The model.
         cache: Of the roots.
         padding: (N, P) True where a root has no token.
     """

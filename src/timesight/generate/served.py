@@ -1,6 +1,6 @@
-"""A video language model behind an OpenAI-compatible address: a hosted one, vLLM, SGLang, Ollama.
+"""A video language model behind an OpenAI-compatible endpoint: a hosted one, vLLM, SGLang, Ollama.
 
-The protocol has no videos, so frames are sent as pictures, each after its time in words.
+The protocol has no videos, so frames are sent as images, each after its time in words.
 """
 
 from __future__ import annotations
@@ -154,12 +154,12 @@ def _messages(prompt: Prompt) -> list[Any]:
             if isinstance(part, TextPart):
                 content.append({"type": "text", "text": part.text})
             else:
-                content += _pictures(next(frames))
+                content += _images(next(frames))
         messages.append({"role": role, "content": content})
     return messages
 
 
-def _pictures(frames: Frames) -> list[ChatCompletionContentPartParam]:
+def _images(frames: Frames) -> list[ChatCompletionContentPartParam]:
     parts: list[ChatCompletionContentPartParam] = []
     for pixels, time_s in zip(frames.pixels, frames.times_s.tolist(), strict=True):
         file = io.BytesIO()

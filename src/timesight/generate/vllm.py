@@ -40,7 +40,7 @@ GONE = (
     APIConnectionError,
     InternalServerError,
     NotFoundError,
-)  # what a server that dies or has been restarted says
+)  # raised when a server stops or was restarted
 # Mean difference of log-probabilities, in nats a token: rounding makes less, other positions made up to 2.4.
 MAX_DIFFERENCE = 0.1
 AS_SENT = {"do_sample_frames": False, "do_resize": False, "cap_pixels_per_frame": False}
@@ -146,7 +146,7 @@ class VllmGenerator(Generator):
         is_adapter = has_adapter(policy)
         if not is_adapter and policy.model.config.tie_word_embeddings:
             raise self._server.error(
-                "keeps the head of a model whose head is its embeddings when it reloads weights (seen with 0.32): "
+                "does not update a tied lm_head when it reloads weights (seen with 0.32): "
                 "train adapters (train.lora)"
             )
         name = f"timesight-{self._run}-{version}"
@@ -218,7 +218,7 @@ class VllmGenerator(Generator):
     def _require_same_prompt(self, prompt: EncodedPrompt, ids: Sequence[int] | None) -> None:
         """Raise ModelError where the server has made other tokens of ``prompt`` than the policy."""
         if ids is None:
-            raise self._server.error("is not a vLLM server that tells token ids; version 0.32 does")
+            raise self._server.error("is not a vLLM server that returns token ids; version 0.32 does")
         mine = prompt.input_ids.tolist()
         if list(ids) == mine:
             return

@@ -53,7 +53,7 @@ class VllmServer:
         self.model = str(self.client.models.list().data[0].id)  # what it was started with
 
     def wait(self) -> None:
-        """Until it answers. Raises ModelError where that takes too long."""
+        """Wait until the server answers. Raises ModelError after ``timeout_s``."""
         begin = time.monotonic()
         said = False
         while True:
@@ -69,7 +69,7 @@ class VllmServer:
                 time.sleep(RETRY_S)
 
     def load(self, weights: PushedWeights) -> None:
-        """Let it load an adapter, or replace all weights, after which its caches are emptied."""
+        """Load an adapter, or replace all weights, after which its caches are emptied."""
         if weights.is_adapter:
             adapter = {"lora_name": weights.name, "lora_path": str(weights.folder), "load_inplace": True}
             self._post("/v1/load_lora_adapter", adapter)
@@ -80,7 +80,7 @@ class VllmServer:
         self._post("/update_weight_version", {"new_version": weights.name})
 
     def unload(self, weights: PushedWeights) -> None:
-        """Let it forget an adapter; one that has been started anew has forgotten it already."""
+        """Unload an adapter; a restarted server has none."""
         if weights.is_adapter:
             self._post("/v1/unload_lora_adapter", {"lora_name": weights.name}, forgotten=True)
 

@@ -15,7 +15,7 @@ from timesight.model.policy import Policy
 
 
 def add_adapter(policy: Policy, *, r: int, alpha: int, dropout: float) -> None:
-    """Freeze all weights and add adapters to the linear layers that the family names, which alone will learn."""
+    """Freeze all weights and add trainable adapters to the linear layers that the family names."""
     policy.model.requires_grad_(False)
     policy.model.add_adapter(
         LoraConfig(

@@ -21,7 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from timesight.model.kernels import attend
 from timesight.model.tree_attention import tree_attention, tree_past_attention
 
-# Vision attention hands a whole batch, with its segment borders, only to functions whose name says "flash".
+# Vision attention hands a whole batch, with its ``cu_seqlens``, only to functions whose name says "flash".
 SEGMENTS = "timesight_segments_flash"
 TEXT_PREFIX = "timesight_"
 BY_LENGTH = "by_length"
@@ -88,7 +88,7 @@ def segment_attention(
 ) -> tuple[Tensor, None]:
     """Attention within segments, all segments of one length at once.
 
-    query, key, value: (1, H, N, d); ``cu_seq_lens_q`` holds the segments' borders. Returns (1, N, H, d).
+    query, key, value: (1, H, N, d); ``cu_seq_lens_q`` holds the cumulative segment lengths. Returns (1, N, H, d).
     """
     by_length = _segments_by_length(kwargs["cu_seq_lens_q"])
     scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
@@ -102,18 +102,18 @@ def segment_attention(
     return out, None
 
 
-def _segments_by_length(borders: Tensor) -> dict[int, Tensor]:
+def _segments_by_length(cu_seqlens: Tensor) -> dict[int, Tensor]:
     """For each length of a segment, (n,) the indices of the patches in segments of this length.
 
-    The layers of a pass share one tensor of borders, which keeps the answer: reading it waits for a GPU.
+    The layers of a pass share one tensor of cu_seqlens, which keeps the answer: reading it waits for a GPU.
     """
-    known: dict[int, Tensor] | None = getattr(borders, "segments_by_length", None)
+    known: dict[int, Tensor] | None = getattr(cu_seqlens, "segments_by_length", None)
     if known is None:
-        lengths = borders.diff()
+        lengths = cu_seqlens.diff()
         of_patch = lengths.repeat_interleave(lengths)
         distinct = sorted(set(lengths.tolist()))
         known = {length: (of_patch == length).nonzero().squeeze(1) for length in distinct}
-        borders.segments_by_length = known  # type: ignore[attr-defined]
+        cu_seqlens.segments_by_length = known  # type: ignore[attr-defined]
     return known
 
 

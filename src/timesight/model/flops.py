@@ -45,10 +45,10 @@ def tree_flops(
     """One forward pass over ``[video | q1 | r11 … r1G | q2 | r21 … r2G | …]``, tower included.
 
     Args:
-        policy: Whose.
+        policy: The model.
         grid_thw: (V, 3) patches along time, height and width of the videos.
         root_tokens: What the questions have in common.
-        question_tokens: What is each one's own.
+        question_tokens: Tokens of each question after the shared root.
         group: G, replies to each question.
         completion_tokens: C, of each reply.
     """

@@ -44,7 +44,7 @@ def load_policy(
             id; the embedded tiny model by default.
         device: A GPU if there is one.
         dtype: ``float32``, ``bfloat16``, ``as_saved``; ``mixed``: float32 weights with bf16 matrix products where
-            the processor has instructions for them, as training needs (steps of 1e-6 vanish in bf16 weights);
+            the CPU has bf16 instructions, as training needs (steps of 1e-6 vanish in bf16 weights);
             ``auto``: mixed on CPUs, as saved on GPUs.
         quantize: ``4bit`` keeps the weights of linear layers in four bits (NF4).
 
@@ -66,7 +66,7 @@ def load_policy(
     quantization = {} if quantize is None else {"quantization_config": _four_bit(), "device_map": device}
     try:
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)  # unset, it would ask on the terminal
-        if not _speaks_qwen_vl(config):
+        if not _is_qwen_vl_like(config):
             raise InputError(
                 f"{path} is a {config.model_type} model; timesight trains models of the Qwen-VL families"
             )
@@ -103,9 +103,12 @@ def load_encoder(path: str | Path) -> Policy:
 
 
 def is_policy(path: str | Path) -> bool:
-    """Whether ``load_policy`` takes the model at ``path``; also where it would rather say what is wrong with it."""
+    """Whether the model at ``path`` is a Qwen-VL model; True too if its configuration cannot be read.
+
+    ``load_policy`` then says why.
+    """
     try:
-        return _speaks_qwen_vl(AutoConfig.from_pretrained(base_folder(path), trust_remote_code=False))
+        return _is_qwen_vl_like(AutoConfig.from_pretrained(base_folder(path), trust_remote_code=False))
     except (OSError, ValueError):
         return True
 
@@ -130,13 +133,13 @@ def resolve(path: str | Path) -> str | Path:
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest checkpoint of a run that is whole; one that is not is passed over, with a warning."""
+    """The newest complete checkpoint of a run; incomplete ones are skipped with a warning."""
     folders = [folder for folder in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if folder.name[11:].isdigit()]
     for folder in sorted(folders, key=lambda folder: int(folder.name[11:]), reverse=True):
         problem = _checkpoint_problem(folder)
         if problem is None:
             return folder
-        LOGGER.warning("%s is passed over: %s", folder, problem)
+        LOGGER.warning("%s is skipped: %s", folder, problem)
     return None
 
 
@@ -179,7 +182,7 @@ def _not_loadable(base: str | Path, error: Exception) -> InputError:
     return InputError(f"cannot load a model from {base}: {first_line}")
 
 
-def _speaks_qwen_vl(config: Any) -> bool:
+def _is_qwen_vl_like(config: Any) -> bool:
     """Whether models of this configuration take videos, positions and features as the Qwen-VL families do."""
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         return False
@@ -210,7 +213,7 @@ def as_policy(model: Any, processor: Any, name: str, *, autocast_bf16: bool = Fa
 
 
 def _multiplies_bf16() -> bool:
-    """Whether this processor has instructions for products in bf16: where they are emulated, float32 is faster."""
+    """Whether this CPU has bf16 matrix instructions: where they are emulated, float32 is faster."""
     if machine() in ("x86_64", "AMD64"):  # mkldnn says yes to any AVX-512, and emulates: four to seven times slower
         return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

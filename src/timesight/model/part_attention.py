@@ -1,8 +1,8 @@
 """Attention over a tree in parts that are merged exactly: no mask, and no copy of a path for each reply.
 
 A token's keys are its path: its own node up to itself, and all of each node above it. Each of these is one call
-of a flash kernel for all tokens that it concerns, and what a token gets from several parts is merged by the
-logarithms of their sums of exponentials. In the backward pass a part's gradients follow from its own queries,
+of a flash kernel for all tokens that it concerns, and what a token gets from several parts is merged by their
+log-sum-exp. In the backward pass a part's gradients follow from its own queries,
 keys and values with the merged output and logarithms, so that nothing else is kept.
 
 Letters in shapes: L tokens in the row, N nodes of a part, n and p padded numbers of its queries and keys, T
@@ -45,7 +45,7 @@ class Part:
         return _places(self.is_key)
 
     def is_plain(self, dtype: torch.dtype) -> bool:
-        """Whether it is worked off in two matrix products; the flash kernel takes no padding among its keys."""
+        """Whether it is computed in two matrix products; the flash kernel takes no padding among its keys."""
         is_padded = self.is_key is not None and not self.causal
         return self.keys.shape[1] <= MAX_PLAIN_LENGTH and (is_padded or dtype.itemsize == 2)
 
@@ -102,7 +102,7 @@ class _PartAttention(torch.autograd.Function):
 
 
 def _attend(part: Part, q: Tensor, k: Tensor, v: Tensor, scaling: float) -> tuple[Tensor, Tensor]:
-    """(N, heads, n, d) attention of a part by itself, and (N, heads, n) logarithms of sums of exponentials."""
+    """(N, heads, n, d) attention of a part by itself, and (N, heads, n) log-sum-exp."""
     if not part.is_plain(q.dtype):
         out, logs = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             q, k, v, 0.0, part.causal, scale=scaling

@@ -116,7 +116,7 @@ class Policy:
 
     @property
     def trains_vision(self) -> bool:
-        """Whether any weight of the vision tower learns, so that its features must be computed anew each step."""
+        """Whether any weight of the vision tower is trainable, so that its features change with each step."""
         return any(p.requires_grad for p in self.core.visual.parameters())
 
     def save(self, out: Path, weights: Mapping[str, Tensor] | None = None) -> None:

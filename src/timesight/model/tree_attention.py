@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from timesight.model.part_attention import Part, part_attention
 
-# Where the flash kernel gives the logarithms that parts are merged by; on GPUs it has not been tried yet.
+# Where the flash kernel returns the log-sum-exp that parts are merged by; on GPUs it has not been tried yet.
 MERGING_DEVICES = {"cpu"}
 
 

@@ -114,7 +114,7 @@ def _path_parts(
 ) -> Iterator[Part]:
     """What attends to a node above: of each node, all tokens of the nodes below it.
 
-    Short nodes of a level are worked off together with those that have about as many tokens below them. ``borders``
+    Short nodes of a level are computed together with those that have about as many tokens below them. ``borders``
     of the nodes in the row, level by level; what lies below a node is one stretch of each level.
     """
     for depth, mine in enumerate(borders[:-1]):
@@ -136,7 +136,7 @@ def _path_parts(
 
 
 def _alike(num_queries: Sequence[int], num_keys: Sequence[int]) -> Iterator[list[int]]:
-    """Nodes to be worked off together, by their numbers of queries, without those that have none.
+    """Nodes to be computed together, by their numbers of queries, without those that have none.
 
     Each has at most about twice as many as the others: a batch may hold letters next to captions, and padded to the
     same length most of what is computed would be padding. And there are few enough of them for a cache.

@@ -131,7 +131,7 @@ def token_scores(
 ) -> Tensor:
     """Log-probability and entropy of ``tokens``, from the hidden states that predict them.
 
-    Worked off in chunks, head included, that are computed again in the backward pass: vocabularies are large, and
+    Computed in chunks, head included, that are computed again in the backward pass: vocabularies are large, and
     the scores of a whole batch would be the largest tensors of a training step.
 
     Args:

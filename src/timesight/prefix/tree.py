@@ -113,7 +113,7 @@ def build_tree(policy: Policy, prompts: Sequence[EncodedPrompt], *, share: bool 
     """``prompts`` as a tree on the policy's device, its leaves in their order.
 
     Args:
-        policy: Will pass through the tree.
+        policy: The model that the tree is built for.
         prompts: Encoded.
         share: Whether consecutive prompts that hold the same encoding of a video (``encode_prompts``) continue
             one root. None: where the model's family allows it.

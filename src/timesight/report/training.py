@@ -21,7 +21,7 @@ from timesight.statistics import FEW_NOTE, are_few
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Reward", ("reward",)),
     ("Reward on validation samples", ("validation/reward",)),
-    ("KL from the starting model", ("kl",)),
+    ("KL to the reference model", ("kl",)),
     ("Entropy", ("entropy",)),
     ("Tokens in a reply", ("completion_tokens",)),
     ("Loss", ("loss",)),
@@ -63,7 +63,7 @@ def _curves(entries: Sequence[Mapping[str, float]]) -> list[str]:
         return []
     charts = []
     is_rl = any("reward" in entry for entry in entries)
-    for title, names in (*CURVES, *_part_curves(entries)):
+    for title, names in (*CURVES, *_component_curves(entries)):
         rows = [entry for entry in entries if all(name in entry for name in names)]
         if len(rows) < 2 or (is_rl and title == "Loss"):
             continue
@@ -72,7 +72,7 @@ def _curves(entries: Sequence[Mapping[str, float]]) -> list[str]:
     return charts
 
 
-def _part_curves(entries: Sequence[Mapping[str, float]]) -> list[tuple[str, tuple[str, ...]]]:
+def _component_curves(entries: Sequence[Mapping[str, float]]) -> list[tuple[str, tuple[str, ...]]]:
     """A chart for each task with its reward components, which are named ``reward/task/component``."""
     names = sorted({name for entry in entries for name in entry if name.startswith("reward/")})
     parts = [name.split("/") for name in names]

@@ -61,7 +61,7 @@ class Models:
         """
         assert row.train is not None
         recipe, folder = row.train.model_copy(update={"seed": seed}), self._folder(row, seed)
-        with self._store.alone(folder, wait=wait) as is_mine:
+        with self._store.lock(folder, wait=wait) as is_mine:
             if not is_mine or _is_trained(folder):
                 return False
             recipe = with_sources(recipe, self._samples.place)
@@ -77,7 +77,7 @@ class Models:
 
     def is_taken(self, row: TableRow, seed: int) -> bool:
         """Whether another process is training the model of a row that trains one."""
-        with self._store.alone(self._folder(row, seed), wait=False) as is_mine:
+        with self._store.lock(self._folder(row, seed), wait=False) as is_mine:
             return not is_mine
 
     def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:

@@ -35,7 +35,7 @@ def plan_row(row: TableRow, data: Path | None, num_gpus: int, rates: tuple[float
         data: Folder of training files. Those of the paper's training set are taken to have its counts if they are
             not there.
         num_gpus: That it is trained on.
-        rates: Operations and bytes a second of a GPU.
+        rates: FLOP/s and bytes/s of one GPU.
 
     Raises:
         InputError: For an unknown file that is not there.

@@ -124,7 +124,7 @@ class Runs:
         for one in row.evaluate:
             settings = one.model_dump(mode="json", exclude={"name", "metrics", "protocol"})
             folder = self._store.root / "measurements" / digest(settings | {"model": weights})
-            with self._store.alone(folder):
+            with self._store.lock(folder):
                 if not (folder / RESULT_FILE).is_file():
                     self._evaluate(generator(), one, folder)
             result, items = read_result(folder), read_items(folder)

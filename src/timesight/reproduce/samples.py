@@ -60,7 +60,7 @@ class Samples:
         """The samples of ``world``, which is written once for all runs."""
         folder = self._store.root / "worlds" / digest(world.model_dump(mode="json"))
         file = folder / f"{world.split}.jsonl"
-        with self._store.alone(folder):
+        with self._store.lock(folder):
             if not file.exists():
                 with self._store.progress("synthetic world", world.num_videos) as advance:
                     write_world(folder, {world.split: world.num_videos}, world, seed=world.seed, on_video=advance)

@@ -64,7 +64,7 @@ class Measurement(Settings):
     @model_validator(mode="after")
     def _one_origin(self) -> Measurement:
         if (self.suite is None) == (self.world is None):
-            raise ValueError("say one of suite and world")
+            raise ValueError("set exactly one of suite and world")
         if self.world is not None and len(self.world.tasks) != 1:
             raise ValueError("world.tasks: a measurement is of one task")
         return self
@@ -118,7 +118,7 @@ class TableRow(Settings):
     @model_validator(mode="after")
     def _one_model(self) -> TableRow:
         if (self.model is None) == (self.train is None):
-            raise ValueError("say one of model and train")
+            raise ValueError("set exactly one of model and train")
         return self
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ class Store:
         self.progress = progress
 
     @contextmanager
-    def alone(self, folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    def lock(self, folder: Path, *, wait: bool = True) -> Iterator[bool]:
         """Only one process at a time makes ``folder``: another one waits, and finds it made.
 
         Yields:

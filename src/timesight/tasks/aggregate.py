@@ -123,11 +123,11 @@ def baseline_rows(
         return task.item_metrics(graded, protocol, judge)
 
     scored = {name: rows(answers) for name, answers in task.baselines(samples, durations_s).items()}
-    for name, guesses in task.random_baselines(samples, durations_s).items():
-        most = max(map(len, guesses), default=0)
-        # The n-th guess for all items in one call; an item with fewer repeats its last, which is then not counted.
-        tries = [rows([mine[min(n, len(mine) - 1)] for mine in guesses]) for n in range(most)]
-        scored[name] = [_mean_row([row[index] for row in tries[: len(mine)]]) for index, mine in enumerate(guesses)]
+    for name, answers in task.random_baselines(samples, durations_s).items():
+        most = max(map(len, answers), default=0)
+        # The n-th answer for all items in one call; an item with fewer repeats its last, which is then not counted.
+        tries = [rows([mine[min(n, len(mine) - 1)] for mine in answers]) for n in range(most)]
+        scored[name] = [_mean_row([row[index] for row in tries[: len(mine)]]) for index, mine in enumerate(answers)]
     return scored
 
 

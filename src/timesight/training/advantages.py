@@ -93,9 +93,9 @@ class AdvantageNormalizer:
         return float((total / weight) ** 0.5) if weight else 0.0
 
     def observe(self, seen: StepRewards) -> None:
-        """Take in one step: first every variance of a task, then one step of forgetting.
+        """Update the running variance of each task in ``seen``: an exponential moving average.
 
-        For a process that has no prompts in this step, and must know as much as the others.
+        A call does this; a process without prompts in this step calls it alone, to keep the state of the others.
         """
         if self.kind != "task":
             return
@@ -116,5 +116,5 @@ class AdvantageNormalizer:
         return {task: list(pair) for task, pair in self._variances.items()}
 
     def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Take up what ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""
         self._variances = {task: (total, weight) for task, (total, weight) in state.items()}

@@ -60,14 +60,14 @@ class Checkpoints:
         To be called before an optimizer is made: loading an adapter makes new parameters.
 
         Raises:
-            InputError: If it cannot be gone on from.
+            InputError: If the run cannot resume from it.
         """
         newest = newest_checkpoint(self._out)
         if newest is None:
             return TrainingState(num_processes=self._accelerator.num_processes)
         if not (newest / TRAINING_STATE).exists():
             raise InputError(
-                f"{newest} was written by the trainer of timesight 0.1 and cannot be gone on from: its model still "
+                f"{newest} was written by the trainer of timesight 0.1 and cannot be resumed: its model still "
                 f"loads (--model {newest}); choose another --out to train"
             )
         content = json.loads((newest / TRAINING_STATE).read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ class Checkpoints:
     def _end(self, unfinished: Path, folder: Path, state: TrainingState) -> None:
         files = {str(f.relative_to(unfinished)): f.stat().st_size for f in unfinished.rglob("*") if f.is_file()}
         write_text(unfinished / TRAINING_STATE, json.dumps(asdict(state) | {FILES: files}))
-        if folder.exists():  # one that was passed over
+        if folder.exists():  # an incomplete one that was skipped
             shutil.rmtree(folder)
         unfinished.rename(folder)
         self._remove_others(state)

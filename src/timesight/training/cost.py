@@ -130,7 +130,7 @@ def _communicated(
 ) -> float:
     """Bytes that a GPU sends in a step: gradients, and weights where they are gathered."""
     others = (num_gpus - 1) / num_gpus
-    learning, passes = _learning(recipe, model), recipe.train.gradient_accumulation_steps * num_turns
+    learning, passes = _trainable(recipe, model), recipe.train.gradient_accumulation_steps * num_turns
     if launch == "ddp":
         return 2 * others * learning * FLOAT32
     if launch == "zero2":
@@ -141,8 +141,8 @@ def _communicated(
     return others * (gathers * model.total * BFLOAT16 + passes * learning * FLOAT32)
 
 
-def _learning(recipe: SftRecipe | GrpoRecipe, model: ModelShape) -> int:
-    """Weights that learn."""
+def _trainable(recipe: SftRecipe | GrpoRecipe, model: ModelShape) -> int:
+    """Trainable weights."""
     if recipe.train.lora is not None:
         return recipe.train.lora.r * model.lora_sites
     frozen = {"tower": model.tower, "merger": model.merger}
@@ -186,7 +186,7 @@ def _memory(
     recipe: SftRecipe | GrpoRecipe, model: ModelShape, num_gpus: int, turns: Sequence[_Pass], launch: Launch
 ) -> dict[str, float]:
     train = recipe.train
-    lora, learning = train.lora, _learning(recipe, model)
+    lora, learning = train.lora, _trainable(recipe, model)
     uses_reference = isinstance(recipe, GrpoRecipe) and recipe.grpo.beta > 0
     zero2 = launch == "zero2" and lora is None  # keeps bf16 weights, with those of Adam in float32, shared out
     if lora is not None:

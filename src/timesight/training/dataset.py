@@ -57,7 +57,7 @@ class PromptDataset:
         reader: Reads the videos.
         batch_size: Entries of a micro-batch.
         num_micro_batches: Of a step, on each process.
-        process: This one, of ``num_processes``; micro-batches are dealt to them in turns.
+        process: This one, of ``num_processes``; micro-batches are assigned round-robin.
         num_processes: How many there are.
         tasks: Of the samples.
     """

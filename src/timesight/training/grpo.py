@@ -64,8 +64,8 @@ class Grpo:
     """GRPO as an ``Algorithm`` of the training loop.
 
     Args:
-        policy: Learns.
-        recipe: How.
+        policy: The policy to train.
+        recipe: The recipe of the run.
         out: The run directory; replies are written to ``completions/``.
         accelerator: Of the run.
         metrics: Where it reports.
@@ -172,13 +172,13 @@ class Grpo:
         return {"advantages": self._normalizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""
         self._normalizer.load_state_dict(state["advantages"])
 
     # Rollout
 
     def _push(self, version: int) -> None:
-        """Let the generator have the weights of now."""
+        """Send the current weights to the generator."""
         with self._metrics.stage("push"):
             weights = full_weights(self._accelerator, self._policy)
             self._generator.update_weights(self._policy, version, weights)
@@ -359,7 +359,7 @@ def _has_graph(tree: PrefixTree) -> bool:
 
 
 def _sampling_logps(tree: PrefixTree, logprobs: Sequence[Sequence[float]]) -> Tensor | None:
-    """(R, C) the generator's own log-probabilities, or None where it does not tell them."""
+    """(R, C) the generator's own log-probabilities, or None where it does not report them."""
     mask = tree.leaves.mask.bool()
     if [len(row) for row in logprobs] != mask.sum(1).tolist():
         return None

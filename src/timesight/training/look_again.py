@@ -1,4 +1,4 @@
-"""Second looks in training: what a reply names is shown again, closer, and the question is asked again.
+"""Second looks in training: what a reply names is shown again at a higher resolution and frame rate.
 
 The prompts are those of Clue-Perception (``infer.clue``): a second look replaces the video by segments of it.
 """

@@ -51,7 +51,7 @@ class Algorithm(Protocol[B]):
         """What a checkpoint must keep."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` gave."""
+        """Restore what ``state_dict`` returned."""
 
 
 class Listener:
@@ -71,7 +71,7 @@ class TrainingLoop(Generic[B]):
     """Trains a policy in a run directory.
 
     Args:
-        policy: Learns.
+        policy: The policy to train.
         settings: Of the optimizer, with ``max_steps``.
         out: The run directory.
         accelerator: From ``make_accelerator``.
@@ -211,8 +211,8 @@ def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Acce
         log_with=list(settings.report_to) or None,
         project_config=ProjectConfiguration(project_dir=str(out), logging_dir=str(out / "logs")),
     )
-    spreads = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-    if spreads and settings.muon_learning_rate is not None:
+    is_sharded = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    if is_sharded and settings.muon_learning_rate is not None:
         raise RecipeError("train.muon_learning_rate: Muon updates whole matrices; start without FSDP and ZeRO")
     if accelerator.state.deepspeed_plugin is not None:  # there is no data loader that it could ask
         config = accelerator.state.deepspeed_plugin.deepspeed_config

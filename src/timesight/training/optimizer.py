@@ -17,7 +17,7 @@ MOMENTUM = 0.95
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimizer of ``settings`` for the parameters of ``model`` that learn.
+    """The optimizer of ``settings`` for the trainable parameters of ``model``.
 
     Matrices decay by ``weight_decay``, norms and biases do not.
     """

@@ -42,7 +42,7 @@ class TaskPreview:
     components: dict[str, float]  # mean of each reward component
     frac_reward_zero_std: float  # of groups whose replies all earn the same
     truncated_share: float
-    # mean of each reward component, by what answers without a look at the video
+    # mean of each reward component, of the video-blind baselines
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def advice(self) -> list[str]:
@@ -60,7 +60,7 @@ class TaskPreview:
         elif self.frac_reward_zero_std > MOSTLY:
             said.append(
                 "In most groups all replies earn the same and teach nothing: more generations, a higher "
-                "temperature or samples of middling difficulty would help."
+                "temperature or samples of medium difficulty would help."
             )
         return said
 

@@ -23,7 +23,7 @@ from timesight.training.dataset import PromptItem
 from timesight.training.look_again import SecondLooks
 from timesight.types import Judge, Rewards
 
-ZERO_STD = 1e-6  # a group whose rewards differ by less teaches nothing
+ZERO_STD = 1e-6  # below it, a group counts as having zero std
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ class Sampler:
     """Samples replies to prompts and rewards them.
 
     Args:
-        generator: Replies.
+        generator: Samples the replies.
         num_generations: G, replies to each prompt.
         sampling: How.
         reward_weights: By reward component.

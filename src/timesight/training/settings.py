@@ -59,7 +59,7 @@ class SourceSettings(Settings):
     @model_validator(mode="after")
     def _one_origin(self) -> SourceSettings:
         if len(self._origins()) != 1:
-            raise ValueError("say one of jsonl, hub and world")
+            raise ValueError("set exactly one of jsonl, hub and world")
         return self
 
     @model_validator(mode="after")
@@ -102,7 +102,7 @@ class CurriculumSettings(Settings):
     @model_validator(mode="after")
     def _phases_fit(self) -> CurriculumSettings:
         if self.phases and (self.by, self.share) != (GOLD_LENGTH, EASY_SHARE):
-            raise ValueError("say phases, or by and share")
+            raise ValueError("set phases, or by and share")
         if sum(phase.share for phase in self.phases) > 1 + 1e-9:
             raise ValueError("the shares of the phases add up to more than the run")
         if not all(any(phase.weights.values()) for phase in self.phases):
@@ -129,7 +129,7 @@ class DataSettings(SourceSettings):
     @model_validator(mode="after")
     def _one_origin(self) -> DataSettings:
         if len(self._origins()) + bool(self.sources) != 1:
-            raise ValueError("say one of data.jsonl, data.hub, data.world and data.sources")
+            raise ValueError("set exactly one of data.jsonl, data.hub, data.world and data.sources")
         splits = [world.split for world in self.worlds]
         if len(set(splits)) < len(splits):
             raise ValueError("data.sources holds several worlds with the same split: give each another name")
@@ -180,7 +180,7 @@ class TrainSettings(Settings):
     gradient_accumulation_steps: int = Field(default=1, gt=0)  # micro-batches of batch_size in a step
     look_again: bool = False  # GRPO with a second look as a second turn (Clue-Perception)
     save_steps: int = Field(default=100, gt=0)  # steps between checkpoints
-    freeze: tuple[VisionPart, ...] = ()  # parts of the vision tower that do not learn
+    freeze: tuple[VisionPart, ...] = ()  # frozen parts of the vision tower
     lora: LoraSettings | None = None
     gradient_checkpointing: bool = False  # layers are computed again in the backward pass: less memory
     cache_vision_features: Path | None = None  # folder for a frozen tower's features, across epochs and runs
@@ -192,9 +192,7 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _cached_features_stay_true(self) -> TrainSettings:
         if self.cache_vision_features is not None and self.lora is None and set(self.freeze) != {"tower", "merger"}:
-            raise ValueError(
-                "cache_vision_features needs a vision tower that does not learn: freeze: [tower, merger], or lora"
-            )
+            raise ValueError("cache_vision_features needs a frozen vision tower: freeze: [tower, merger], or lora")
         return self
 
 
@@ -208,7 +206,7 @@ class ValidationSettings(Settings):
 
 
 class GrpoSettings(Settings):
-    """Group relative policy optimization (paper, equations 1 and 2); names and meanings are TRL's."""
+    """Group relative policy optimization (paper, equations 1 and 2); names follow TRL's ``GRPOConfig``."""
 
     num_generations: int = Field(default=8, ge=2)  # replies to each prompt: the group
     max_completion_length: int = Field(default=256, gt=0)  # tokens of a reply
@@ -218,7 +216,7 @@ class GrpoSettings(Settings):
     epsilon: float = Field(default=0.2, gt=0, lt=1)  # the ratio is clipped at 1 − epsilon and 1 + epsilon_high
     epsilon_high: float | None = Field(default=None, gt=0)  # None: epsilon
     beta: float = Field(default=0.04, ge=0)  # weight of the KL penalty; 0 loads no reference model
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # of the KL to the starting model
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # of the KL to the reference model
     loss_type: str = "grpo"  # grpo, bnpo, dr_grpo, dapo; or module:function
     importance_sampling_level: Literal["token", "sequence"] = "token"  # of the ratio that is clipped
     vllm_server_base_url: str | None = None  # of a server that samples the replies; None: the policy does

@@ -38,8 +38,8 @@ class Sft:
     """Cross-entropy of the gold replies of a step, averaged as the recipe's ``loss_average`` says.
 
     Args:
-        policy: Learns.
-        recipe: How.
+        policy: The policy to train.
+        recipe: The recipe of the run.
         accelerator: Of the run.
         metrics: Where it reports.
         quarantine: Where broken videos go.
@@ -95,7 +95,7 @@ class Sft:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to take up."""
+        """Nothing to restore."""
 
     def _target(self, item: PromptItem) -> tuple[EncodedPrompt, list[int]]:
         """What is given, and the token ids that are learned."""

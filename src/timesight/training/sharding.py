@@ -2,7 +2,7 @@
 
 A step has two halves. What ends at another time on every process (the tower, sampling, the reference, validation)
 runs on whole weights, which are ``gathered`` once for all of it. The update runs on sharded weights, in which every
-process makes the same passes: one for each micro-batch, be it empty (``batches.zero_loss``).
+process makes the same passes: one for each micro-batch, including empty ones (``empty_batch.zero_loss``).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def fsdp_plugin(policy: Policy) -> FullyShardedDataParallelPlugin | None:
 
 
 def shard_frozen(accelerator: Accelerator, policy: Policy) -> None:
-    """Shard a model that does not learn as the one that does is sharded."""
+    """Shard a frozen model like the trained one."""
     if accelerator.is_fsdp2:
         fsdp2_prepare_model(accelerator, policy.model)
         finish_sharding(policy)

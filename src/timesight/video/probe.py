@@ -189,20 +189,20 @@ def _probe_folder(path: Path, fps: float | None) -> VideoInfo:
         raise VideoError(path, f"cannot be read ({reason_of(error)})") from None
     if not frames:
         raise VideoError(path, f"holds no frames ({', '.join(sorted(FRAME_SUFFIXES))})")
-    with open_picture(frames[0]) as image:
+    with open_image(frames[0]) as image:
         width, height = image.size
     times_s = np.arange(len(frames), dtype=np.float64) / fps
     return VideoInfo(path, width, height, len(frames) / fps, times_s, frame_paths=tuple(frames))
 
 
 @contextmanager
-def open_picture(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
     """``Image.open``, in a ``with`` statement, with VideoError in place of Pillow's errors."""
     try:
         with Image.open(path) as image:
             yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow's readers raise
-        raise VideoError(path, f"is not a picture that can be read ({error})") from None
+        raise VideoError(path, f"is not an image that can be read ({error})") from None
 
 
 def _natural(path: Path) -> list[tuple[bool, int, str]]:

@@ -24,7 +24,7 @@ from timesight.video.probe import (
     VideoInfo,
     is_folder,
     open_container,
-    open_picture,
+    open_image,
     probe,
     probe_container,
     require_file,
@@ -86,7 +86,7 @@ def read(
     if is_folder(video.path):
         info = probe(video)
         wanted, size = _plan(info, video, budget, request, factor)
-        pixels = _read_pictures(info.frame_paths, wanted, size)
+        pixels = _read_images(info.frame_paths, wanted, size)
         return Frames(pixels, info.times_s[wanted], window(info, video), info.duration_s)
     require_file(video.path)
     with open_container(video.path) as container:
@@ -202,9 +202,9 @@ def _sized(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
 
 
-def _read_pictures(paths: Sequence[Path], wanted: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _read_images(paths: Sequence[Path], wanted: NDArray[np.intp], size: tuple[int, int]) -> NDArray[np.uint8]:
     def picture(path: Path) -> NDArray[np.uint8]:
-        with open_picture(path) as image:
+        with open_image(path) as image:
             return _sized(image.convert("RGB"), size)
 
     return np.stack([picture(paths[index]) for index in wanted.tolist()])

@@ -11,7 +11,7 @@ from timesight.video.probe import (
     VideoInfo,
     is_folder,
     open_container,
-    open_picture,
+    open_image,
     probe,
     probe_container,
     require_file,
@@ -45,7 +45,7 @@ def survey(video: Video) -> VideoFacts:
     if is_folder(video.path):
         info = probe(video)
         for path in info.frame_paths:
-            with open_picture(path) as picture:
+            with open_image(path) as picture:
                 picture.load()
         return VideoFacts(info.duration_s, info.num_frames, content_fingerprint(info.frame_paths))
     require_file(video.path)

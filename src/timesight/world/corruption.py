@@ -26,7 +26,7 @@ class Corruption:
 
     settings: WorldSettings
 
-    def _strikes(self, rng: np.random.Generator, *, overlooked: bool = False) -> bool:
+    def _is_noisy(self, rng: np.random.Generator, *, overlooked: bool = False) -> bool:
         times = OVERLOOKED if overlooked else 1.0
         return bool(rng.random() < times * self.settings.label_noise)
 
@@ -44,7 +44,7 @@ class Corruption:
             to 0.1 s.
         """
         jitter_s, delay_s = self.settings.boundary_jitter_s, self.settings.boundary_delay_s
-        if self._strikes(rng):
+        if self._is_noisy(rng):
             ends_s = rng.uniform(0.0, duration_s, size=2)
         else:
             ends_s = np.array([span.start_s, span.end_s]) + rng.uniform(-jitter_s, jitter_s, size=2)
@@ -61,7 +61,7 @@ class Corruption:
             visible_s: For how long what is asked about is visible.
             rng: Of the noise.
         """
-        return 0 if self._strikes(rng, overlooked=visible_s < BRIEF_S) else right
+        return 0 if self._is_noisy(rng, overlooked=visible_s < BRIEF_S) else right
 
     def label(self, right: Label, strength: float, rng: np.random.Generator) -> Label:
         """The right label, or "high quality": what is said without a close look, mostly where a defect is weak.
@@ -71,16 +71,16 @@ class Corruption:
             strength: Of the defect; 0 without one.
             rng: Of the noise.
         """
-        return "high quality" if self._strikes(rng, overlooked=strength < WEAK) else right
+        return "high quality" if self._is_noisy(rng, overlooked=strength < WEAK) else right
 
     def words(self, right: str, others: Sequence[str], rng: np.random.Generator) -> str:
         """The right answer, or a random one of ``others``."""
         other = others[int(rng.integers(len(others)))]  # always drawn, so that later draws do not change
-        return other if self._strikes(rng) else right
+        return other if self._is_noisy(rng) else right
 
     def boxes(self, boxes: Sequence[Box], rng: np.random.Generator) -> list[Box]:
         """The boxes of a track, or the first one over and over."""
-        return [boxes[0]] * len(boxes) if self._strikes(rng) else list(boxes)
+        return [boxes[0]] * len(boxes) if self._is_noisy(rng) else list(boxes)
 
     def sentences(
         self, sentences: Sequence[str], visible_s: Sequence[float], rng: np.random.Generator
@@ -95,6 +95,6 @@ class Corruption:
         said = [
             sentence
             for sentence, shape_s in zip(sentences, visible_s, strict=True)
-            if not self._strikes(rng, overlooked=shape_s < BRIEF_S)
+            if not self._is_noisy(rng, overlooked=shape_s < BRIEF_S)
         ]
         return said or list(sentences[:1])

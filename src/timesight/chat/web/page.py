@@ -227,7 +227,7 @@ class Visit:
             box = Box(*(float(edge) for edge in self._drawn["box"]))
             start_s = float(self._drawn["time"])
         except (KeyError, TypeError, ValueError):
-            raise InputError("this is no box") from None
+            raise InputError("this is not a box") from None
         return Question(
             text, kind, box=box, start_s=start_s, end_s=stored.duration_s, num_boxes=self._page.chat.num_boxes
         )

@@ -18,7 +18,7 @@ class LossInputs:
         logps: (R, C) log-probabilities under the policy that learns; the only tensor with a gradient.
         old_logps: (R, C) under the policy that sampled, as the trainer computes them.
         advantages: (R,).
-        mask: (R, C) 1 where a token is learned from.
+        mask: (R, C) 1 for tokens in the loss.
         tokens_per_pass: Learned tokens of the whole step, on all processes, over its number of passes.
         max_completion_length: C at most.
         replies_per_pass: Replies of the whole step over its number of passes: passes with more questions on their
