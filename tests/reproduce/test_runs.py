@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from timesight.artifacts import PreviewEntry, read_records
 from timesight.data import read_jsonl
 from timesight.errors import InputError, TrainingError
-from timesight.reproduce import Runs, read_table, table_result
+from timesight.reproduce import Runs, read_table, settings, table_result
 from timesight.reproduce.models import Models, Train
 from timesight.reproduce.samples import Samples
 from timesight.reproduce.settings import TableRow
@@ -95,6 +95,32 @@ def test_models_and_measurements_are_made_once(folder: Path) -> None:
     (above,) = result.claims[1].figures
     floor = next(row.metrics["in domain/mIoU"] for row in result.baselines if row.name == "whole video")
     assert above.difference == pytest.approx(result.rows[1].metrics["in domain/mIoU"] - floor)
+
+
+def test_rows_can_start_from_the_model_of_a_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is trained once, whatever the seeds, before what starts from it."""
+    first = SftRecipe.model_validate({**TRAIN, "train": {"max_steps": 2}})
+    monkeypatch.setattr(settings, "load_recipe", {"tiny/first": first}.__getitem__)
+    rows = {
+        "base": {"row": "base", "model": "recipe:tiny/first", "evaluate": [MEASUREMENT]},
+        "sft": {"row": "+ SFT", "train": {**TRAIN, "model": "recipe:tiny/first"}, "evaluate": [MEASUREMENT]},
+    }
+    table = read_table(written(folder, {"title": "Two stages", "rows": list(rows)}, rows))
+    models: list[str] = []
+
+    def train(recipe: SftRecipe | GrpoRecipe, out: Path) -> None:
+        models.append(recipe.model)
+        run_recipe(recipe, out)
+
+    runs = Runs(folder / "out", train=train)
+    assert runs.num_models(list(table.rows.values()), range(2)) == (3, 0)
+    *_, found = runs.measure_rows(table.rows, 2)
+    assert runs.num_models(list(table.rows.values()), range(2)) == (3, 3)
+    start, *others = models
+    assert start == "tiny"
+    assert len(others) == 2
+    assert {Path(model).parent for model in others} == {folder / "out" / "models"}
+    assert [len(found[name]["in domain"]) for name in rows] == [1, 2]
 
 
 def test_an_unknown_baseline_is_named_before_anything_is_trained(folder: Path) -> None:

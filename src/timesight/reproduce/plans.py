@@ -45,7 +45,8 @@ def plan_row(row: TableRow, data: Path | None, num_gpus: int, rates: tuple[float
     if data is not None:
         recipe = with_sources(recipe, lambda source: {"jsonl": source.jsonl and data / source.jsonl})
     num_samples, num_entries = count_questions(recipe, paper_count)
-    found = plan(recipe, model_shape(recipe.model), num_samples, num_gpus, num_entries=num_entries)
+    shape = model_shape(row.start.base if row.start else row.base)
+    found = plan(recipe, shape, num_samples, num_gpus, num_entries=num_entries)
     seconds = sum(found.seconds_by_part(*rates).values())
     return RowPlan(
         num_samples, found.tokens_per_step, round(found.memory_gb, 1), found.steps, seconds * found.steps / 3600

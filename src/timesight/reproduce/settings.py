@@ -13,9 +13,11 @@ from timesight.infer.clue import ClueSettings
 from timesight.judge import JudgeSettings
 from timesight.tasks import TASKS
 from timesight.tasks.multiple_choice import task_without_evidence
-from timesight.training.recipe import Recipe
+from timesight.training.recipe import Recipe, load_recipe
 from timesight.training.settings import Settings, SftRecipe, SourceSettings, WorldSource
 from timesight.video import FrameBudget
+
+MADE_BY = "recipe:"  # before the name of a shipped recipe: the model that it makes
 
 
 class Measurement(Settings):
@@ -104,9 +106,10 @@ class TableRow(Settings):
 
     Args:
         row: What the paper calls it.
-        model: Measured as it is; None where the row trains one.
-        train: Makes the model that is measured. Where its ``data.difficulty`` names a preview, all of its samples
-            are previewed first.
+        model: Measured as it is; None where the row trains one. ``recipe:NAME`` is the model of the shipped recipe
+            NAME, which is trained once for all rows.
+        train: Makes the model that is measured; may start from a ``recipe:NAME`` too. Where its ``data.difficulty``
+            names a preview, all of its samples are previewed first.
         evaluate: One measurement for each group of columns.
     """
 
@@ -135,6 +138,13 @@ class TableRow(Settings):
     def base(self) -> str:
         """The model that is measured, or trained."""
         return self.model or self.train.model  # type: ignore[union-attr] # it has one of them
+
+    @property
+    def start(self) -> TableRow | None:
+        """A row that trains ``base``, if a recipe makes it."""
+        if not self.base.startswith(MADE_BY):
+            return None
+        return TableRow(row=self.base, train=load_recipe(self.base.removeprefix(MADE_BY)), evaluate=self.evaluate)
 
 
 class Claim(Settings):
