@@ -223,7 +223,7 @@ def test_validation_answers_greedily_and_scores(world: Path) -> None:
     samples = read_jsonl(world / "test.jsonl")[:6]
     budget = FrameBudget(min_pixels=784, max_pixels=4704, max_frames=16)
     figures = [
-        validate(load_policy(), samples, InferenceConfig(budget, batch_size=size, max_new_tokens=24))
+        validate(load_policy(dtype="float32"), samples, InferenceConfig(budget, batch_size=size, max_new_tokens=24))
         for size in (2, 6)
     ]
     assert figures[0] == pytest.approx(figures[1])
