@@ -88,7 +88,7 @@ def test_claims_of_the_paper_hold_for_its_own_figures(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_model_has_the_same_figures_in_all_tables(name: str) -> None:
-    """Of the real rows that train nothing, and of those that name another row's model."""
+    """Of the real rows that train nothing."""
     table = load_table(name, tiny=False)
     for other in (load_table(one, tiny=False) for one in PAPER):
         for mine, row in ((m, r) for r in table.rows.values() if r.model for m in r.evaluate):
