@@ -42,7 +42,7 @@ class Models:
     def count(self, rows: Sequence[TableRow], seeds: Sequence[int]) -> tuple[int, int]:
         """How many models the rows train, and how many of them are there already."""
         places = {self._folder(row, seed) for row in rows if row.train for seed in seeds}
-        places |= {self._folder(row.start, 0) for row in rows if row.start}
+        places |= {self._folder(start, 0) for row in rows if (start := row.start)}
         return len(places), sum(_is_trained(place) for place in places)
 
     def model(self, row: TableRow, seed: int) -> str:
@@ -62,7 +62,7 @@ class Models:
         """
         assert row.train is not None
         folder = self._folder(row, seed)
-        if not wait and (_is_trained(folder) or not self._has_base(row)):
+        if not wait and not self._has_base(row):
             return False
         recipe = row.train.model_copy(update={"seed": seed, "model": self._base(row)})
         with self._store.lock(folder, wait=wait) as is_mine:
@@ -86,10 +86,12 @@ class Models:
 
     def _base(self, row: TableRow) -> str:
         """The model that a row measures, or that its training starts from; trained once if a recipe makes it."""
-        return row.base if row.start is None else self.model(row.start, seed=0)
+        start = row.start
+        return row.base if start is None else self.model(start, seed=0)
 
     def _has_base(self, row: TableRow) -> bool:
-        return row.start is None or _is_trained(self._folder(row.start, 0))
+        start = row.start
+        return start is None or _is_trained(self._folder(start, 0))
 
     def _previewed(self, recipe: Recipe, difficulty: DifficultySettings, folder: Path) -> Recipe:
         """``recipe``, which chooses its samples by a preview of all of them, made in its run directory."""
@@ -103,7 +105,8 @@ class Models:
     def _folder(self, row: TableRow, seed: int) -> Path:
         assert row.train is not None
         recipe = row.train.model_dump(mode="json", exclude=NO_MATTER) | {"seed": seed}
-        base = identity(row.base) if row.start is None else self._folder(row.start, 0).name
+        start = row.start
+        base = identity(row.base) if start is None else self._folder(start, 0).name
         made_of = [recipe, base, self._launch]
         return self._store.root / "models" / f"{row.train.kind}-{digest(made_of)}-{seed}"
 
