@@ -24,7 +24,7 @@ demo: setup
 test: setup
 	$(TESTS)
 
-# With a real vLLM server, in an environment of its own (6.3 GB).
+# With a real vLLM server, in a separate environment (6.3 GB).
 test-vllm: setup $(VLLM_STAMP)
 	TIMESIGHT_VLLM_PYTHON=$(abspath $(VLLM))/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/vllm_server
 
