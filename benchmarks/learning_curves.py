@@ -38,14 +38,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--questions", action="store_true", help="how questions are dealt, not how they are packed")
+    parser.add_argument(
+        "--questions", action="store_true", help="how questions are grouped, not how they are packed"
+    )
     options = parser.parse_args()
     for seed in range(options.seeds):
         if options.questions:
             for name, (videos, cap, rate) in DEALT.items():
                 steps = round(options.steps * 16 / (videos * MEAN_QUESTIONS[cap]))
-                dealt = [f"train.batch_size={videos}", f"train.questions_per_video={cap}"]
-                show(name, run(steps, seed, [*dealt, f"train.learning_rate={rate * LEARNING_RATE}"]))
+                grouped = [f"train.batch_size={videos}", f"train.questions_per_video={cap}"]
+                show(name, run(steps, seed, [*grouped, f"train.learning_rate={rate * LEARNING_RATE}"]))
         else:
             for name in ("packed", "plain"):
                 grpo.completion_logprobs = functools.partial(completion_logprobs, packed=name == "packed")

@@ -23,7 +23,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")  # read when torc
 import numpy as np
 
 from timesight.training import run as run_module
-from timesight.training.loop import Listener
+from timesight.training.loop import Callback
 from timesight.training.recipe import load_recipe
 from timesight.training.run import run_recipe
 from timesight.training.run_dir import init_run_dir
@@ -53,7 +53,7 @@ class UnreliableJudge:
         return verdicts
 
 
-class Watcher(Listener):
+class Watcher(Callback):
     """Notes what a process that leaks would need more and more of."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ def main() -> None:
         init_run_dir(recipe, out)
         mixture = load_mixture(recipe.data, out)
         broken = break_videos(sorted({sample.video.path for sample in mixture.samples}))
-        result = run_recipe(recipe, out, listeners=[watcher])
+        result = run_recipe(recipe, out, callbacks=[watcher])
         entries = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     print(f"{len(entries)} steps, {result.num_quarantined} of {broken} broken videos met and quarantined")
     print(f"{judges[0].num_failed} captions left unscored by the judge")

@@ -15,7 +15,7 @@ from timesight.data.mixture import Mixture, MixtureSource
 from timesight.errors import SampleError
 from timesight.tasks import TASKS
 from timesight.training.dataset import PromptDataset
-from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule
+from timesight.training.schedule import QuestionGrouper, ScheduleEntry, make_schedule
 from timesight.training.settings import CurriculumSettings, DataSettings
 from timesight.types import Sample
 
@@ -85,11 +85,13 @@ def test_limits_take_usable_samples_and_the_same_ones_each_time() -> None:
 def test_a_curriculum_may_go_by_any_number() -> None:
     mixture = Mixture([MixtureSource(samples("a", 50))])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
-    turns = make_schedule(Dealer(mixture), 100, seed=0, think_share=0, curriculum=by)
+    turns = make_schedule(QuestionGrouper(mixture), 100, seed=0, think_share=0, curriculum=by)
     durations = [mixture.samples[turn.samples[0]].meta["duration_s"] for turn in turns]
     assert max(durations[:10]) <= 4 < max(durations[50:])
     with pytest.raises(SampleError, match=r"a0: the curriculum goes by meta\.size, which is None here"):
-        make_schedule(Dealer(mixture), 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size"))
+        make_schedule(
+            QuestionGrouper(mixture), 100, seed=0, think_share=0, curriculum=CurriculumSettings(by="meta.size")
+        )
 
 
 def test_a_curriculum_may_have_phases() -> None:
@@ -97,7 +99,7 @@ def test_a_curriculum_may_have_phases() -> None:
     mixture = Mixture([MixtureSource(samples(name, count), name=name) for name, count in sizes.items()])
     phases = ({"share": 0.25, "weights": {"a": 1}}, {"share": 0.5, "weights": {"b": 2, "c": 1}})
     by = CurriculumSettings.model_validate({"phases": phases})
-    turns = make_schedule(Dealer(mixture), 400, seed=0, think_share=0, curriculum=by)
+    turns = make_schedule(QuestionGrouper(mixture), 400, seed=0, think_share=0, curriculum=by)
     shown = [mixture.samples[turn.samples[0]].id[0] for turn in turns]
     assert set(shown[:100]) == {"a"}
     assert 3 * shown[100:300].count("c") == pytest.approx(shown[100:300].count("b"), abs=15)
@@ -110,7 +112,7 @@ def test_phases_fill_schedules_of_any_length(num_entries: int) -> None:
     by = CurriculumSettings.model_validate({"phases": [{"share": 0.5, "weights": {name: 1}} for name in "ab"]})
     shown = [
         mixture.samples[turn.samples[0]].id[0]
-        for turn in make_schedule(Dealer(mixture), num_entries, seed=0, think_share=0, curriculum=by)
+        for turn in make_schedule(QuestionGrouper(mixture), num_entries, seed=0, think_share=0, curriculum=by)
     ]
     assert shown == sorted(shown)
     assert abs(shown.count("a") - num_entries / 2) <= 0.5
@@ -120,7 +122,7 @@ def test_a_phase_whose_sources_are_empty_is_refused() -> None:
     mixture = Mixture([MixtureSource(samples("a", 5), name="a"), MixtureSource([], name="b")])
     by = CurriculumSettings.model_validate({"phases": [{"share": 0.5, "weights": {"b": 1}}]})
     with pytest.raises(SampleError, match=r"curriculum.phases: b have no sample"):
-        make_schedule(Dealer(mixture), 10, seed=0, think_share=0, curriculum=by)
+        make_schedule(QuestionGrouper(mixture), 10, seed=0, think_share=0, curriculum=by)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +151,7 @@ def test_a_curriculum_keeps_to_the_weights() -> None:
     """Both sources hold the same durations, so that the easiest share is the same share of either."""
     mixture = Mixture([MixtureSource(samples("a", 100), 0.1), MixtureSource(samples("b", 100), 3.0)])
     by = CurriculumSettings(by="meta.duration_s", share=0.5)
-    turns = make_schedule(Dealer(mixture), 8000, seed=0, think_share=0, curriculum=by)[:4000]
+    turns = make_schedule(QuestionGrouper(mixture), 8000, seed=0, think_share=0, curriculum=by)[:4000]
     drawn = Counter(mixture.samples[turn.samples[0]].id[0] for turn in turns)
     assert drawn["a"] / len(turns) == pytest.approx(0.1 / 3.1, rel=0.2)
     durations = [mixture.samples[turn.samples[0]].meta["duration_s"] for turn in turns]
@@ -157,7 +159,7 @@ def test_a_curriculum_keeps_to_the_weights() -> None:
 
 
 @given(batch_size=st.integers(1, 4), num_processes=st.integers(1, 3), num_turns=st.integers(1, 40))
-def test_reading_ahead_follows_the_batches_that_a_process_is_dealt(
+def test_reading_ahead_follows_the_batches_that_a_process_gets(
     batch_size: int, num_processes: int, num_turns: int
 ) -> None:
     reader: Any = SimpleNamespace(settings=SimpleNamespace(ahead=5))

@@ -18,7 +18,7 @@ import pytest
 from scripted import Server, StallError, StatusError, honest, obedient, served
 
 from timesight.errors import InputError
-from timesight.judge import AskingJudge, JudgeSettings, open_judge
+from timesight.judge import JudgeSettings, LLMJudge, open_judge
 from timesight.judge.cache import AnswerCache
 from timesight.model.tiny import embedded_path
 from timesight.tasks import TASKS
@@ -35,14 +35,14 @@ SAMPLE = CaptioningSample(
 Reply = Callable[[dict[str, Any], int], str]
 
 
-def judge_at(server: Server, folder: Path | None = None, **settings: Any) -> AskingJudge:
+def judge_at(server: Server, folder: Path | None = None, **settings: Any) -> LLMJudge:
     given = {"timeout_s": 5.0, "max_retries": 0, "concurrency": 4} | settings
     judge = open_judge(JudgeSettings(kind="served", model="m", base_url=server.url, **given), WorldJudge(), folder)
-    assert isinstance(judge, AskingJudge)
+    assert isinstance(judge, LLMJudge)
     return judge
 
 
-def recall(judge: AskingJudge, caption: str) -> float | None:
+def recall(judge: LLMJudge, caption: str) -> float | None:
     return CAPTIONING.reward(f"<answer>{caption}</answer>", SAMPLE, judge=judge)["event_recall"]
 
 
@@ -221,14 +221,14 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_local_model_that_talks_nonsense(text_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timesight.judge.local.MAX_REPLY_TOKENS", 8)
     judge = open_judge(JudgeSettings(kind="local", model=str(text_model)), WorldJudge())
-    assert isinstance(judge, AskingJudge)
+    assert isinstance(judge, LLMJudge)
     assert recall(judge, "a dog runs") is None
     assert judge.tally == {"malformed": 1}
 
 
 def test_a_local_model_that_makes_sense(monkeypatch: pytest.MonkeyPatch, text_model: Path) -> None:
     judge = open_judge(JudgeSettings(kind="local", model=str(text_model)), WorldJudge())
-    assert isinstance(judge, AskingJudge)
+    assert isinstance(judge, LLMJudge)
     batches: list[int] = []
 
     def replies(questions: list[Any]) -> list[str]:
@@ -269,7 +269,7 @@ def test_a_real_server_that_talks_nonsense(monkeypatch: pytest.MonkeyPatch) -> N
         )
         for _ in range(120):
             judge = open_judge(settings, WorldJudge())
-            assert isinstance(judge, AskingJudge)
+            assert isinstance(judge, LLMJudge)
             assert recall(judge, "a dog runs") is None
             if not judge.tally["unanswered"]:
                 break

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from timesight.artifacts import METRICS_FILE
-from timesight.training.loop import Listener
+from timesight.training.loop import Callback
 from timesight.training.run import run_recipe
 from timesight.training.settings import GrpoRecipe
 from timesight.video import Frames
@@ -66,7 +66,7 @@ def closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (root / "closed").chmod(0o700)
 
 
-class Vanish(Listener):
+class Vanish(Callback):
     """Deletes videos that no step has asked for, when the third step begins."""
 
     def __init__(self, run: Path, whole: list[Path]) -> None:
@@ -116,7 +116,7 @@ def run_over(root: Path, expected: dict[str, str], workers: int) -> None:
         }
     )
     vanish = Vanish(root / "run", whole)
-    result = run_recipe(recipe, root / "run", listeners=[vanish])
+    result = run_recipe(recipe, root / "run", callbacks=[vanish])
 
     told = [json.loads(line) for line in (root / "run/quarantine.jsonl").read_text().splitlines()]
     reasons = {str(Path(entry["path"]).relative_to(root)): entry["reason"] for entry in told}

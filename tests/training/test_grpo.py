@@ -177,7 +177,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
     assert len(batch.advantages) == 8
 
 
-def test_micro_batches_are_dealt_to_processes_in_turns() -> None:
+def test_micro_batches_go_to_processes_in_turn() -> None:
     schedule = [ScheduleEntry((index,), False) for index in range(11)]
     places = []
     for process in range(2):

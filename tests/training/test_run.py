@@ -22,10 +22,10 @@ from timesight.model.load import load_policy, newest_checkpoint
 from timesight.tasks import TASKS
 from timesight.training.build import load_model
 from timesight.training.counts import count_questions
-from timesight.training.loop import Listener
+from timesight.training.loop import Callback
 from timesight.training.run import run_recipe
 from timesight.training.samples import load_mixture, write_worlds
-from timesight.training.schedule import Dealer, make_schedule
+from timesight.training.schedule import QuestionGrouper, make_schedule
 from timesight.training.settings import CurriculumSettings, GrpoRecipe, SftRecipe
 
 pytestmark = pytest.mark.slow
@@ -147,7 +147,7 @@ def test_a_frozen_tower_stays(world: Path, new_model: Path, tmp_path: Path) -> N
     assert not any("visual" in name for name in changed)
 
 
-class StopAt(Listener):
+class StopAt(Callback):
     def __init__(self, step: int) -> None:
         self._step = step
 
@@ -179,7 +179,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_happened(
     recipe = grpo(world / "train.jsonl", train=train, **settings)
     run_recipe(recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe, tmp_path / "parts", listeners=[StopAt(3)])
+        run_recipe(recipe, tmp_path / "parts", callbacks=[StopAt(3)])
     assert len(metrics(tmp_path / "parts")) == 3
     result = run_recipe(recipe, tmp_path / "parts")
     assert [entry["step"] for entry in metrics(tmp_path / "parts")] == [1, 2, 3, 4, 5]
@@ -206,7 +206,7 @@ def test_a_line_of_metrics_torn_by_a_kill_is_written_again(world: Path, tmp_path
 def test_a_checkpoint_torn_by_a_kill_is_passed_over(world: Path, tmp_path: Path) -> None:
     recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe, tmp_path, listeners=[StopAt(2)])
+        run_recipe(recipe, tmp_path, callbacks=[StopAt(2)])
     torn = tmp_path / "checkpoint-2"
     (torn / "model.safetensors").write_bytes(b"half of it")
     assert load_policy(tmp_path).name == str(tmp_path)  # from checkpoint-1
@@ -244,7 +244,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
     """A full disk in the middle of a run is a warning, and at its end an error; what was saved before stays."""
     recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
 
-    class FillDisk(Listener):
+    class FillDisk(Callback):
         def on_step(self, step: int) -> None:
             if step == 1:
                 monkeypatch.setattr(what_fails, no_space)
@@ -254,7 +254,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_good_one(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(TrainingError, match=r"the last checkpoint could not be written \(no space left on device"):
-        run_recipe(recipe, tmp_path, listeners=[FillDisk()])
+        run_recipe(recipe, tmp_path, callbacks=[FillDisk()])
     assert "the checkpoint of step 2 could not be written" in caplog.text
     assert [folder.name for folder in tmp_path.glob("*checkpoint-*")] == ["checkpoint-1"]
     monkeypatch.undo()
@@ -314,7 +314,7 @@ def test_a_new_model_is_of_the_recipe_that_makes_it(world: Path, tmp_path: Path)
 def test_a_run_of_the_old_trainer_is_not_gone_on_with(world: Path, tmp_path: Path) -> None:
     recipe = grpo(world / "train.jsonl", train={"max_steps": 3, "save_steps": 1})
     with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe, tmp_path, listeners=[StopAt(2)])
+        run_recipe(recipe, tmp_path, callbacks=[StopAt(2)])
     for state in tmp_path.glob("checkpoint-*/training_state.json"):
         state.rename(state.with_name("trainer_state.json"))
     with pytest.raises(InputError, match=r"checkpoint-2 was written by the trainer of timesight 0.1"):
@@ -444,9 +444,9 @@ def test_the_schedule_is_seeded_and_lets_hard_samples_in_late(world: Path) -> No
     mixture = Mixture([MixtureSource(samples)])
     shape: dict[str, Any] = {"think_share": 0.5, "think_first": 0.1, "batch_size": 2}
     shape["curriculum"] = CurriculumSettings(share=0.5)
-    one = make_schedule(Dealer(mixture), 200, seed=1, **shape)
-    assert one == make_schedule(Dealer(mixture), 200, seed=1, **shape)
-    assert one != make_schedule(Dealer(mixture), 200, seed=2, **shape)
+    one = make_schedule(QuestionGrouper(mixture), 200, seed=1, **shape)
+    assert one == make_schedule(QuestionGrouper(mixture), 200, seed=1, **shape)
+    assert one != make_schedule(QuestionGrouper(mixture), 200, seed=2, **shape)
     lengths = [len(TASKS[samples[turn.samples[0]].task].gold(samples[turn.samples[0]], think=True)) for turn in one]
     assert max(lengths[:20]) < max(lengths[100:])
     assert all(turn.think for turn in one[:20])

@@ -27,7 +27,7 @@ from timesight.training import grpo as grpo_module
 from timesight.training import sft as sft_module
 from timesight.training.recipe import load_recipe
 from timesight.training.run import run_recipe
-from timesight.training.schedule import Dealer, make_schedule
+from timesight.training.schedule import QuestionGrouper, make_schedule
 from timesight.training.settings import CurriculumSettings, GrpoRecipe, SftRecipe
 from timesight.types import Sample
 
@@ -57,26 +57,26 @@ def samples(questions: list[int]) -> list[Sample]:
     cap=st.integers(1, 5),
     seed=st.integers(0, 9),
 )
-def test_every_question_is_dealt_as_often_as_its_weight_says(
+def test_every_question_comes_as_often_as_its_weight_says(
     questions: list[int], weight: float, cap: int, seed: int
 ) -> None:
     questions = questions * 2  # an even number, so that halves are whole
     mixture = Mixture([MixtureSource(samples(questions), weight)])
-    dealer = Dealer(mixture, cap)
-    dealt = list(islice(dealer.entries(seed), dealer.num_entries(2, seed)))
-    assert Counter(chain.from_iterable(dealt)) == Counter(dict.fromkeys(range(sum(questions)), int(2 * weight)))
-    for entry in dealt:
+    grouper = QuestionGrouper(mixture, cap)
+    grouped = list(islice(grouper.entries(seed), grouper.num_entries(2, seed)))
+    assert Counter(chain.from_iterable(grouped)) == Counter(dict.fromkeys(range(sum(questions)), int(2 * weight)))
+    for entry in grouped:
         assert 1 <= len(entry) <= cap
         assert len({mixture.samples[index].video for index in entry}) == 1
         assert len(set(entry)) == len(entry)
     if cap == 1:
-        assert [index for (index,) in dealt] == [*chain.from_iterable(islice(mixture.epochs(seed), 2))]
+        assert [index for (index,) in grouped] == [*chain.from_iterable(islice(mixture.epochs(seed), 2))]
 
 
 @pytest.mark.parametrize("epochs", [0.25, 0.5, 1.5])
 def test_part_of_an_epoch_shares_videos_as_a_whole_one_does(epochs: float) -> None:
-    dealer = Dealer(Mixture([MixtureSource(samples([4] * 20))]), 4)
-    assert dealer.num_entries(epochs, 0) == 20 * epochs
+    grouper = QuestionGrouper(Mixture([MixtureSource(samples([4] * 20))]), 4)
+    assert grouper.num_entries(epochs, 0) == 20 * epochs
 
 
 def test_videos_with_many_questions_do_not_come_first() -> None:
@@ -84,7 +84,7 @@ def test_videos_with_many_questions_do_not_come_first() -> None:
     mixture = Mixture([MixtureSource(samples([1] * 20 + [8] * 20))])
     places: dict[int, list[int]] = {1: [], 8: []}
     for seed in range(40):
-        for place, entry in enumerate(islice(Dealer(mixture, 8).entries(seed), 40)):
+        for place, entry in enumerate(islice(QuestionGrouper(mixture, 8).entries(seed), 40)):
             places[len(entry)].append(place)
     means = {size: sum(mine) / len(mine) for size, mine in places.items()}
     assert means[1] == pytest.approx(means[8], abs=1.5)
@@ -93,7 +93,7 @@ def test_videos_with_many_questions_do_not_come_first() -> None:
 def test_a_curriculum_joins_what_is_as_easy() -> None:
     mixture = Mixture([MixtureSource(samples([6] * 30))])
     schedule = make_schedule(
-        Dealer(mixture, 3),
+        QuestionGrouper(mixture, 3),
         60,
         seed=0,
         think_share=0.0,
@@ -110,13 +110,13 @@ def test_tasks_with_frames_of_their_own_are_asked_apart(
 ) -> None:
     world = read_jsonl(full_world / "train.jsonl")
     mixture = Mixture([MixtureSource(world)])
-    dealer = Dealer(mixture, 8)
-    entries = list(islice(dealer.entries(0), dealer.num_entries(1, 0)))
+    grouper = QuestionGrouper(mixture, 8)
+    entries = list(islice(grouper.entries(0), grouper.num_entries(1, 0)))
     for entry in entries:
         assert len({shown_frames(world[index]) for index in entry}) == 1
     tracking = [index for index, sample in enumerate(world) if sample.task == "object_tracking"]
     assert all((index,) in entries for index in tracking)
-    assert dealer.num_apart == len(tracking) > 0
+    assert grouper.num_apart == len(tracking) > 0
     with caplog.at_level(logging.WARNING, logger="timesight"):
         run_recipe(recipe("sft", full_world, questions_per_video=4), tmp_path)
     assert f"{len(tracking)} of {len(world)} questions ask for other frames" in caplog.text

@@ -28,7 +28,7 @@ def test_frames_are_the_same_however_they_are_read(video: Path, tmp_path: Path, 
     settings = ReadingSettings(workers=workers, cache=tmp_path / "cache")
     for _ in range(2):  # the second time from the cache
         with FrameReader(BUDGET, 28, settings) as reader:
-            reader.expect(Wanted(window) for window in windows)
+            reader.prefetch(Wanted(window) for window in windows)
             for window in windows:
                 assert np.array_equal(reader.read(Wanted(window)).pixels, read(window, BUDGET).pixels)
             request = FrameRequest(2, (0.0, 1.0))

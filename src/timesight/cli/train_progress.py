@@ -8,12 +8,12 @@ from rich.text import Text
 
 from timesight.artifacts import COMPLETIONS_DIR, CompletionEntry, read_records
 from timesight.cli.console import ERR, progress
-from timesight.training.loop import Listener
+from timesight.training.loop import Callback
 
 REPLY_EVERY = 50  # steps between two replies shown while training
 
 
-class TrainProgress(Listener):
+class TrainProgress(Callback):
     """Shows a training run as a progress bar, with one of its metrics.
 
     Args:

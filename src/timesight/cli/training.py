@@ -96,7 +96,7 @@ def run_with_progress(recipe: Any, out: Path) -> Any:
     write_world_with_progress(recipe, out)
     bar = TrainProgress(recipe.kind.upper(), "reward" if recipe.kind == "grpo" else "loss")
     try:
-        return run_recipe(recipe, out, listeners=[bar])
+        return run_recipe(recipe, out, callbacks=[bar])
     finally:
         bar.close()
 

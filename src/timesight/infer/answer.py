@@ -86,7 +86,7 @@ def answer_batches(
     with FrameReader(config.budget, generator.factor, reading, config.second_look) as reader:
         for number, window in enumerate(windows):
             for sample in chain.from_iterable(chain(*windows[number : number + 2])):
-                reader.expect(wanted_frames(sample, config.think, config.tasks))
+                reader.prefetch(wanted_frames(sample, config.think, config.tasks))
             broken: list[tuple[Sample, Outcome]] = []
             groups = []
             for group in window:

@@ -5,7 +5,7 @@ questions and caches replies, ``served`` and ``local`` are the two ways to run a
 purpose.
 """
 
-from timesight.judge.asking import AskingJudge
+from timesight.judge.llm import LLMJudge
 from timesight.judge.settings import JudgeSettings, open_judge
 
-__all__ = ["AskingJudge", "JudgeSettings", "open_judge"]
+__all__ = ["JudgeSettings", "LLMJudge", "open_judge"]

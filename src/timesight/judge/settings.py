@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from timesight.judge.asking import AskingJudge
 from timesight.judge.cache import AnswerCache
+from timesight.judge.llm import LLMJudge
 from timesight.judge.noisy import NoisyJudge
 from timesight.types import Judge
 
@@ -75,8 +75,8 @@ def open_judge(settings: JudgeSettings | None, exact: Judge, folder: Path | None
     if settings.kind == "local":
         from timesight.judge.local import LocalModel  # torch is loaded only where a judge needs it
 
-        return AskingJudge(LocalModel(settings.model), AnswerCache(file))
+        return LLMJudge(LocalModel(settings.model), AnswerCache(file))
     from timesight.judge.served import ServedModel
 
     limits = settings.model_dump(exclude={"kind", "model", "base_url", "cache", "max_unjudged_share", "error_rate"})
-    return AskingJudge(ServedModel(settings.model, settings.base_url, **limits), AnswerCache(file))
+    return LLMJudge(ServedModel(settings.model, settings.base_url, **limits), AnswerCache(file))

@@ -28,7 +28,7 @@ from timesight.tasks import TASKS, TaskRegistry
 from timesight.tasks.corpus import prompts_and_replies
 from timesight.training.dataset import PromptDataset
 from timesight.training.look_again import SecondLooks
-from timesight.training.schedule import Dealer, make_schedule
+from timesight.training.schedule import QuestionGrouper, make_schedule
 from timesight.training.settings import GrpoRecipe, SftRecipe
 from timesight.types import Judge, Sample
 from timesight.video import FrameReader
@@ -105,20 +105,20 @@ def make_generator(recipe: GrpoRecipe, policy: Policy, out: Path) -> Generator:
     )
 
 
-def make_dealer(recipe: SftRecipe | GrpoRecipe, mixture: Mixture, tasks: TaskRegistry) -> Dealer:
+def make_grouper(recipe: SftRecipe | GrpoRecipe, mixture: Mixture, tasks: TaskRegistry) -> QuestionGrouper:
     """Deals the questions of ``mixture``; warns of those that share no frames with others."""
-    dealer = Dealer(mixture, recipe.train.questions_per_video, tasks)
-    if recipe.train.questions_per_video > 1 and dealer.num_apart:
+    grouper = QuestionGrouper(mixture, recipe.train.questions_per_video, tasks)
+    if recipe.train.questions_per_video > 1 and grouper.num_apart:
         LOGGER.warning(
             "%d of %d questions ask for other frames than the rest on their video: they share nothing with them",
-            dealer.num_apart,
+            grouper.num_apart,
             len(mixture.samples),
         )
-    return dealer
+    return grouper
 
 
 def make_dataset(
-    recipe: SftRecipe | GrpoRecipe, policy: Policy, dealer: Dealer, reader: FrameReader, steps: int
+    recipe: SftRecipe | GrpoRecipe, policy: Policy, grouper: QuestionGrouper, reader: FrameReader, steps: int
 ) -> PromptDataset:
     """The prompts of all steps, of which ``num_iterations`` in a row take the same ones."""
     processes = this_process()
@@ -126,7 +126,7 @@ def make_dataset(
     num_iterations = recipe.grpo.num_iterations if isinstance(recipe, GrpoRecipe) else 1
     per_step = settings.batch_size * settings.gradient_accumulation_steps * processes.num_processes
     schedule = make_schedule(
-        dealer,
+        grouper,
         math.ceil(steps / num_iterations) * per_step,
         seed=recipe.seed,
         think_share=recipe.think_share if isinstance(recipe, SftRecipe) else float(recipe.think),
@@ -136,14 +136,14 @@ def make_dataset(
     )
     return PromptDataset(
         policy,
-        dealer.mixture.samples,
+        grouper.mixture.samples,
         schedule,
         reader,
         settings.batch_size,
         num_micro_batches=settings.gradient_accumulation_steps,
         process=processes.process_index,
         num_processes=processes.num_processes,
-        tasks=dealer.tasks,
+        tasks=grouper.tasks,
     )
 
 

@@ -91,7 +91,7 @@ def plan(
         model: Its sizes.
         num_samples: Questions of an epoch.
         num_gpus: Processes.
-        num_entries: Entries of the schedule that these questions are dealt as; None: as few as
+        num_entries: Entries of the schedule that these questions are grouped into; None: as few as
             ``train.questions_per_video`` allows. Memory is always that of entries with so many questions.
         launch: How the model is sharded over several GPUs (``timesight launch-config``). None: ``zero2`` for a
             whole model, ``ddp`` for adapters.

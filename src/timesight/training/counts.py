@@ -11,7 +11,7 @@ from timesight.errors import InputError
 from timesight.tasks import TaskRegistry
 from timesight.tasks.custom import custom_tasks
 from timesight.training.samples import chosen
-from timesight.training.schedule import Dealer
+from timesight.training.schedule import QuestionGrouper
 from timesight.training.settings import GrpoRecipe, SftRecipe, SourceSettings, WorldSource
 from timesight.world.generate import make_scenes
 from timesight.world.questions import samples_of
@@ -25,7 +25,7 @@ def _refuse(source: SourceSettings) -> int:
 
 
 def count_questions(recipe: SftRecipe | GrpoRecipe, missing: Missing = _refuse) -> tuple[int, int]:
-    """Questions of an epoch, and the entries they are dealt as, from the recipe's own files.
+    """Questions of an epoch, and the entries they are grouped into, from the recipe's own files.
 
     A synthetic world is counted by its first scenes.
 
@@ -39,9 +39,9 @@ def count_questions(recipe: SftRecipe | GrpoRecipe, missing: Missing = _refuse) 
     cap, tasks = recipe.train.questions_per_video, custom_tasks(recipe.tasks)
     questions = entries = 0.0
     for source in recipe.data.all_sources:
-        count, dealt = _of_source(source, cap, recipe.seed, missing, tasks)
+        count, grouped = _of_source(source, cap, recipe.seed, missing, tasks)
         share = source.weight * min(1.0, (source.limit or count) / max(count, 1))
-        questions, entries = questions + share * count, entries + share * dealt
+        questions, entries = questions + share * count, entries + share * grouped
     return round(questions), round(entries)
 
 
@@ -56,7 +56,7 @@ def _of_source(
         count = missing(source)
         return count, -(-count // cap)
     samples = chosen(source, read_jsonl(source.jsonl, tasks))
-    return len(samples), Dealer(Mixture([MixtureSource(samples)]), cap, tasks).num_entries(1, seed)
+    return len(samples), QuestionGrouper(Mixture([MixtureSource(samples)]), cap, tasks).num_entries(1, seed)
 
 
 def _world_questions(world: WorldSource) -> float:

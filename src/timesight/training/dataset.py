@@ -100,18 +100,18 @@ class PromptDataset:
         rng = np.random.default_rng((*seed, self._process))
         places = rng.integers(len(self._schedule), size=count).tolist()
         for place in places:
-            self._expect(place)
+            self._prefetch(place)
         return [self._encode(self._schedule[place]) for place in places]
 
     def _items(self, place: int) -> list[Item]:
         """The questions of an entry, while the videos of the next ones are read."""
         for later in self._following(place):
-            self._expect(later)
+            self._prefetch(later)
         return self._encode(self._schedule[place])
 
-    def _expect(self, place: int) -> None:
+    def _prefetch(self, place: int) -> None:
         entry = self._schedule[place]  # whose questions all show the same frames
-        self._reader.expect(wanted_frames(self._samples[entry.samples[0]], entry.think, self._tasks))
+        self._reader.prefetch(wanted_frames(self._samples[entry.samples[0]], entry.think, self._tasks))
 
     def _encode(self, entry: ScheduleEntry) -> list[Item]:
         """The questions of an entry; the video is broken for all of them, or for none."""

@@ -57,7 +57,7 @@ class SecondLooks:
             if key is not None and sample is not None:
                 alike[key][sample.id] = sample
         for (_, think), samples in alike.items():
-            self.reader.expect(wanted_frames(next(iter(samples.values())), think, self.tasks))
+            self.reader.prefetch(wanted_frames(next(iter(samples.values())), think, self.tasks))
         found = {
             (key, second.sample.id): second
             for key, samples in alike.items()

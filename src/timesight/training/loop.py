@@ -54,7 +54,7 @@ class Algorithm(Protocol[B]):
         """Restore what ``state_dict`` returned."""
 
 
-class Listener:
+class Callback:
     """Notified of the progress of a run; its methods do nothing until they are overridden."""
 
     def on_start(self, step: int, num_steps: int) -> None:
@@ -79,7 +79,7 @@ class TrainingLoop(Generic[B]):
         validate: Figures of held-out samples, every ``validate_steps``; ``validation/reward`` says which checkpoint
             is the best.
         validate_steps: None: never.
-        listeners: Notified of progress.
+        callbacks: Notified of progress.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class TrainingLoop(Generic[B]):
         *,
         validate: Validate | None = None,
         validate_steps: int | None = None,
-        listeners: Sequence[Listener] = (),
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         assert settings.max_steps is not None
         self._settings, self._out, self._num_steps = settings, out, settings.max_steps
         self._accelerator, self._metrics = accelerator, metrics
         self._validate, self._validate_steps = validate, validate_steps
-        self._listeners = listeners
+        self._listeners = callbacks
         self._checkpoints = Checkpoints(out, policy, accelerator)
         self._state = self._checkpoints.load_weights()
         if settings.gradient_checkpointing:
@@ -186,8 +186,8 @@ class TrainingLoop(Generic[B]):
 
     def _tell(self, event: str, *args: Any) -> None:
         if self._accelerator.is_main_process:
-            for listener in self._listeners:
-                getattr(listener, event)(*args)
+            for callback in self._listeners:
+                getattr(callback, event)(*args)
 
 
 def make_accelerator(policy: Policy, settings: TrainSettings, out: Path) -> Accelerator:

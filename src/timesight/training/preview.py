@@ -23,7 +23,7 @@ from timesight.training.build import judge_for, load_model, second_looks_of
 from timesight.training.dataset import BrokenItem, Item, PromptDataset, PromptItem
 from timesight.training.rollout import ZERO_STD, Sampler
 from timesight.training.samples import load_mixture
-from timesight.training.schedule import Dealer, ScheduleEntry, make_schedule
+from timesight.training.schedule import QuestionGrouper, ScheduleEntry, make_schedule
 from timesight.training.settings import GrpoRecipe
 from timesight.types import Sample
 from timesight.video import FrameReader
@@ -124,7 +124,9 @@ def preview(
 def _drawn(mixture: Mixture, num_prompts: int, recipe: GrpoRecipe, tasks: TaskRegistry) -> list[ScheduleEntry]:
     if num_prompts >= len(mixture.samples):
         return [ScheduleEntry((index,), recipe.think) for index in range(len(mixture.samples))]
-    drawn = make_schedule(Dealer(mixture, 1, tasks), num_prompts, seed=recipe.seed, think_share=float(recipe.think))
+    drawn = make_schedule(
+        QuestionGrouper(mixture, 1, tasks), num_prompts, seed=recipe.seed, think_share=float(recipe.think)
+    )
     return list(dict.fromkeys(drawn))
 
 

@@ -32,16 +32,16 @@ from timesight.training.build import (
     judge_for,
     load_model,
     make_dataset,
-    make_dealer,
     make_feature_store,
     make_generator,
+    make_grouper,
     second_looks_of,
     validation_config,
 )
 from timesight.training.checkpoint import TrainingState, checkpoint_folder
 from timesight.training.difficulty import by_difficulty
 from timesight.training.grpo import Draw, Grpo, Reference, reference_of
-from timesight.training.loop import Algorithm, Listener, TrainingLoop, Validate, make_accelerator
+from timesight.training.loop import Algorithm, Callback, TrainingLoop, Validate, make_accelerator
 from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import load_recipe
 from timesight.training.run_dir import init_run_dir, require_same_samples
@@ -75,7 +75,7 @@ def train(
     out: str | Path,
     *,
     overrides: Sequence[str] = (),
-    listeners: Sequence[Listener] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> RunResult:
     """Train by a recipe, SFT or GRPO as it says; an interrupted run resumes.
 
@@ -83,7 +83,7 @@ def train(
         recipe: Name of a shipped recipe, a YAML file, or a recipe.
         out: Run directory.
         overrides: Keys of the recipe, such as ``train.learning_rate=1e-6``; for one that is read.
-        listeners: Notified of progress.
+        callbacks: Notified of progress.
 
     Returns:
         Where the checkpoint is, and what was left out.
@@ -95,10 +95,10 @@ def train(
     """
     if isinstance(recipe, (str, Path)):
         recipe = load_recipe(recipe, overrides)
-    return run_recipe(recipe, Path(out), listeners=listeners)
+    return run_recipe(recipe, Path(out), callbacks=callbacks)
 
 
-def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence[Listener] = ()) -> RunResult:
+def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, callbacks: Sequence[Callback] = ()) -> RunResult:
     """Train as ``recipe`` says in the run directory ``out``, resuming what is there.
 
     Raises InputError when ``out`` holds results of another recipe, and whatever reading data and models raises.
@@ -132,7 +132,7 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, listeners: Sequence
     quarantine = Quarantine(out / QUARANTINE_FILE, recipe.train.max_broken_share)
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
         run = _Run(recipe, out, policy, mixture, validation, reader, quarantine, judge, tasks)
-        state = run.train(listeners)
+        state = run.train(callbacks)
     return RunResult(
         checkpoint=checkpoint_folder(out, state.step),
         best=None if state.best_step is None else checkpoint_folder(out, state.best_step),
@@ -157,13 +157,13 @@ class _Run:
     judge: Judge | None
     tasks: TaskRegistry
 
-    def train(self, listeners: Sequence[Listener]) -> TrainingState:
+    def train(self, callbacks: Sequence[Callback]) -> TrainingState:
         """The schedule, the algorithm and the loop of the recipe."""
         recipe, policy, processes = self.recipe, self.policy, this_process()
-        dealer = make_dealer(recipe, self.mixture, self.tasks)
-        steps = num_steps(recipe, dealer.num_entries(recipe.train.epochs, recipe.seed), processes.num_processes)
+        grouper = make_grouper(recipe, self.mixture, self.tasks)
+        steps = num_steps(recipe, grouper.num_entries(recipe.train.epochs, recipe.seed), processes.num_processes)
         settings = recipe.train.model_copy(update={"max_steps": steps})
-        dataset = make_dataset(recipe, policy, dealer, self.reader, steps)
+        dataset = make_dataset(recipe, policy, grouper, self.reader, steps)
         accelerator = make_accelerator(policy, settings, self.out)
         metrics = MetricsLog(self.out / METRICS_FILE, policy.device, accelerator)
         store = make_feature_store(recipe, policy)
@@ -176,7 +176,7 @@ class _Run:
             metrics,
             validate=self._validate() if self.validation else None,
             validate_steps=recipe.validation.every_steps if recipe.validation else None,
-            listeners=(*listeners, Watch()) if isinstance(recipe, GrpoRecipe) else listeners,
+            callbacks=(*callbacks, Watch()) if isinstance(recipe, GrpoRecipe) else callbacks,
         )
         set_seed(recipe.seed + processes.process_index)  # each process samples other replies
         algorithm: Algorithm[Any]

@@ -1,6 +1,6 @@
 """What is asked in which order, and in which mode: worked out before the run, the same on every process.
 
-The schedule deals videos: questions on the same frames are asked together, so that they share one pass over them.
+Questions on the same frames are grouped and asked together, so that they share one pass over them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class ScheduleEntry:
     think: bool
 
 
-class Dealer:
-    """Deals the questions of a mixture as entries of up to ``questions_per_video`` on the same frames.
+class QuestionGrouper:
+    """Groups the questions of a mixture into entries of up to ``questions_per_video`` on the same frames.
 
     Args:
         mixture: What is asked.
-        questions_per_video: The cap; 1 deals every question by itself, in the order of the mixture.
+        questions_per_video: The cap; 1 leaves every question by itself, in the order of the mixture.
         tasks: Of the samples; a task that requires certain frames shares them with no other.
     """
 
@@ -65,9 +65,9 @@ class Dealer:
     def num_entries(self, epochs: float, seed: int) -> int:
         """How many entries hold the questions of so many epochs."""
         questions, entries = math.ceil(epochs * self.mixture.epoch_length), 0
-        dealt = self.entries(seed)
+        grouped = self.entries(seed)
         while questions > 0:
-            questions -= len(next(dealt))
+            questions -= len(next(grouped))
             entries += 1
         return entries
 
@@ -86,7 +86,7 @@ class Dealer:
                 f"curriculum.phases: {', '.join(weights or ())} have no samples that can be trained on"
             )
         for epoch in mixture.epochs(seed):
-            yield from self._deal(epoch, rng)
+            yield from self._group(epoch, rng)
 
     def joined(self, index: int, allowed: Container[int], rng: np.random.Generator) -> tuple[int, ...]:
         """The question ``index`` with ``allowed`` ones on the same frames, up to the cap."""
@@ -95,25 +95,25 @@ class Dealer:
         others = [other for other in self._on_same[self._shown[index]] if other != index and other in allowed]
         return (index, *rng.permutation(others)[: self._cap - 1].tolist())
 
-    def _deal(self, epoch: Sequence[int], rng: np.random.Generator) -> list[tuple[int, ...]]:
+    def _group(self, epoch: Sequence[int], rng: np.random.Generator) -> list[tuple[int, ...]]:
         """The questions of an epoch in entries, each at the place of one of its questions, drawn at random.
 
         At the place of the first one, videos with many questions would come early.
         """
         open_entry: dict[Hashable, list[int]] = {}  # places in the epoch
-        dealt: list[list[int]] = []
+        grouped: list[list[int]] = []
         for place, index in enumerate(epoch):
             entry = open_entry.get(self._shown[index])
             if entry is None or len(entry) == self._cap or any(epoch[other] == index for other in entry):
                 entry = open_entry[self._shown[index]] = []
-                dealt.append(entry)
+                grouped.append(entry)
             entry.append(place)
-        dealt.sort(key=lambda entry: entry[rng.integers(len(entry))])
-        return [tuple(epoch[place] for place in entry) for entry in dealt]
+        grouped.sort(key=lambda entry: entry[rng.integers(len(entry))])
+        return [tuple(epoch[place] for place in entry) for entry in grouped]
 
 
 def make_schedule(
-    dealer: Dealer,
+    grouper: QuestionGrouper,
     num_entries: int,
     *,
     seed: int,
@@ -122,10 +122,10 @@ def make_schedule(
     curriculum: CurriculumSettings | None = None,
     batch_size: int = 1,
 ) -> list[ScheduleEntry]:
-    """The first entries that ``dealer`` deals, after those of the ``curriculum``.
+    """The first entries of ``grouper``, after those of the ``curriculum``.
 
     Args:
-        dealer: Deals what is asked.
+        grouper: Groups what is asked.
         num_entries: Length of the schedule.
         seed: Of all random choices.
         think_share: Share of the batches asked in think mode.
@@ -142,10 +142,10 @@ def make_schedule(
     if curriculum is not None and curriculum.phases:
         for phase in curriculum.phases:
             share += phase.share
-            early += islice(dealer.entries(seed, phase.weights), round(share * num_entries) - len(early))
+            early += islice(grouper.entries(seed, phase.weights), round(share * num_entries) - len(early))
     elif curriculum is not None:
-        early = _easy_first(dealer, num_entries, curriculum, rng)
-    order = [*early, *islice(dealer.entries(seed), num_entries - len(early))]
+        early = _easy_first(grouper, num_entries, curriculum, rng)
+    order = [*early, *islice(grouper.entries(seed), num_entries - len(early))]
     thinks = np.repeat(rng.random(math.ceil(num_entries / batch_size)) < think_share, batch_size)[:num_entries]
     thinks[: int(think_first * num_entries)] = True
     return [ScheduleEntry(samples, bool(think)) for samples, think in zip(order, thinks, strict=True)]
@@ -159,15 +159,15 @@ def num_steps(recipe: SftRecipe | GrpoRecipe, num_entries: int, num_processes: i
 
 
 def _easy_first(
-    dealer: Dealer, num_entries: int, curriculum: CurriculumSettings, rng: np.random.Generator
+    grouper: QuestionGrouper, num_entries: int, curriculum: CurriculumSettings, rng: np.random.Generator
 ) -> list[tuple[int, ...]]:
     """Draws from the easiest samples: for a fifth of the time only the very easiest, then harder ones join in.
 
     Samples lie on a line in their order, each as long as its weight, and places on it are drawn. Questions on the
     same frames join a drawn one as far as they are among the easiest too.
     """
-    by_ease = _easiest_first(dealer.mixture.samples, curriculum.by, dealer.tasks)
-    ends = np.cumsum(np.array(dealer.mixture.weights)[by_ease])
+    by_ease = _easiest_first(grouper.mixture.samples, curriculum.by, grouper.tasks)
+    ends = np.cumsum(np.array(grouper.mixture.weights)[by_ease])
     ends *= len(by_ease) / ends[-1]
     count = int(curriculum.share * num_entries)
     hold = int(EASIEST_HOLD * count)
@@ -180,7 +180,7 @@ def _easy_first(
     entries = []
     for place, limit in zip(np.minimum(drawn, len(by_ease) - 1), limits, strict=True):
         easiest.update(by_ease[len(easiest) : limit])
-        entries.append(dealer.joined(by_ease[place], easiest, joining))
+        entries.append(grouper.joined(by_ease[place], easiest, joining))
     return entries
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from timesight.training.loop import Listener
+from timesight.training.loop import Callback
 
 LOGGER = logging.getLogger("timesight")
 WINDOW = 20  # steps whose mean is looked at
@@ -17,7 +17,7 @@ MAX_TRUNCATED, MAX_ZERO_STD = 0.5, 0.8  # shares
 WATCHED = ("reward", "entropy", "completion_tokens", "kl", "sampler_kl", "truncated_share", "frac_reward_zero_std")
 
 
-class Watch(Listener):
+class Watch(Callback):
     """Logs each warning of ``warnings_of`` the first time that it holds."""
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ class FrameReader:
     ) -> None:
         self.close()
 
-    def expect(self, wanted: Iterable[Wanted]) -> None:
+    def prefetch(self, wanted: Iterable[Wanted]) -> None:
         """Start to read ahead what ``read`` will be called with; without processes this does nothing."""
         if not self._in_processes:
             return

@@ -37,7 +37,7 @@ class Model(Protocol):
         """
 
 
-class AskingJudge:
+class LLMJudge:
     """A ``Judge`` that asks a ``Model``.
 
     ``tally`` counts the outcomes of questions: ``scored``; ``unanswered`` (no reply), ``malformed`` (malformed
