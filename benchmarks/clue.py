@@ -6,8 +6,8 @@ has its spark, which lights up for 0.2 s (as small, and seldom among the first l
 
 - *first look*: the whole video, once.
 - *clue*: then what the answer rests on, closer (``eval --clue``).
-- *same tokens, …*: one look at the whole video with as many vision tokens as both looks of *clue* took for this
-  question: spent on larger frames, on more frames, or on both.
+- *same tokens, …*: one look at the whole video with as many vision tokens as both looks of *clue* took, averaged
+  over the questions on it: spent on larger frames, on more frames, or on both.
 - *random segments*: as *clue*, but segments of the same lengths anywhere in the video.
 - *true segments*: as *clue*, but segments around the true evidence: what better spans could bring.
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,9 @@ class Looks:
         """Answers by way, one a sample, in their order."""
         first = self.ask(samples, self.budget)
         clue = self.ask(samples, self.budget, ClueGenerator(self.generator, self.budget, self.settings))
-        tokens = [sum(self.vision_tokens(seen) for seen in answered.passes) for answered in clue]
         ways = {"first look": first, "clue": clue}
         for name, share in (("larger frames", 0.0), ("more frames", 1.0), ("both", 0.5)):
-            spent = [self.spend(a.passes[0], t, share) for a, t in zip(clue, tokens, strict=True)]
-            ways[f"same tokens, {name}"] = self.ask_each(samples, spent)
+            ways[f"same tokens, {name}"] = self.in_one_look(samples, clue, share)
         looked = [answered.passes[-1].segments if len(answered.passes) > 1 else () for answered in clue]
         ways["random segments"] = self.ask(
             [self.anywhere(*pair) for pair in zip(samples, looked, strict=True)], self.budget
@@ -103,9 +102,15 @@ class Looks:
                 )
             ]
 
-    def ask_each(self, samples: Sequence[Sample], budgets: Sequence[FrameBudget]) -> list[Completion]:
-        """An answer to each of ``samples``, each seen with its budget."""
-        return [self.ask([sample], budget)[0] for sample, budget in zip(samples, budgets, strict=True)]
+    def in_one_look(self, samples: Sequence[Sample], clue: Sequence[Completion], share: float) -> list[Completion]:
+        """An answer to each of ``samples``; the tokens of ``clue`` are spent on one look at each video."""
+        answers: list[Completion] = []
+        pairs = zip(samples, clue, strict=True)
+        for _, on_video in groupby(pairs, key=lambda pair: pair[0].video.path):
+            asked, answered = zip(*on_video, strict=True)
+            tokens = np.mean([sum(self.vision_tokens(seen) for seen in one.passes) for one in answered])
+            answers += self.ask(asked, self.spend(answered[0].passes[0], round(tokens), share))
+        return answers
 
     def spend(self, seen: Any, tokens: int, share: float) -> FrameBudget:
         """A budget of ``tokens`` for a look like ``seen``: the surplus to the power ``share`` goes into frames."""
@@ -131,7 +136,7 @@ class Looks:
     def vision_tokens(self, seen: Any) -> int:
         """Of one look."""
         width, height = seen.size_px
-        return seen.num_frames * width * height // (2 * self.pixels_per_token)
+        return int(seen.num_frames * width * height // (2 * self.pixels_per_token))
 
     def anywhere(self, sample: Sample, looked: Sequence[Span]) -> Sample:
         """``sample`` with segments as long as ``looked``, anywhere."""
