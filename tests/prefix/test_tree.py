@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from timesight.data import read_jsonl
+from timesight.generate import past
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.decode import sample_replies
 from timesight.generate.local import LocalGenerator
@@ -90,10 +91,16 @@ def test_sharing_changes_no_reply(policy: Policy, prompts: list[Prompt]) -> None
 
 
 @pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("saves_memory", [False, True])
 def test_groups_on_shared_videos_are_sampled_from_the_scored_distribution(
-    policy: Policy, prompts: list[Prompt], static: bool
+    policy: Policy, prompts: list[Prompt], static: bool, saves_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three levels: roots, questions and groups that end at different lengths."""
+    if (
+        saves_memory
+    ):  # no empty slots: the video with five questions comes several times; rows are extended one by one
+        monkeypatch.setattr(past, "MAX_SLOTS_PER_ROW", 1)
+        monkeypatch.setattr(tree_attention, "MAX_GATHERED", 1)
     policy.__dict__["end_ids"] = frozenset(range(10, policy.model.config.get_text_config().vocab_size, 7))
     tree = build_tree(policy, encode_prompts(policy, prompts))
     torch.manual_seed(0)

@@ -5,6 +5,8 @@ N nodes of a level, R rows, S tokens a step, V vocabulary.
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -16,6 +18,8 @@ from timesight.model.policy import Policy
 from timesight.model.tree_attention import PastLevel, TreePast
 from timesight.prefix.layout import NO_MASK
 from timesight.prefix.tree import Level, PrefixTree
+
+MAX_SLOTS_PER_ROW = 4  # more of them empty would cost more than copies of nodes
 
 
 def prefill(policy: Policy, tree: PrefixTree, group: int) -> tuple[Past, Tensor]:
@@ -117,26 +121,37 @@ class TreeCache:
 def _place(level: PastLevel, nodes: Sequence[int]) -> tuple[PastLevel, list[int]]:
     """``level`` for rows that continue ``nodes``, without nodes that have none; and those nodes' new numbers."""
     cache, padding = level.cache, level.padding
-    used = sorted(set(nodes))
-    if len(used) < len(padding):
-        index = torch.tensor(used, device=padding.device)
-        cache.batch_select_indices(index)
-        padding = padding[index]
-        number = {node: n for n, node in enumerate(used)}
-        nodes = [number[node] for node in nodes]
-    rows_of: list[list[int]] = [[] for _ in used]
+    rows_of: dict[int, list[int]] = defaultdict(list)
     for row, node in enumerate(nodes):
         rows_of[node].append(row)
-    most = max(map(len, rows_of))
-    filled = [row for mine in rows_of for row in mine + [0] * (most - len(mine))]
-    if filled == list(range(len(nodes))):
-        return PastLevel(cache, padding), list(nodes)
-    slot_of = {row: node * most + n for node, mine in enumerate(rows_of) for n, row in enumerate(mine)}
-    rows, slots = (
-        torch.tensor(index, device=padding.device)
-        for index in (filled, [slot_of[row] for row in range(len(nodes))])
-    )
-    return PastLevel(cache, padding, rows, slots), list(nodes)
+    parts = _split_crowded(sorted(rows_of.items()))
+    kept = [node for node, _ in parts]
+    if kept != list(range(len(padding))):
+        index = torch.tensor(kept, device=padding.device)
+        cache.batch_select_indices(index)
+        padding = padding[index]
+    most = max(len(rows) for _, rows in parts)
+    slot_of = {row: node * most + n for node, (_, rows) in enumerate(parts) for n, row in enumerate(rows)}
+    slots = [slot_of[row] for row in range(len(nodes))]
+    placed = [slot // most for slot in slots]
+    if slots == list(range(len(parts) * most)):
+        return PastLevel(cache, padding), placed
+    filled = [row for _, rows in parts for row in rows + [0] * (most - len(rows))]
+    rows, at = (torch.tensor(index, device=padding.device) for index in (filled, slots))
+    return PastLevel(cache, padding, rows, at), placed
+
+
+def _split_crowded(rows_of: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
+    """Nodes with their rows; where slots would be mostly empty, nodes that have many rows come several times.
+
+    Segments of second looks are such nodes: many replies choose one, few choose each of the others. Copies are at
+    most as many as the nodes.
+    """
+    num_rows = sum(len(rows) for _, rows in rows_of)
+    if len(rows_of) * max(len(rows) for _, rows in rows_of) <= MAX_SLOTS_PER_ROW * num_rows:
+        return rows_of
+    size = math.ceil(num_rows / len(rows_of))
+    return [(node, rows[n : n + size]) for node, rows in rows_of for n in range(0, len(rows), size)]
 
 
 class WidenedCache:

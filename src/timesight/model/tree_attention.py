@@ -21,6 +21,7 @@ from timesight.model.part_attention import Part, part_attention
 
 # Where the flash kernel returns the log-sum-exp that parts are merged by; on GPUs it has not been tried yet.
 MERGING_DEVICES = {"cpu"}
+MAX_GATHERED = 2**27  # elements of the keys that are gathered at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,12 @@ class PastLevel:
     rows: Tensor | None = None  # (N · G,) the row in each slot, 0 in empty ones; None: rows are the slots, in order
     slots: Tensor | None = None  # (R,) the slot of each row
 
+    def nodes(self, num_rows: int) -> Tensor:
+        """(R,) the node that each row continues."""
+        if self.rows is None or self.slots is None:
+            return torch.arange(num_rows, device=self.padding.device) // (num_rows // len(self.padding))
+        return self.slots // (len(self.rows) // len(self.padding))
+
 
 @dataclass(frozen=True, eq=False)
 class TreePast:
@@ -88,21 +95,19 @@ def tree_past_attention(
     query (R, H, S, d), own key and value (R, K, t, d) with t >= S → (R, S, H, d).
     """
     (rows, heads, steps, size), (_, kv_heads, own, _) = query.shape, key.shape
-    queries = heads // kv_heads * steps
+    if steps > 1 or past.own_padding is not None:
+        return _extend(query, key, value, past, layer, scaling)
+    queries = heads // kv_heads
     q = query.reshape(rows, kv_heads, queries, size)
     scores, values = [], []
     for level in past.levels:
         past_key, past_value = level.cache.layers[layer].keys, level.cache.layers[layer].values  # (N, K, P, d)
         values.append(past_value.to(value.dtype))
-        to_past = _by_node(q, level) @ past_key.to(q.dtype).mT  # (N, K, G · H/K · S, P)
+        to_past = _by_node(q, level) @ past_key.to(q.dtype).mT  # (N, K, G · H/K, P)
         scores.append(_by_row(to_past.masked_fill(level.padding[:, None, None], float("-inf")), level, queries))
-    to_own = q @ key.mT  # (R, K, H/K · S, t)
+    to_own = q @ key.mT  # (R, K, H/K, t)
     if past.own_hidden is not None:
         to_own = to_own.masked_fill(past.own_hidden, float("-inf"))
-    elif steps > 1 or past.own_padding is not None:
-        hidden = _hidden_own(past.own_padding, rows, steps, own, query.device)  # (R, S, t)
-        to_own = to_own.view(rows, kv_heads, -1, steps, own).masked_fill(hidden[:, None, None], float("-inf"))
-        to_own = to_own.view(rows, kv_heads, queries, own)
     joined = torch.cat([*scores, to_own], dim=-1) * scaling
     weights = torch.softmax(joined, dim=-1, dtype=torch.float32).to(value.dtype)
     *on_past, on_own = torch.split(weights, [*(v.shape[2] for v in values), own], dim=-1)
@@ -110,6 +115,34 @@ def tree_past_attention(
     for level, on, past_value in zip(past.levels, on_past, values, strict=True):
         out = out + _by_row(_by_node(on, level) @ past_value, level, queries)
     return out.reshape(rows, heads, steps, size).transpose(1, 2)
+
+
+def _extend(query: Tensor, key: Tensor, value: Tensor, past: TreePast, layer: Any, scaling: float) -> Tensor:
+    """``tree_past_attention`` for many tokens a row, by fused kernels with a mask.
+
+    The keys of a row are gathered from its nodes, a few rows at a time: scores of S tokens would take more memory.
+    """
+    (rows, heads, steps, size), (_, kv_heads, own, _) = query.shape, key.shape
+    seen_own = ~_hidden_own(past.own_padding, rows, steps, own, query.device)  # (R, S, t)
+    nodes = [level.nodes(rows) for level in past.levels]
+    num_keys = own + sum(level.padding.shape[1] for level in past.levels)
+    at_once = max(1, MAX_GATHERED // (heads * num_keys * size))
+    outs = []
+    for chunk in torch.split(torch.arange(rows, device=query.device), at_once):
+        keys, values, seen = [], [], []
+        for level, of_rows in zip(past.levels, nodes, strict=True):
+            mine, cached = of_rows[chunk], level.cache.layers[layer]
+            keys.append(cached.keys[mine].to(query.dtype))
+            values.append(cached.values[mine].to(query.dtype))
+            seen.append(~level.padding[mine][:, None].expand(-1, steps, -1))
+        # With a mask, CUDA has a fused kernel only for as many key heads as query heads.
+        k, v = (
+            torch.cat([*parts, new[chunk]], dim=2).repeat_interleave(heads // kv_heads, dim=1)
+            for parts, new in ((keys, key), (values, value))
+        )
+        mask = torch.cat([*seen, seen_own[chunk]], dim=-1)[:, None]  # (r, 1, S, P + t)
+        outs.append(nn.functional.scaled_dot_product_attention(query[chunk], k, v, attn_mask=mask, scale=scaling))
+    return torch.cat(outs).transpose(1, 2)
 
 
 def _by_node(rows: Tensor, level: PastLevel) -> Tensor:
