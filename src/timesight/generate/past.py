@@ -56,7 +56,7 @@ class Past(Protocol):
     """What replies continue."""
 
     def retain(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order, and leave behind what none of them needs."""
+        """Keep these rows alone, in this order, and what they need."""
 
     def advance(self, tokens: Tensor, position_ids: Tensor) -> Tensor:
         """S more tokens in each row (R, S), at ``position_ids`` (3, R, S); logits (R, V) of the next."""
