@@ -24,7 +24,7 @@ from timesight.training.run import run_recipe
 QUARTERS = 4
 LEARNING_RATE = 3e-4  # the recipe's
 MEAN_QUESTIONS = {1: 1.0, 2: 1.7, 8: 3.44}  # on a video of the recipe's world, by the most that are asked
-DEALT = {  # videos a step, the most questions on each, learning rate over the recipe's
+GROUPED = {  # videos a step, the most questions on each, learning rate over the recipe's
     "16 videos, 1 question each": (16, 1, 1.0),
     "16 videos, up to 2 each": (16, 2, 1.0),
     "16 videos, all 3.4 each": (16, 8, 1.0),
@@ -44,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     for seed in range(options.seeds):
         if options.questions:
-            for name, (videos, cap, rate) in DEALT.items():
+            for name, (videos, cap, rate) in GROUPED.items():
                 steps = round(options.steps * 16 / (videos * MEAN_QUESTIONS[cap]))
                 grouped = [f"train.batch_size={videos}", f"train.questions_per_video={cap}"]
                 show(name, run(steps, seed, [*grouped, f"train.learning_rate={rate * LEARNING_RATE}"]))

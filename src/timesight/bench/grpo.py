@@ -1,8 +1,7 @@
 """The plain path next to the packed one: time, memory and equality of a GRPO update and of a whole step.
 
 Plain is what public trainers do with videos: each of the G completions in a separate row, with a separate pass
-through the vision tower, and each row sampled from a separate prefill. Every measurement runs in a new
-process.
+through the vision tower, and each row sampled from a separate prefill. Every measurement runs in a new process.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def _extend(query: Tensor, key: Tensor, value: Tensor, past: TreePast, layer: An
 
     The keys of a row are gathered from its nodes, a few rows at a time: scores of S tokens would take more memory.
     """
-    (rows, heads, steps, size), (_, kv_heads, own, _) = query.shape, key.shape
+    (rows, heads, steps, size), own = query.shape, key.shape[2]
     seen_own = ~_hidden_own(past.own_padding, rows, steps, own, query.device)  # (R, S, t)
     nodes = [level.nodes(rows) for level in past.levels]
     num_keys = own + sum(level.padding.shape[1] for level in past.levels)
@@ -135,13 +135,9 @@ def _extend(query: Tensor, key: Tensor, value: Tensor, past: TreePast, layer: An
             keys.append(cached.keys[mine].to(query.dtype))
             values.append(cached.values[mine].to(query.dtype))
             seen.append(~level.padding[mine][:, None].expand(-1, steps, -1))
-        # With a mask, CUDA has a fused kernel only for as many key heads as query heads.
-        k, v = (
-            torch.cat([*parts, new[chunk]], dim=2).repeat_interleave(heads // kv_heads, dim=1)
-            for parts, new in ((keys, key), (values, value))
-        )
+        k, v = torch.cat([*keys, key[chunk]], dim=2), torch.cat([*values, value[chunk]], dim=2)
         mask = torch.cat([*seen, seen_own[chunk]], dim=-1)[:, None]  # (r, 1, S, P + t)
-        outs.append(nn.functional.scaled_dot_product_attention(query[chunk], k, v, attn_mask=mask, scale=scaling))
+        outs.append(_masked_attention(query[chunk], k, v, mask, scaling))
     return torch.cat(outs).transpose(1, 2)
 
 
@@ -170,6 +166,13 @@ def _hidden_own(padding: Tensor | None, rows: int, steps: int, own: int, device:
     return hidden
 
 
+def _masked_attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scaling: float) -> Tensor:
+    """(B, H, Q, d), (B, K, S, d) → (B, H, Q, d), by a fused kernel."""
+    # With a mask, CUDA has one only for as many key heads as query heads.
+    k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], dim=1) for t in (k, v))
+    return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling)
+
+
 def _pick(rows: Tensor, index: Tensor) -> Tensor:
     """(heads, L, d) at index (B, …) → (B, heads, …, d)."""
     picked = rows.index_select(1, index.flatten())
@@ -188,10 +191,8 @@ def _level(query: Tensor, key: Tensor, value: Tensor, level: LevelLayout, scalin
             torch.cat([_pick(t, path[None, :size]).expand(group, -1, -1, -1), _pick(t, own)], dim=2)
             for t in (key, value)
         )  # (G, K, p + C, d)
-        # With a mask, CUDA has a fused kernel only for as many key heads as query heads.
-        k, v = (t.repeat_interleave(len(query) // len(key), dim=1) for t in (k, v))
         seen = torch.ones(length, size + length, dtype=torch.bool, device=query.device).tril(size)
-        out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling)
+        out = _masked_attention(q, k, v, seen, scaling)
         outs.append(out.transpose(1, 2))  # (G, C, H, d)
     return torch.stack(outs)
 

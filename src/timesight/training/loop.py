@@ -98,7 +98,7 @@ class TrainingLoop(Generic[B]):
         self._settings, self._out, self._num_steps = settings, out, settings.max_steps
         self._accelerator, self._metrics = accelerator, metrics
         self._validate, self._validate_steps = validate, validate_steps
-        self._listeners = callbacks
+        self._callbacks = callbacks
         self._checkpoints = Checkpoints(out, policy, accelerator)
         self._state = self._checkpoints.load_weights()
         if settings.gradient_checkpointing:
@@ -186,7 +186,7 @@ class TrainingLoop(Generic[B]):
 
     def _tell(self, event: str, *args: Any) -> None:
         if self._accelerator.is_main_process:
-            for callback in self._listeners:
+            for callback in self._callbacks:
                 getattr(callback, event)(*args)
 
 
