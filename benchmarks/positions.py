@@ -1,4 +1,6 @@
-"""Where text after a video stands, by timesight and by the installed library: python benchmarks/positions.py
+"""Where text after a video stands, by timesight and by the library: python benchmarks/positions.py [MODEL]
+
+Without a model it is a Qwen2.5-VL with random weights, which positions do not depend on.
 
 Three prompts with one question: 4 s of video, 20 s, and twice 6 s, at 2 frames per second, two frames a step.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +18,7 @@ from timesight.model.encode import EncodedPrompt, encode_prompt, rope_positions
 from timesight.model.load import load_policy
 from timesight.model.policy import Policy
 from timesight.model.prompt import Prompt
-from timesight.model.tiny import EMBEDDED
+from timesight.model.tiny import create
 from timesight.types import PromptPart, TextPart, Video, VideoPart
 from timesight.video import Frames
 
@@ -25,7 +28,10 @@ QUESTION = "when does the red circle appear?"
 
 def main() -> None:
     """Print the table."""
-    policy = load_policy(sys.argv[1] if len(sys.argv) > 1 else EMBEDDED)
+    with TemporaryDirectory() as folder:
+        if len(sys.argv) < 2:
+            create(Path(folder), "qwen2_5_vl", seed=0, texts=[QUESTION])
+        policy = load_policy(sys.argv[1] if len(sys.argv) > 1 else folder)
     print(
         "| video | last time of it | next text: timesight | next text: library | last token: timesight | library |"
     )

@@ -78,8 +78,8 @@ HEAD = """\
 
 The paper's six tasks, and open questions, which the [chat](chat.md) asks. For each task this page shows a
 sample as a line of JSONL, the prompt, and the reward of some replies, the gold one first (captions are judged
-by the synthetic world's judge). A reward is a sum of named components. A reply that does not have the form the
-prompt asks for earns 0 on all of them ([Rewards](rewards.md)). In think mode, replies of every task begin with
+by the synthetic world's judge). A reward is a sum of named components. A reply that the strict parser does not
+accept earns 0 on all of them ([Rewards](rewards.md)). In think mode, replies of every task begin with
 `<think>…</think>`. A recipe or `--prompts` can replace the prompts ([A custom task](custom-task.md)).
 """
 

@@ -77,6 +77,10 @@ def test_what_flipped_is_shown_with_both_replies() -> None:
 def test_only_what_both_have_is_compared() -> None:
     found = compare(items([0.1, 0.2, 0.3]), items([0.1, 0.2]), protocol="paper")
     assert (found.only_a, found.only_b, found.parts[0].num_items) == (1, 0, 2)
+    unjudged = items([0.1, 0.2, 0.3])
+    unjudged["i1"].metrics["official"] = None
+    found = compare(unjudged, items([0.1, 0.2, 0.3]))
+    assert (found.only_a, found.only_b, found.parts[0].num_items) == (0, 1, 2)
     with pytest.raises(InputError, match="no item in common"):
         compare(items([0.1]), {})
     with pytest.raises(InputError, match=r"no metric AO in common: choose one of mIoU, R1@0\.5"):

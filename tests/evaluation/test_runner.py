@@ -29,7 +29,7 @@ from timesight.infer.answer import InferenceConfig
 from timesight.model.load import load_policy
 from timesight.model.prompt import Prompt
 from timesight.types import Sample, TextPart
-from timesight.video import FrameBudget, ReadingSettings
+from timesight.video import FrameBudget
 
 BUDGET = FrameBudget(min_pixels=784, max_pixels=784, max_frames=4)
 
@@ -164,7 +164,7 @@ def test_a_dry_run_says_what_there_is_and_what_it_will_take(samples: list[Sample
     gone = samples[0].model_copy(
         update={"id": "gone", "video": samples[0].video.model_copy(update={"path": tmp_path})}
     )
-    plan = plan_run(Echo(), [gone, *samples], config(4), ReadingSettings(workers=0))
+    plan = plan_run(Echo(), [gone, *samples], config(4), None)
     assert (plan.num_items, plan.num_videos) == (len(samples) + 1, len({s.video.path for s in samples}) + 1)
     assert list(plan.missing) == [str(tmp_path)]
     assert (plan.prompt_tokens, plan.new_tokens) == (10 * len(samples), 2 * len(samples))
@@ -208,15 +208,21 @@ def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(json.loads(printed.splitlines()[-1]))
 
 
+@pytest.fixture(scope="module")
+def alone(full_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """What one process, left alone, writes and prints."""
+    out = tmp_path_factory.mktemp("alone")
+    return out, finish(evaluate(full_world / "test.jsonl", out))
+
+
 @pytest.mark.slow
-def test_five_kills_leave_the_same_replies(full_world: Path, tmp_path: Path) -> None:
-    """Killed by the hardest signal once a few more replies are there, five times, then left alone."""
-    jsonl = full_world / "test.jsonl"
-    finish(evaluate(jsonl, tmp_path / "whole"))
+def test_kills_leave_the_same_replies(full_world: Path, tmp_path: Path, alone: tuple[Path, dict[str, Any]]) -> None:
+    """Killed by the hardest signal once a few more replies are there, twice, then left alone."""
+    jsonl, (whole, _) = full_world / "test.jsonl", alone
     num_items = len(read_jsonl(jsonl))
     draws = random.Random(7)
     killed = tmp_path / "killed"
-    for _ in range(5):
+    for _ in range(2):
         process = evaluate(jsonl, killed)
         before = len(kept_replies(killed).replies)
         until = min(before + draws.randrange(1, max(2, num_items // 12)), num_items)
@@ -226,8 +232,8 @@ def test_five_kills_leave_the_same_replies(full_world: Path, tmp_path: Path) -> 
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     finish(evaluate(jsonl, killed))
-    assert (killed / "replies.jsonl").read_bytes() == (tmp_path / "whole/replies.jsonl").read_bytes()
-    assert (killed / "items.jsonl").read_bytes() == (tmp_path / "whole/items.jsonl").read_bytes()
+    assert (killed / "replies.jsonl").read_bytes() == (whole / "replies.jsonl").read_bytes()
+    assert (killed / "items.jsonl").read_bytes() == (whole / "items.jsonl").read_bytes()
 
 
 @pytest.mark.slow
@@ -244,7 +250,9 @@ def test_processes_share_the_videos_and_join_what_they_found(full_world: Path, t
 
 
 @pytest.mark.slow
-def test_processes_without_a_folder_find_each_others_replies(full_world: Path) -> None:
-    alone, shared = (finish(evaluate(full_world / "test.jsonl", None, processes=count)) for count in (1, 2))
-    assert shared["num_unparsable"] == alone["num_unparsable"]
-    assert shared["results"] == alone["results"]
+def test_processes_without_a_folder_find_each_others_replies(
+    full_world: Path, alone: tuple[Path, dict[str, Any]]
+) -> None:
+    shared, (_, printed) = finish(evaluate(full_world / "test.jsonl", None, processes=2)), alone
+    assert shared["num_unparsable"] == printed["num_unparsable"]
+    assert shared["results"] == printed["results"]

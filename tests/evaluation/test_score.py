@@ -13,9 +13,10 @@ from timesight.artifacts import line_of
 from timesight.cli.eval_show import footnotes
 from timesight.data import read_jsonl
 from timesight.errors import InputError
-from timesight.evaluation import Replies, Scoring, joined_json, score_replies, score_tasks
+from timesight.evaluation import Replies, Scoring, joined_json, score, score_replies, score_tasks
 from timesight.tasks import TASKS
-from timesight.types import Sample
+from timesight.types import Sample, Video
+from timesight.video import probe
 from timesight.world import WorldJudge
 
 TASK = TASKS["temporal_grounding"]
@@ -121,6 +122,15 @@ def test_a_duration_that_is_no_number_is_not_believed(samples: list[Sample], sta
     replies = Replies({s.id: TASK.gold(s) for s in odd})
     figures = score_replies("s", odd, replies, think=False).results["official"]
     assert figures.metrics["mIoU"] == 1
+
+
+def test_a_file_is_probed_once(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no duration is stated; a file without an index is read to its end for it."""
+    probed: list[Video] = []
+    monkeypatch.setattr(score, "probe", lambda video: probed.append(video) or probe(video))
+    silent = [sample.model_copy(update={"meta": {}}) for sample in samples]
+    score_replies("w", silent, Replies({}), think=False)
+    assert len(probed) == len(set(probed)) == len({sample.video for sample in samples}) < len(samples)
 
 
 def test_breakdowns_split_the_items_and_values_may_share_one() -> None:

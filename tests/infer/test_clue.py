@@ -27,7 +27,7 @@ from timesight.infer.clue import (
 from timesight.model.prompt import Prompt
 from timesight.tasks.evidence import spans_of_reply
 from timesight.types import Span, TextPart, Video, VideoPart
-from timesight.video import FrameBudget, read
+from timesight.video import FrameBudget, ReadingSettings, read, reading_pool
 
 BUDGET = FrameBudget(fps=2.0, min_pixels=784, max_pixels=784, max_frames=16)
 
@@ -89,6 +89,33 @@ def test_the_second_look_is_read_from_the_file_closer_and_denser(video: Path) ->
     assert [seen.spans for seen in answer.passes] == [(Span(1.0, 2.0),), (Span(1.2, 1.9),)]
     assert [seen.num_frames for seen in answer.passes] == [6, 16]
     assert answer.note == ""
+
+
+def test_processes_read_all_segments_of_a_pass_at_once(video: Path) -> None:
+    """Before the first of them is waited for; what is shown is the same."""
+    replies = "<answer>1.0 to 2.0</answer>", "<answer>2.0 to 2.5</answer>"
+    asked = [prompt(video) for _ in replies]
+
+    class Two(Script):
+        def generate(
+            self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
+        ) -> list[list[Completion] | ModelError]:
+            self.prompts += prompts
+            return [[Completion(reply)] for reply, _ in zip(replies, prompts, strict=True)]
+
+    submitted: list[int] = []
+    with reading_pool(ReadingSettings(workers=1)) as pool:
+        assert pool is not None
+        submit = pool.submit
+        pool.submit = lambda *args: submitted.append(len(ahead.prompts)) or submit(*args)  # type: ignore[assignment]
+        ahead, alone = Two(), Two()
+        ClueGenerator(ahead, BUDGET, pool=pool).answer(asked)
+        ClueGenerator(alone, BUDGET).answer(asked)
+    assert submitted == [2, 2]
+    for one, other in zip(ahead.prompts, alone.prompts, strict=True):
+        assert one.parts == other.parts
+        for mine, theirs in zip(one.frames, other.frames, strict=True):
+            np.testing.assert_array_equal(mine.pixels, theirs.pixels)
 
 
 @pytest.mark.parametrize("reply", ["no idea", "<answer>9 to 10</answer>", "<answer>B</answer><glue>[]</glue>"])

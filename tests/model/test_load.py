@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from timesight.errors import InputError
-from timesight.model.load import load_policy, newest_checkpoint
+from timesight.model.load import checkpoints, load_policy, newest_checkpoint
 from timesight.model.tiny import embedded_path
 
 
@@ -27,8 +27,9 @@ def test_without_a_path_the_embedded_model_is_loaded() -> None:
 
 
 def test_a_run_directory_stands_for_its_newest_checkpoint(new_model: Path, tmp_path: Path) -> None:
-    for step in (5, 20, 100):
+    for step in (5, 20, 100, "200-copy"):
         (tmp_path / f"checkpoint-{step}").mkdir()
+    assert list(checkpoints(tmp_path)) == [5, 20, 100]
     shutil.copytree(new_model, tmp_path / "checkpoint-20", dirs_exist_ok=True)
     for step in (5, 20):  # the one of step 100 was not written to its end
         (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")

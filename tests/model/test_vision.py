@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,20 @@ def test_a_damaged_file_is_computed_again(policy: Policy, world: Path, tmp_path:
 
 def test_a_full_store_keeps_nothing_more(policy: Policy, world: Path, tmp_path: Path) -> None:
     logps(policy, batch(policy, world, [0, 1]), FeatureStore(tmp_path, policy, max_bytes=1000))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_keeps_nothing_more_and_loses_nothing(
+    policy: Policy, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(tensors: object, file: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    prompts = batch(policy, world, [0, 1])
+    expected = logps(policy, prompts, None)
+    monkeypatch.setattr(vision, "save_file", no_room)
+    torch.testing.assert_close(logps(policy, prompts, FeatureStore(tmp_path, policy, 10**9)), expected)
+    assert caplog.text.count("no more features are kept") == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +14,7 @@ from timesight.artifacts import PreviewEntry, read_records
 from timesight.data import read_jsonl
 from timesight.errors import InputError, TrainingError
 from timesight.reproduce import Runs, read_table, settings, table_result
+from timesight.reproduce import runs as runs_module
 from timesight.reproduce.models import Models, Train
 from timesight.reproduce.samples import Samples
 from timesight.reproduce.settings import TableRow
@@ -97,6 +99,21 @@ def test_models_and_measurements_are_made_once(folder: Path) -> None:
     assert above.difference == pytest.approx(result.rows[1].metrics["in domain/mIoU"] - floor)
 
 
+def test_what_could_not_be_scored_is_scored_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The replies are kept."""
+    runs, row = Runs(folder / "out"), read_table(folder).rows["base"]
+    with monkeypatch.context() as patched:
+        patched.setattr(runs_module, "MOST_UNSCORED", -0.1)  # as if the judge had been down
+        with pytest.raises(
+            InputError, match=r"in domain: 0 of \d+ items could not be scored; run the same command"
+        ):
+            runs.measure(row, 0)
+    (replies,) = (folder / "out/measurements").rglob("replies.jsonl")
+    before = replies.read_text()
+    assert runs.measure(row, 0)["in domain"].unscored == 0
+    assert replies.read_text() == before
+
+
 def test_rows_can_start_from_the_model_of_a_recipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is trained once, whatever the seeds, before what starts from it."""
     first = SftRecipe.model_validate({**TRAIN, "train": {"max_steps": 2}})
@@ -176,6 +193,33 @@ def test_what_another_command_trains_is_left_to_it(folder: Path) -> None:
     other.join()
     assert trained == [1]
     assert set(found["sft"]["in domain"]) == {0, 1}
+
+
+def test_what_another_command_measures_is_left_to_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it measures the base, this one trains; then it waits for the figures and does not take them again."""
+    table, out = read_table(folder), folder / "out"
+    has_started, may_end = threading.Event(), threading.Event()
+    ask, asked = runs_module.ask_and_score, list[str]()
+
+    def slowly(*arguments: Any) -> Any:
+        asked.append(threading.current_thread().name)
+        if threading.current_thread().name == "other":
+            has_started.set()
+            may_end.wait(60)
+        return ask(*arguments)
+
+    def train(recipe: SftRecipe | GrpoRecipe, place: Path) -> None:
+        run_recipe(recipe, place)
+        may_end.set()
+
+    monkeypatch.setattr(runs_module, "ask_and_score", slowly)
+    other = threading.Thread(target=lambda: Runs(out).measure(table.rows["base"], 0), name="other")
+    other.start()
+    has_started.wait(60)
+    *_, found = Runs(out, train=train).measure_rows({name: table.rows[name] for name in ("base", "sft")}, 1)
+    other.join()
+    assert asked == ["other", "MainThread"]
+    assert set(found["base"]["in domain"]) == {None}
 
 
 def test_settings_of_the_machine_make_no_other_model(folder: Path) -> None:

@@ -167,5 +167,5 @@ def test_a_recipe_chooses_what_spans_earn(reward: Literal["boundary_iou", "wasse
         assert set(task.rewards([gold], [sample])[0].values()) == {1.0}
         unknown = sample.model_copy(update={"meta": {}})
         assert task.problems(unknown) == [
-            f"no meta.duration_s, which {reward} needs (timesight data check --fix writes it)"
+            f"no meta.duration_s, which {reward} needs (the length of the whole video in seconds)"
         ]

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timesight.errors import TrainingError
 from timesight.tasks import TASKS
 from timesight.tasks.scoring import group_totals, required_components
 from timesight.training.advantages import AdvantageNormalizer, advantages, group_std
@@ -40,6 +41,22 @@ def test_always_finite_and_centred(kind: str, rewards: list[list[float]]) -> Non
     assert result.isfinite().all()
     if kind == "group":
         torch.testing.assert_close(result.sum(1), torch.zeros(len(rewards)), atol=1e-2, rtol=0)
+
+
+def with_nan(rewards: torch.Tensor) -> torch.Tensor:
+    return rewards * 2
+
+
+def test_a_function_answers_for_what_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards = torch.tensor([[0.0, NAN, 1.0]])
+    mine = AdvantageNormalizer(f"{__name__}:with_nan")
+    torch.testing.assert_close(mine(rewards, ["a"]), torch.tensor([[0.0, 0.0, 2.0]]))
+    monkeypatch.setattr(mine, "_custom", lambda rewards: rewards / 0)
+    with pytest.raises(TrainingError, match=r"must return \(1, 3\) finite advantages; .* 3 of them not finite"):
+        mine(rewards, ["a"])
+    monkeypatch.setattr(mine, "_custom", lambda rewards: rewards[0])
+    with pytest.raises(TrainingError, match=r"it returned \(3,\)"):
+        mine(rewards, ["a"])
 
 
 def test_equal_rewards_teach_nothing() -> None:

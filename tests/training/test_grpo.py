@@ -12,7 +12,7 @@ import torch
 from timesight.artifacts import METRICS_FILE
 from timesight.data import read_jsonl
 from timesight.data.jsonl import write_jsonl
-from timesight.errors import TrainingError
+from timesight.errors import SampleError, TrainingError
 from timesight.generate.base import Completion, Sampling
 from timesight.generate.local import LocalGenerator
 from timesight.infer.answer import InferenceConfig
@@ -20,8 +20,10 @@ from timesight.model import load as load_module
 from timesight.model.encode import EncodedPrompt
 from timesight.model.load import load_policy
 from timesight.model.policy import frozen_copy
+from timesight.tasks import TASKS
 from timesight.training import grpo as grpo_module
 from timesight.training import run as run_module
+from timesight.training.build import require_plain_texts
 from timesight.training.dataset import PromptDataset
 from timesight.training.empty_batch import zero_loss
 from timesight.training.loop import REWARD
@@ -175,6 +177,28 @@ def test_a_loss_that_is_no_number_stops_the_run(
         run(world, tmp_path, {"batch_size": 2})
     (batch,) = torch.load(tmp_path / "failed-step-1.process-0.pt", weights_only=False)
     assert len(batch.advantages) == 8
+
+
+@pytest.mark.usefixtures("given")
+def test_a_gradient_that_is_no_number_stops_the_run(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the loss is one: AdamW would turn all weights into NaN."""
+    monkeypatch.setattr(grpo_module.Grpo, "loss", lambda self, _: zero_loss(self._policy).sqrt())
+    with pytest.raises(TrainingError, match="the gradient norm of step 1 is nan"):
+        run(world, tmp_path, {"batch_size": 2})
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_special_token_in_the_data_is_named_before_training(world: Path) -> None:
+    samples = read_jsonl(world / "train.jsonl")[:3]
+    policy = load_policy()
+    require_plain_texts(policy, samples, TASKS)
+    samples[1] = samples[1].model_copy(update={"query": "the <|video_pad|> is seen"})
+    with pytest.raises(
+        SampleError, match=r"temporal_grounding#\d+: its text holds <\|video_pad\|>, a special token"
+    ):
+        require_plain_texts(policy, samples, TASKS)
 
 
 def test_micro_batches_go_to_processes_in_turn() -> None:

@@ -90,7 +90,7 @@ def test_second_prompts_are_those_of_clue_perception(world: Path) -> None:
                 assert second is None
                 continue
             assert second is not None
-            prompt = second_look(item.encoded, item.sample.video, segments, reader)
+            prompt = second_look(item.encoded, segments, reader)
             expected = encode_prompt(policy, prompt)
             assert torch.equal(second.encoded.input_ids, expected.input_ids)
             assert torch.equal(second.encoded.patches, expected.patches)
@@ -170,3 +170,5 @@ def test_a_recipe_that_cannot_look_again_is_refused() -> None:
         load_recipe("charades/sft", ["train.look_again=true"])
     with pytest.raises(RecipeError, match="a server does not sample second looks"):
         load_recipe("tiny/grpo", ["train.look_again=true", "grpo.vllm_server_base_url=http://127.0.0.1:1/v1"])
+    with pytest.raises(RecipeError, match=r"with train\.look_again use dapo"):
+        load_recipe("tiny/look_again", ["grpo.loss_type=bnpo"])

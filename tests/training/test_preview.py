@@ -60,6 +60,31 @@ def test_samples_are_chosen_by_what_a_preview_of_all_of_them_earned(
     assert f"data.difficulty keeps {len(kept)} of 24 samples" in caplog.text
 
 
+def test_an_interrupted_preview_ends_as_if_nothing_had_happened(world: Path, tmp_path: Path) -> None:
+    content: dict[str, Any] = {
+        "kind": "grpo",
+        "data": {"jsonl": world / "train.jsonl", "limit": 12},
+        "video": {"min_pixels": 784, "max_pixels": 784, "max_frames": 4},
+        "train": {"batch_size": 4, "max_steps": 1},
+        "grpo": {"num_generations": 2, "max_completion_length": 16, "beta": 0.0},
+    }
+    recipe = GrpoRecipe.model_validate(content)
+    calls: list[int] = []
+
+    def stop(num_prompts: int) -> None:
+        calls.append(num_prompts)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        preview(recipe, tmp_path / "cut", 12, stop)
+    preview(recipe, tmp_path / "cut", 12)
+    preview(recipe, tmp_path / "whole", 12)
+    cut, whole = (read_records(tmp_path / name / "preview.jsonl", PreviewEntry) for name in ("cut", "whole"))
+    assert calls == [0, 4]
+    assert cut == whole
+
+
 def test_a_preview_knows_of_videos_that_cannot_be_read(
     world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

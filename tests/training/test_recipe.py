@@ -5,8 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from timesight.errors import RecipeError
+from timesight.artifacts import METRICS_FILE
+from timesight.data import read_jsonl
+from timesight.data.mixture import Mixture, MixtureSource
+from timesight.errors import InputError, RecipeError
 from timesight.training.recipe import difference, dump_recipe, load_recipe, shipped
+from timesight.training.run_dir import init_run_dir, locked, require_same_samples
 from timesight.training.settings import GrpoRecipe, SftRecipe
 
 
@@ -24,6 +28,33 @@ def test_a_difference_names_the_values_inside_a_list_of_sections() -> None:
     assert difference(dump_recipe(recipe), yaml.safe_dump(changed)) == (
         "data.sources.1.world.num_videos was 800 and is 7"
     )
+
+
+def test_a_run_may_resume_with_other_settings_that_nothing_learned_depends_on(tmp_path: Path) -> None:
+    init_run_dir(load_recipe("tiny/grpo"), tmp_path)
+    (tmp_path / METRICS_FILE).touch()
+    moved = load_recipe("tiny/grpo", ["reading.workers=7", "train.max_broken_share=0.5", "train.save_steps=3"])
+    init_run_dir(moved, tmp_path)
+    assert load_recipe(tmp_path / "recipe.yaml") == moved
+    with pytest.raises(InputError, match=r"of another recipe \(seed was 0 and is 1\)"):
+        init_run_dir(load_recipe("tiny/grpo", ["seed=1", "reading.workers=3"]), tmp_path)
+
+
+def test_a_run_directory_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(InputError, match="another process is training there"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_samples_that_were_chosen_anew_do_not_enter_a_run(tmp_path: Path, world: Path) -> None:
+    everything = Mixture([MixtureSource(read_jsonl(world / "train.jsonl"))])
+    first, second = everything.samples[:2]
+    require_same_samples(everything, everything.only(lambda sample: sample is first), ["a"], tmp_path)
+    (tmp_path / METRICS_FILE).touch()
+    require_same_samples(everything, everything.only(lambda sample: sample is first), ["a"], tmp_path)
+    with pytest.raises(InputError, match=r"data\.difficulty: holds other samples than when the run"):
+        require_same_samples(everything, everything.only(lambda sample: sample is second), ["a"], tmp_path)
 
 
 def test_the_shipped_ones_are_there() -> None:

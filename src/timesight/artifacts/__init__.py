@@ -43,6 +43,7 @@ from timesight.artifacts.records import (
     write_records,
 )
 from timesight.artifacts.tables import (
+    DAMAGES,
     TABLE_FILE,
     ClaimFigure,
     ClaimResult,
@@ -65,6 +66,7 @@ from timesight.artifacts.training import (
 
 __all__ = [
     "COMPLETIONS_DIR",
+    "DAMAGES",
     "ITEMS_FILE",
     "METRICS_FILE",
     "PREVIEW_FILE",

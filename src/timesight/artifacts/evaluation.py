@@ -147,6 +147,8 @@ class Result(Record):
 
     suite: str
     num_truncated: int = 0
+    num_unscored: int = 0
+    num_quarantined: int = 0
     results: dict[str, ProtocolFigures]
     paper: PaperFigures = PaperFigures()
 

@@ -14,6 +14,12 @@ from timesight.files import json_content, json_text, read_text, write_text
 TABLE_FILE = "table.json"
 
 FEW_REPLIES = 0.01  # of a measurement, not worth a note
+DAMAGES = {
+    "unparsable": "unparsable",
+    "truncated": "cut off",
+    "unscored": "not scored",
+    "unread": "without a reply",
+}
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 
 
@@ -27,6 +33,8 @@ class RowResult(Record):
         paper: The paper's figures, None where it has none.
         unparsable: By measurement, the share of the replies that no answer could be read from.
         truncated: By measurement, the share of the replies that were cut off.
+        unscored: By measurement, the share of the items that were not scored.
+        unread: By measurement, the share of the items without a reply, as of a video that cannot be read.
     """
 
     name: str
@@ -35,17 +43,16 @@ class RowResult(Record):
     paper: dict[str, float | None] = Field(default_factory=dict)
     unparsable: Metrics = Field(default_factory=dict)
     truncated: Metrics = Field(default_factory=dict)
+    unscored: Metrics = Field(default_factory=dict)
+    unread: Metrics = Field(default_factory=dict)
 
     def has(self, measurement: str) -> bool:
         """Whether it has a figure of ``measurement``."""
         return any(key.rpartition("/")[0] == measurement for key in self.metrics)
 
     def damage(self, measurement: str) -> str:
-        """Which of the replies of ``measurement`` say nothing, if that is more than one in a hundred."""
-        shares = {
-            "unparsable": self.unparsable.get(measurement, 0.0),
-            "cut off": self.truncated.get(measurement, 0.0),
-        }
+        """Which of the items of ``measurement`` say nothing about the model, if they are over one in a hundred."""
+        shares = {what: getattr(self, name).get(measurement, 0.0) for name, what in DAMAGES.items()}
         return ", ".join(f"{share:.0%} {what}" for what, share in shares.items() if share > FEW_REPLIES)
 
 

@@ -78,7 +78,9 @@ def _show(task: str, comparison: Comparison) -> None:
         f"{comparison.metric}: {comparison.num_better} items better, {comparison.num_worse} worse, {same} alike"
     )
     if comparison.only_a or comparison.only_b:
-        OUT.print(f"not compared: {comparison.only_a} items that only A has, {comparison.only_b} that only B has")
+        OUT.print(
+            f"not compared: {comparison.only_a} items that only A has a figure for, {comparison.only_b} only B"
+        )
 
 
 def _change_lines(title: str, changes: list[Change]) -> list[str]:

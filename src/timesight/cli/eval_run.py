@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from timesight.infer.clue import ClueSettings
     from timesight.tasks import Task, TaskRegistry
     from timesight.types import Sample
-    from timesight.video import FrameBudget
+    from timesight.video import FrameBudget, VideoPool
 
 
 @click.command(
@@ -160,6 +160,7 @@ def run(request: Request) -> None:
     )
     from timesight.judge import open_judge
     from timesight.tasks.custom import custom_tasks
+    from timesight.video import ReadingSettings, reading_pool
     from timesight.world import WorldJudge
 
     setup = request.chosen_setup  # a wrong name is reported before anything is read
@@ -178,14 +179,15 @@ def run(request: Request) -> None:
         protocols_of(task, request.protocols or None)  # reports a wrong protocol before anything is asked
     if not request.dry_run:
         require_judge(tasks, judge)
-    generator, config = opened(request, tasks, registry)
-    if request.dry_run:
-        show_plan(generator, items, config, request.workers, request.as_json)
-        return
+    with reading_pool(ReadingSettings(workers=request.workers)) as pool:
+        generator, config = opened(request, tasks, registry, pool)
+        if request.dry_run:
+            show_plan(generator, items, config, pool, request.as_json)
+            return
+        settings, replies = asked(request, generator, items, config, pool)
     from timesight.cli.console import print_json
     from timesight.model.processes import this_process  # loads torch, as opened does
 
-    settings, replies = asked(request, generator, items, config)
     if not this_process().is_main_process:
         return
     scoring = scoring_of(suite, request.protocols)
@@ -200,7 +202,7 @@ def run(request: Request) -> None:
 
 
 def opened(
-    request: Request, tasks: Sequence[Task[Any, Any]], registry: TaskRegistry
+    request: Request, tasks: Sequence[Task[Any, Any]], registry: TaskRegistry, pool: VideoPool | None
 ) -> tuple[Generator, InferenceConfig]:
     """Open the model. Only this loads torch, so that a wrong name or path is reported at once.
 
@@ -208,6 +210,7 @@ def opened(
         request: The options of the command.
         tasks: Tasks of the items.
         registry: All tasks, custom ones included.
+        pool: Reads second looks.
 
     Returns:
         The generator, wrapped in a ``ClueGenerator`` with ``--clue``, and how it is asked.
@@ -238,18 +241,21 @@ def opened(
     )
     if request.clue:
         require_evidence(tasks, registry)
-        generator = ClueGenerator(generator, budget, request.looking)
+        generator = ClueGenerator(generator, budget, request.looking, pool)
     return generator, config
 
 
 def asked(
-    request: Request, generator: Generator, items: list[Sample], config: InferenceConfig
+    request: Request,
+    generator: Generator,
+    items: list[Sample],
+    config: InferenceConfig,
+    pool: VideoPool | None,
 ) -> tuple[dict[str, Any], Replies]:
     """Ask the model every question that ``--out`` has no reply to; returns the settings and all replies."""
     from timesight.cli.console import progress
     from timesight.evaluation.evaluate import ask
     from timesight.evaluation.questions import eval_settings
-    from timesight.video import ReadingSettings
 
     settings = eval_settings(
         Path(request.suite).stem,
@@ -261,8 +267,7 @@ def asked(
         subtitles=request.subtitles,
     )
     with progress("eval", len(items)) as advance:
-        reading = ReadingSettings(workers=request.workers)
-        return settings, ask(generator, items, config, settings, request.out, advance, reading)
+        return settings, ask(generator, items, config, settings, request.out, advance, pool)
 
 
 def require_evidence(tasks: Sequence[Task[Any, Any]], registry: TaskRegistry) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from timesight.generate.base import Generator
     from timesight.infer.answer import InferenceConfig
     from timesight.types import Sample
+    from timesight.video import VideoPool
 
 
 def keep_results(
@@ -184,7 +185,7 @@ def show_suites(as_json: bool) -> None:
 
 
 def show_plan(
-    generator: Generator, items: list[Sample], config: InferenceConfig, workers: int, as_json: bool
+    generator: Generator, items: list[Sample], config: InferenceConfig, pool: VideoPool | None, as_json: bool
 ) -> None:
     """Estimate and print what a run would take.
 
@@ -192,17 +193,16 @@ def show_plan(
         generator: The model.
         items: What would be asked.
         config: How it would be asked.
-        workers: Processes that read videos.
+        pool: Processes that read videos.
         as_json: Print one JSON object instead of text.
     """
     from dataclasses import asdict
 
     from timesight.cli.console import OUT, print_json, progress
     from timesight.evaluation.plan import plan_run
-    from timesight.video import ReadingSettings
 
     with progress("videos", len({item.video.path for item in items})) as advance:
-        plan = plan_run(generator, items, config, ReadingSettings(workers=workers), advance)
+        plan = plan_run(generator, items, config, pool, advance)
     if as_json:
         print_json(asdict(plan))
         return

@@ -93,8 +93,8 @@ class Comparison:
     Args:
         protocol: The protocol of the metrics.
         metric: The metric by which single items are compared.
-        only_a: Number of items that only A has; they are not compared.
-        only_b: Number of items that only B has.
+        only_a: Number of items that only A has a figure for; they are not compared.
+        only_b: Number of items that only B has a figure for.
         num_better: Number of items whose ``metric`` is larger in B.
         num_worse: Number of items whose ``metric`` is smaller in B.
         parts: All items, then those of each value of each breakdown that has more than one value.
@@ -151,8 +151,8 @@ def compare(
     return Comparison(
         protocol=protocol,
         metric=metric,
-        only_a=len(a) - len(shared),
-        only_b=len(b) - len(shared),
+        only_a=sum(bool(item.metrics.get(protocol)) for item in a.values()) - len(scored),
+        only_b=sum(bool(item.metrics.get(protocol)) for item in b.values()) - len(scored),
         num_better=len(better),
         num_worse=len(worse),
         parts=[_part(key, text, ids, a, b, protocol, names) for key, text, ids in _groups(a, scored)],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timesight.artifacts import ITEMS_FILE, write_records, write_result
-from timesight.errors import ModelError
+from timesight.errors import ModelError, TimesightError
 from timesight.evaluation.figures import Scoring
 from timesight.evaluation.folder import init_eval_dir
 from timesight.evaluation.replies import Replies
@@ -19,7 +19,7 @@ from timesight.types import Judge, Sample
 if TYPE_CHECKING:
     from timesight.generate.base import Generator
     from timesight.infer.answer import InferenceConfig
-    from timesight.video import ReadingSettings
+    from timesight.video import VideoPool
 
 
 def evaluate(
@@ -94,7 +94,7 @@ def ask_and_score(
     scoring: Scoring,
     suite: Suite | None,
     on_items: Callable[[int], None] = lambda count: None,
-    reading: ReadingSettings | None = None,
+    pool: VideoPool | None = None,
 ) -> dict[str, EvalResult]:
     """Ask ``generator`` all ``samples``, score its replies, and keep both in ``out``.
 
@@ -108,7 +108,7 @@ def ask_and_score(
         scoring: Protocols and breakdowns.
         suite: As in ``write_results``.
         on_items: As in ``runner.collect_replies``.
-        reading: As in ``runner.collect_replies``.
+        pool: As in ``runner.collect_replies``.
 
     Returns:
         The result of each task, by its name.
@@ -117,15 +117,26 @@ def ask_and_score(
         InputError: As ``evaluate``.
         ModelError: As ``evaluate``.
     """
+    from accelerate.utils import broadcast_object_list
+
     from timesight.model.processes import this_process
 
-    replies = ask(generator, samples, inference, settings, out, on_items, reading)
-    results = score_tasks(
-        str(settings["suite"]), samples, replies, inference.think, judge, scoring, inference.tasks
-    )
-    if out is not None and this_process().is_main_process:
-        write_results(out, results, settings, suite)
-    return results
+    replies = ask(generator, samples, inference, settings, out, on_items, pool)
+    outcome: list[dict[str, EvalResult] | TimesightError | None] = [None]
+    if this_process().is_main_process:  # alone: a judge is asked once, and others must not wait for what failed
+        try:
+            results = score_tasks(
+                str(settings["suite"]), samples, replies, inference.think, judge, scoring, inference.tasks
+            )
+            if out is not None:
+                write_results(out, results, settings, suite)
+            outcome = [results]
+        except TimesightError as error:
+            outcome = [error]
+    (found,) = broadcast_object_list(outcome)
+    if isinstance(found, TimesightError):
+        raise found
+    return dict(found)
 
 
 def ask(
@@ -135,7 +146,7 @@ def ask(
     settings: Mapping[str, Any],
     out: Path | None,
     on_items: Callable[[int], None] = lambda count: None,
-    reading: ReadingSettings | None = None,
+    pool: VideoPool | None = None,
 ) -> Replies:
     """Ask ``generator`` all ``samples``, and keep its replies in ``out``.
 
@@ -154,7 +165,7 @@ def ask(
     with evaluation_folder(out) as folder:
         if this_process().is_main_process:
             init_eval_dir(folder, settings)
-        replies = collect_replies(generator, samples, inference, folder, on_items, reading)
+        replies = collect_replies(generator, samples, inference, folder, on_items, pool)
     if samples and not replies.replies:
         reasons = list(dict.fromkeys(replies.quarantined.values()))
         more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""

@@ -10,7 +10,7 @@ from timesight.errors import VideoError
 from timesight.generate.base import Completion, Generator
 from timesight.infer.answer import InferenceConfig, answer_batches
 from timesight.types import Sample
-from timesight.video import ReadingSettings, probe
+from timesight.video import VideoPool, probe
 
 TRIED_BATCHES = 2  # the first one warms up: it is not timed if there is another
 
@@ -59,7 +59,7 @@ def plan_run(
     generator: Generator,
     samples: Sequence[Sample],
     config: InferenceConfig,
-    reading: ReadingSettings,
+    pool: VideoPool | None,
     on_video: Callable[[], None] = lambda: None,
 ) -> RunPlan:
     """Probe every video, ask a few questions, and extrapolate tokens and time from them.
@@ -68,7 +68,7 @@ def plan_run(
         generator: The model.
         samples: The questions.
         config: How they are asked; ``batch_size`` also sets how many are tried.
-        reading: How videos are read.
+        pool: As in ``runner.collect_replies``.
         on_video: Called after each video was probed.
     """
     durations_s: dict[str, float] = {}
@@ -83,7 +83,7 @@ def plan_run(
     tried: list[tuple[float, list[Completion]]] = []
     began = time.perf_counter()
     few = _evenly_spaced(readable, TRIED_BATCHES * config.batch_size)
-    for batch in answer_batches(generator, few, config, reading=reading):
+    for batch in answer_batches(generator, few, config, pool=pool):
         now = time.perf_counter()
         tried.append((now - began, [outcome for _, outcome in batch if isinstance(outcome, Completion)]))
         began = now

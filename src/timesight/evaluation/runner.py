@@ -15,7 +15,7 @@ from timesight.generate.base import Completion, Generator
 from timesight.infer.answer import InferenceConfig, answer_batches, share_of_videos
 from timesight.model.processes import this_process
 from timesight.types import Sample
-from timesight.video import ReadingSettings
+from timesight.video import VideoPool
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def collect_replies(
     config: InferenceConfig,
     folder: Path,
     on_items: Callable[[int], None] = lambda count: None,
-    reading: ReadingSettings | None = None,
+    pool: VideoPool | None = None,
 ) -> Replies:
     """Ask all ``samples`` and store each reply as it comes (see ``replies`` for the files).
 
@@ -46,7 +46,7 @@ def collect_replies(
         config: How to ask.
         folder: Folder of the run, which all processes share; created if it does not exist.
         on_items: Called with the number of items done since the last call.
-        reading: How videos are read; None: in this process.
+        pool: Processes that read the videos; None: they are read in this one.
 
     Returns:
         The replies to ``samples``, on every process those of all of them.
@@ -65,7 +65,7 @@ def collect_replies(
     state.wait_for_everyone()  # no process writes before all have read
     quarantined: dict[str, str] = {}
     with ReplyLog(folder, state.process_index) as log:
-        for batch in answer_batches(generator, mine, config, done=done, reading=reading):
+        for batch in answer_batches(generator, mine, config, done=done, pool=pool):
             fresh = [(sample.id, outcome) for sample, outcome in batch if sample.id not in done]
             log.write([(id_, digests[id_], outcome) for id_, outcome in fresh if isinstance(outcome, Completion)])
             quarantined |= {id_: str(outcome) for id_, outcome in fresh if not isinstance(outcome, Completion)}

@@ -15,7 +15,7 @@ from timesight.tasks import TASKS, Graded, Task, TaskRegistry
 from timesight.tasks.aggregate import Row, baseline_rows
 from timesight.tasks.base import OFFICIAL, PAPER
 from timesight.tasks.evidence import stated_duration_s
-from timesight.types import Judge, Sample
+from timesight.types import Judge, Sample, Video
 from timesight.video import probe
 
 
@@ -158,7 +158,7 @@ def score_answers(
     """
     require_judge([task], judge)
     samples = [item.sample for item in graded]
-    durations_s = [_duration_s(sample) for sample in samples]
+    durations_s = _durations_s(samples)
     rows: dict[str, list[Row]] = {name: task.item_metrics(graded, name, judge) for name in protocols}
     results, weights = {}, {}
     for name, mine in rows.items():
@@ -201,7 +201,7 @@ def score_baselines(
     Returns:
         A result for each baseline, by its name.
     """
-    answers = task.baselines(samples, [_duration_s(sample) for sample in samples])
+    answers = task.baselines(samples, _durations_s(samples))
     return {
         name: score_answers(
             suite,
@@ -266,10 +266,16 @@ def joined_json(results: Mapping[str, EvalResult]) -> dict[str, Any]:
     return joined | {"results": protocols}
 
 
-def _duration_s(sample: Sample) -> float | None:
-    if (stated := stated_duration_s(sample)) is not None:
-        return stated
+def _durations_s(samples: Sequence[Sample]) -> list[float | None]:
+    """The length of each sample's whole video; a file is probed once, and only where a length is not stated."""
+    stated = [stated_duration_s(sample) for sample in samples]
+    unstated = dict.fromkeys(sample.video for sample, known in zip(samples, stated, strict=True) if known is None)
+    probed = {video: _probed_s(video) for video in unstated}
+    return [probed[sample.video] if known is None else known for sample, known in zip(samples, stated, strict=True)]
+
+
+def _probed_s(video: Video) -> float | None:
     try:
-        return probe(sample.video).duration_s
+        return probe(video).duration_s
     except VideoError:
         return None

@@ -36,8 +36,6 @@ class LocalGenerator(Generator):
         self.name = policy.name
         self._share = share and policy.packing_unsupported_reason is None
         self._most_tokens: int = policy.model.config.get_text_config().max_position_embeddings
-        added = policy.processor.tokenizer.added_tokens_decoder.values()
-        self._marks = [token.content for token in added if token.content.startswith("<|")]
 
     @property
     def factor(self) -> int:
@@ -88,8 +86,7 @@ class LocalGenerator(Generator):
         """What is wrong with a text that holds a special token, such as the video placeholder."""
         parts = chain.from_iterable(message.parts for message in prompt.messages())
         text = "\n".join(part.text for part in parts if isinstance(part, TextPart))
-        found = next((mark for mark in self._marks if mark in text), None)
-        if found is None:
+        if (found := self.policy.special_token_in(text)) is None:
             return None
         return ModelError(f"the text holds {found}, a special token of the model: leave it out")
 

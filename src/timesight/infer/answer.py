@@ -20,7 +20,7 @@ from timesight.infer.prompts import build_prompt, shown_frames, wanted_frames
 from timesight.model.prompt import Prompt
 from timesight.tasks import TASKS, TaskRegistry
 from timesight.types import Sample
-from timesight.video import FrameBudget, FrameReader, ReadingSettings, SecondLook
+from timesight.video import FrameBudget, FrameReader, ReadingSettings, SecondLook, VideoPool
 
 MAX_NEW_TOKENS = 256
 WINDOW = 4  # batches among which prompts are sorted by length
@@ -62,6 +62,7 @@ def answer_batches(
     *,
     done: Collection[str] = frozenset(),
     reading: ReadingSettings | None = None,
+    pool: VideoPool | None = None,
 ) -> Iterator[list[tuple[Sample, Outcome]]]:
     """Answer ``samples`` batch by batch.
 
@@ -71,7 +72,8 @@ def answer_batches(
         config: How to ask.
         done: Ids of samples that need no reply. A batch is skipped if it has no others; otherwise all of it is
             answered, so that random numbers stay the same.
-        reading: How videos are read ahead by other processes; None: they are read in this one.
+        reading: How videos are read; None: in this process, and nothing is cached.
+        pool: Processes to read in, instead of new ones.
 
     Yields:
         The samples of a batch, each with its reply, the VideoError of a video that cannot be read, or the
@@ -80,10 +82,9 @@ def answer_batches(
     Raises:
         ModelError: If the generator cannot reply to any prompt, or one question alone does not fit into memory.
     """
-    batches = _Batches(generator, config)
     windows = _windows(samples, WINDOW * config.batch_size, config.tasks)
     windows = [window for window in windows if any(s.id not in done for s in chain(*window))]
-    with FrameReader(config.budget, generator.factor, reading, config.second_look) as reader:
+    with FrameReader(config.budget, generator.factor, reading, config.second_look, pool=pool) as reader:
         for number, window in enumerate(windows):
             for sample in chain.from_iterable(chain(*windows[number : number + 2])):
                 reader.prefetch(wanted_frames(sample, config.think, config.tasks))
@@ -104,6 +105,7 @@ def answer_batches(
                     broken += [(sample, error) for sample in group]
             if broken:
                 yield broken
+            batches = _Batches(generator, config)  # what did not fit into memory says nothing about other lengths
             for batch in _filled(sorted(groups, key=_size), config.batch_size):
                 if any(sample.id not in done for sample, _ in batch):
                     yield batches.answer(batch)
@@ -154,7 +156,7 @@ def _filled(groups: Sequence[list[Asked]], batch_size: int) -> Iterator[list[Ask
 
 
 class _Batches:
-    """Answers batches. One that does not fit into memory is tried again in halves, as are those after it."""
+    """Answers the batches of a window. One that does not fit into memory is tried in halves, as are later ones."""
 
     def __init__(self, generator: Generator, config: InferenceConfig) -> None:
         self._generator = generator

@@ -22,7 +22,7 @@ from timesight.generate.base import Completion, CompletionStream, Generator, Sam
 from timesight.geometry import merge_spans, span_set_iou
 from timesight.model.prompt import Prompt
 from timesight.tasks.evidence import spans_of_reply
-from timesight.types import Pass, Span, Video, VideoPart, segment_parts
+from timesight.types import Pass, Span, VideoPart, segment_parts
 from timesight.video import FrameBudget, FrameReader, Frames, SecondLook, Wanted
 from timesight.video.pool import VideoPool
 
@@ -71,7 +71,7 @@ class ClueGenerator(WrappedGenerator):
         budget: The frame budget of the first pass, whose prompts come with their frames; the budget of later passes
             is derived from it.
         settings: None: the defaults.
-        pool: Processes that read the segments; None: they are read in this process.
+        pool: Processes that read the segments of all prompts at once; None: this process reads them one by one.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ClueGenerator(WrappedGenerator):
         super().__init__(generator)
         self.name = f"{generator.name} + clue"
         self.settings = settings or ClueSettings()
-        self._reader = FrameReader(budget, generator.factor, second_look=self.settings, memory_bytes=0, pool=pool)
+        self._reader = FrameReader(budget, generator.factor, second_look=self.settings, pool=pool)
 
     def generate(
         self, prompts: Sequence[Prompt], num_generations: int = 1, sampling: Sampling | None = None
@@ -98,7 +98,12 @@ class ClueGenerator(WrappedGenerator):
             seconds = (time.perf_counter() - began) / len(going)
             for look, outcome in zip(going, outcomes, strict=True):
                 look.record_pass(outcome, seconds)
-                look.next = self._after(look)
+            chosen = [(look, self._segments(look)) for look in going]
+            for look, segments in chosen:
+                if segments:
+                    self._reader.prefetch(wanted_segments(look.first, segments))
+            for look, segments in chosen:
+                look.next = self._prompt(look, segments)
         results = [look.result() for look in looks]
         return [as_group(results[n : n + num_generations]) for n in range(0, len(results), num_generations)]
 
@@ -144,28 +149,33 @@ class ClueGenerator(WrappedGenerator):
             look.record_pass(outcome, time.perf_counter() - began)
             if isinstance(outcome, Completion):
                 yield PassEvent(look.passes[-1], prompt_frames)
-            look.next = self._after(look)
+            look.next = self._prompt(look, self._segments(look))
         result = look.result()
         if isinstance(result, ModelError):
             raise result
         return result
 
-    def _after(self, look: _Passes) -> Prompt | None:
-        """The prompt of the next pass; None if the passes are over, with a note if they end early."""
+    def _segments(self, look: _Passes) -> list[Span]:
+        """The segments that the next pass shows; empty if the passes are over, with a note if they end early."""
         if self.settings.max_passes == 1 or look.has_ended:
-            return None
-        videos = [part for part in look.first.parts if isinstance(part, VideoPart)]
-        if len(videos) != 1:
+            return []
+        if sum(isinstance(part, VideoPart) for part in look.first.parts) != 1:
             look.note = NOT_ONE_VIDEO
-            return None
+            return []
         segments = choose_segments(look.passes[-1].spans, look.first.frames[0].window_s, self.settings)
         if not segments:
             look.lost_its_span()
-            return None
+            return []
         if len(look.passes) >= self.settings.max_passes or look.is_settled(self.settings):
+            return []
+        return segments
+
+    def _prompt(self, look: _Passes, segments: Sequence[Span]) -> Prompt | None:
+        """The prompt that shows ``segments``; None if there are none, or they cannot be read, which is noted."""
+        if not segments:
             return None
         try:
-            return second_look(look.first, videos[0].video, segments, self._reader)
+            return second_look(look.first, segments, self._reader)
         except VideoError as error:
             look.note = f"{error}: its last answer stands"
             return None
@@ -254,27 +264,36 @@ def choose_segments(spans: Sequence[Span], window_s: tuple[float, float], settin
     return [span for span in merge_spans(padded) if span.length_s > 0]
 
 
-def second_look(prompt: Prompt, video: Video, segments: Sequence[Span], reader: FrameReader) -> Prompt:
+def wanted_segments(prompt: Prompt, segments: Sequence[Span]) -> list[Wanted]:
+    """What ``second_look`` reads: segments share frames and pixels in proportion to their length."""
+    total_s = sum(segment.length_s for segment in segments)
+    parts = segment_parts(_video(prompt).video, segments)
+    cuts = [part.video for part in parts if isinstance(part, VideoPart)]
+    return [Wanted(cut, share=segment.length_s / total_s) for cut, segment in zip(cuts, segments, strict=True)]
+
+
+def second_look(prompt: Prompt, segments: Sequence[Span], reader: FrameReader) -> Prompt:
     """Return a prompt that shows segments of the video instead of all of it, each after a text with its times.
 
     Args:
         prompt: With one video.
-        video: That video.
-        segments: In seconds from the start of the file; they share frames and pixels in proportion to their length.
-        reader: Reads the segments with its ``SecondLook``.
+        segments: In seconds from the start of the file.
+        reader: Reads them with its ``SecondLook``.
 
     Raises:
         VideoError: If the video cannot be read.
     """
-    total_s = sum(segment.length_s for segment in segments)
-    parts = segment_parts(video, segments)
-    cuts = [part.video for part in parts if isinstance(part, VideoPart)]
-    frames = [
-        reader.read(Wanted(cut, share=segment.length_s / total_s))
-        for cut, segment in zip(cuts, segments, strict=True)
-    ]
-    place = next(n for n, part in enumerate(prompt.parts) if isinstance(part, VideoPart))
-    return Prompt([*prompt.parts[:place], *parts, *prompt.parts[place + 1 :]], frames, prompt.earlier)
+    frames = [reader.read(wanted) for wanted in wanted_segments(prompt, segments)]
+    part = _video(prompt)
+    place = prompt.parts.index(part)
+    parts = [*prompt.parts[:place], *segment_parts(part.video, segments), *prompt.parts[place + 1 :]]
+    return Prompt(parts, frames, prompt.earlier)
+
+
+def _video(prompt: Prompt) -> VideoPart:
+    """The one video of a prompt."""
+    (part,) = (part for part in prompt.parts if isinstance(part, VideoPart))
+    return part
 
 
 def _size(frames: Sequence[Frames]) -> tuple[int, int]:

@@ -132,10 +132,19 @@ def resolve(path: str | Path) -> str | Path:
     return path
 
 
+def checkpoints(run_dir: Path) -> dict[int, Path]:
+    """The checkpoints of a run by step, complete or not, the oldest first."""
+    endings = {
+        folder: folder.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-")
+        for folder in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    }
+    by_step = {int(ending): folder for folder, ending in endings.items() if ending.isdigit()}  # no "9-copy"
+    return dict(sorted(by_step.items()))
+
+
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """The newest complete checkpoint of a run; incomplete ones are skipped with a warning."""
-    folders = [folder for folder in run_dir.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if folder.name[11:].isdigit()]
-    for folder in sorted(folders, key=lambda folder: int(folder.name[11:]), reverse=True):
+    for folder in reversed(checkpoints(run_dir).values()):
         problem = _checkpoint_problem(folder)
         if problem is None:
             return folder

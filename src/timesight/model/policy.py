@@ -69,6 +69,15 @@ class Policy:
         """Why prompts cannot be shared in this policy's passes, or None where they can."""
         return self.family.packing_unsupported_reason(self.model)
 
+    def special_token_in(self, text: str) -> str | None:
+        """A special token of the model that ``text`` holds and would be read as, such as the video placeholder."""
+        return next((token for token in self._special_tokens if token in text), None)
+
+    @cached_property
+    def _special_tokens(self) -> list[str]:
+        added = self.processor.tokenizer.added_tokens_decoder.values()
+        return [token.content for token in added if token.content.startswith("<|")]
+
     @cached_property
     def banned_token_ids(self) -> tuple[int, ...]:
         """Tokens that are never sampled; the family's, see ``Family.banned_token_ids``."""

@@ -6,7 +6,9 @@ V videos, N vision patches of all of them, M merged tokens of one video, H width
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -18,9 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from timesight.errors import InputError
 from timesight.files import whole_file
 from timesight.model.policy import Policy
 
+LOGGER = logging.getLogger("timesight")
 MAX_PATCHES = 2**15  # that pass through a tower at one time where nothing is kept for a backward pass
 
 
@@ -141,7 +145,8 @@ class FeatureStore:
 
     The key is made of the tower's weights and of the patches that go into it: file content, sampling and
     size all show in those. Files are complete or absent, so several processes may share a store and a kill does
-    no harm. A 7B model's features of 3,584 tokens take 26 MB a video; past ``max_bytes`` nothing more is kept.
+    no harm. A 7B model's features of 3,584 tokens take 26 MB a video. Past ``max_bytes``, which each process counts
+    for itself after the start, or once the disk is full, nothing more is kept.
     """
 
     def __init__(self, folder: Path, policy: Policy, max_bytes: int) -> None:
@@ -153,7 +158,10 @@ class FeatureStore:
             self._tower.update(_bytes(weight))
         self._tower.update(str(policy.autocast_bf16).encode())
         folder.mkdir(parents=True, exist_ok=True)
-        self._num_bytes = sum(file.stat().st_size for file in folder.iterdir())
+        self._num_bytes = 0
+        for file in folder.iterdir():
+            with suppress(FileNotFoundError):  # another process has finished it
+                self._num_bytes += file.stat().st_size
 
     def key(self, patches: Tensor, grid_thw: Tensor) -> str:
         """The name of one video's features, from what the tower is given: (N, patch_dim) and (3,)."""
@@ -179,8 +187,12 @@ class FeatureStore:
         if self._num_bytes + size > self._max_bytes:
             return
         self._num_bytes += size
-        with whole_file(self._file(key)) as unfinished:
-            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, unfinished)
+        try:
+            with whole_file(self._file(key)) as unfinished:
+                save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, unfinished)
+        except (InputError, OSError, SafetensorError) as error:
+            self._max_bytes = 0
+            LOGGER.warning("%s: no more features are kept (%s)", self._folder, error)
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"

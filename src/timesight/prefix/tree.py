@@ -43,7 +43,8 @@ class PrefixTree:
 
     Args:
         levels: Roots first.
-        patches: (patches, patch_dim) of the roots' videos, one after the other.
+        patches: (patches, patch_dim) of the roots' videos, one after the other; empty if their features are known
+            and the vision tower does not learn.
         grid_thw: (videos, 3) patches along time, height and width of each of them.
         videos_of: Of each root, its videos.
         features: Of these videos, where the vision tower has run on them already.
@@ -146,13 +147,15 @@ def build_tree(policy: Policy, prompts: Sequence[EncodedPrompt], *, share: bool 
     counts = [len(root.grid_thw) for root in roots]
     videos = iter(range(sum(counts)))
     known = [root.features for root in roots if root.features is not None]
+    is_known = len(known) == len(roots)
+    patches = [] if is_known and not policy.trains_vision else [r.patches for r in roots if len(r.patches)]
     to = policy.device
     return PrefixTree(
         levels=tuple(_moved(level, to) for level in levels),
-        patches=torch.cat([root.patches for root in roots if len(root.patches)] or [torch.zeros(0, 1)]).to(to),
+        patches=torch.cat(patches or [torch.zeros(0, 1)]).to(to),
         grid_thw=torch.cat([root.grid_thw for root in roots]).to(to),
         videos_of=tuple(tuple(next(videos) for _ in range(count)) for count in counts),
-        features=VisionFeatures.join(known) if len(known) == len(roots) else None,
+        features=VisionFeatures.join(known) if is_known else None,
     )
 
 

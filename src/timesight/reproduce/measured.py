@@ -23,12 +23,16 @@ class Measured:
         figures: Metrics with their intervals, and the video-blind baselines.
         protocol: The one of ``figures``.
         truncated: Share of the replies that were cut off.
+        unscored: Share of the items that were not scored, such as those that the judge did not judge.
+        unread: Share of the items without a reply, such as those whose video could not be read.
     """
 
     items: dict[str, ItemEntry]
     figures: ProtocolFigures
     protocol: str
     truncated: float = 0.0
+    unscored: float = 0.0
+    unread: float = 0.0
 
     @property
     def unparsable(self) -> float:

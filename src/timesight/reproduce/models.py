@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from timesight.artifacts import PREVIEW_FILE
 from timesight.files import read_text, write_text
@@ -13,16 +12,11 @@ from timesight.reproduce.samples import Samples
 from timesight.reproduce.settings import TableRow, with_sources
 from timesight.reproduce.store import Store, digest, identity
 from timesight.training.preview import preview
-from timesight.training.recipe import Recipe
+from timesight.training.recipe import INERT_KEYS, Recipe
 from timesight.training.samples import load_mixture
 from timesight.training.settings import DifficultySettings, GrpoRecipe, SftRecipe
 
 TRAINED = "trained"  # a file of a finished run, with its last checkpoint
-NO_MATTER: Mapping[str, Any] = {  # keys of a recipe that the trained model does not depend on
-    "reading": True,
-    "train": {"save_steps", "stall_s", "report_to"},
-    "judge": {"base_url", "api_key_env", "timeout_s", "max_retries", "concurrency", "cache"},
-}
 Train = Callable[[SftRecipe | GrpoRecipe, Path], object]
 
 
@@ -104,7 +98,7 @@ class Models:
 
     def _folder(self, row: TableRow, seed: int) -> Path:
         assert row.train is not None
-        recipe = row.train.model_dump(mode="json", exclude=NO_MATTER) | {"seed": seed}
+        recipe = row.train.model_dump(mode="json", exclude=INERT_KEYS) | {"seed": seed}
         start = row.start
         base = identity(row.base) if start is None else self._folder(start, 0).name
         made_of = [recipe, base, self._launch]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean
 
-from timesight.artifacts import ClaimFigure, ClaimResult, RowResult, TableResult, Verdict
+from timesight.artifacts import DAMAGES, ClaimFigure, ClaimResult, RowResult, TableResult, Verdict
 from timesight.evaluation.compare import Comparison, compare
 from timesight.reproduce.measured import Found, Measured
 from timesight.reproduce.settings import Claim
@@ -117,11 +117,11 @@ def _row(table: Table, name: str, found: Mapping[str, Runs]) -> RowResult:
     row = table.rows[name]
     figures: dict[str, Interval] = {}
     paper: dict[str, float | None] = {}
-    unparsable, truncated = {}, {}
+    damages: dict[str, dict[str, float]] = {name: {} for name in DAMAGES}
     for measurement in row.evaluate:
         runs = list(found[measurement.name].values())
-        unparsable[measurement.name] = fmean(run.unparsable for run in runs)
-        truncated[measurement.name] = fmean(run.truncated for run in runs)
+        for name, shares in damages.items():
+            shares[measurement.name] = fmean(getattr(run, name) for run in runs)
         for metric, said in measurement.metrics.items():
             key = f"{measurement.name}/{metric}"
             figures[key] = over_runs([_interval(run, metric) for run in runs])
@@ -131,8 +131,7 @@ def _row(table: Table, name: str, found: Mapping[str, Runs]) -> RowResult:
         metrics={key: figure.mean for key, figure in figures.items()},
         intervals={key: (figure.low, figure.high) for key, figure in figures.items()},
         paper=paper,
-        unparsable=unparsable,
-        truncated=truncated,
+        **damages,
     )
 
 

@@ -6,10 +6,13 @@ A model is known by its recipe and seed, a measurement by its model and settings
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
+
+from accelerate.utils.memory import clear_device_cache
 
 from timesight.artifacts import RESULT_FILE, read_items, read_result
 from timesight.errors import InputError, TimesightError
@@ -29,9 +32,13 @@ from timesight.reproduce.settings import Measurement, TableRow
 from timesight.reproduce.store import Progress, Store, digest, identity, no_progress
 from timesight.reproduce.tables import Table
 from timesight.tasks import TASKS
+from timesight.training.recipe import INERT_KEYS
 from timesight.training.run import run_recipe
-from timesight.video import ReadingSettings
+from timesight.video import ReadingSettings, reading_pool
 from timesight.world import WorldJudge
+
+SHOWN = {"name": True, "metrics": True, "protocol": True}  # of a measurement: its replies do not depend on them
+MOST_UNSCORED = 0.05  # of the items of a measurement
 
 
 def _raise(row: str, error: TimesightError) -> None:
@@ -93,10 +100,12 @@ class Runs:
                 said = f"{row.row}, seed {seed}" if row.train else row.row
                 if row.train:
                     later.popleft()  # this one
-                    self._train_others(row, seed, later, on_row)
+                meanwhile = partial(self._train_next, iter(tuple(later)), on_row)
+                while row.train and self._models.is_taken(row, seed) and meanwhile():
+                    pass
                 on_row(said)
                 try:
-                    measurements = self.measure(row, seed)
+                    measurements = self.measure(row, seed, meanwhile)
                 except TimesightError as error:
                     on_failure(said, error)
                     continue
@@ -104,34 +113,56 @@ class Runs:
                     found[name].setdefault(measurement, {})[seed if row.train else None] = measured
             yield found
 
-    def _train_others(
-        self, row: TableRow, seed: int, later: Iterable[tuple[TableRow, int]], on_row: Callable[[str], object]
-    ) -> None:
-        """As long as another command trains the model of ``row``, train those of ``later`` that nobody trains."""
-        for other, of_seed in later:
-            if not self._models.is_taken(row, seed):
-                return
-            if self._models.is_open(other, of_seed):
-                on_row(f"{other.row}, seed {of_seed}")
+    def _train_next(self, others: Iterator[tuple[TableRow, int]], on_row: Callable[[str], object]) -> bool:
+        """Train the next of ``others`` that nobody trains; returns whether there was one."""
+        for other, seed in others:
+            if self._models.is_open(other, seed):
+                on_row(f"{other.row}, seed {seed}")
                 with suppress(TimesightError):  # its own turn will tell
-                    self._models.make(other, of_seed, wait=False)
+                    self._models.make(other, seed, wait=False)
+                return True
+        return False
 
-    def measure(self, row: TableRow, seed: int) -> dict[str, Measured]:
-        """Take the measurements of ``row`` that are not there yet; returns all of them by name."""
+    def measure(
+        self, row: TableRow, seed: int, meanwhile: Callable[[], bool] = lambda: False
+    ) -> dict[str, Measured]:
+        """Take the measurements of ``row`` that are not there yet; returns all of them by name.
+
+        Args:
+            row: The row.
+            seed: Of its model.
+            meanwhile: Called while another command takes those that are left; returns whether it did anything.
+        """
         model = self._models.model(row, seed)
-        weights, generator = identity(model), cache(lambda: open_generator(model))
-        found = {}
-        for one in row.evaluate:
-            settings = one.model_dump(mode="json", exclude={"name", "metrics", "protocol"})
-            folder = self._store.root / "measurements" / digest(settings | {"model": weights})
-            with self._store.lock(folder):
-                if not (folder / RESULT_FILE).is_file():
+        weights = identity(model)
+        places = [(one, self._folder(one, weights)) for one in row.evaluate]
+        missing = [(one, folder) for one, folder in places if not (folder / RESULT_FILE).is_file()]
+        while missing := self._take(model, missing):
+            if not meanwhile():
+                with self._store.lock(missing[0][1]):
+                    pass  # the other command has ended
+        return {one.name: self._read(one, folder) for one, folder in places}
+
+    def _folder(self, measurement: Measurement, weights: Any) -> Path:
+        settings = measurement.model_dump(mode="json", exclude=SHOWN | {"judge": INERT_KEYS["judge"]})
+        return self._store.root / "measurements" / digest(settings | {"model": weights})
+
+    def _take(self, model: str, missing: Sequence[tuple[Measurement, Path]]) -> list[tuple[Measurement, Path]]:
+        """Take the measurements that no other command takes; returns those that one does."""
+        generator, taken = cache(lambda: open_generator(model)), []
+        for one, folder in missing:
+            with self._store.lock(folder, wait=False) as is_mine:
+                if not is_mine:
+                    taken.append((one, folder))
+                elif not (folder / RESULT_FILE).is_file():
                     self._evaluate(generator(), one, folder)
-            result, items = read_result(folder), read_items(folder)
-            protocol = one.protocol or next(iter(result.results))
-            measured = Measured(items, result.results[protocol], protocol, result.num_truncated / len(items))
-            found[one.name] = measured.as_answers_to(self._samples.chosen(one)) if one.drops_evidence else measured
-        return found
+        generator.cache_clear()
+        clear_device_cache(garbage_collection=True)  # --launch trains the next row on the same GPU
+        return taken
+
+    def _read(self, measurement: Measurement, folder: Path) -> Measured:
+        measured = _measured(folder, measurement)
+        return measured.as_answers_to(self._samples.chosen(measurement)) if measurement.drops_evidence else measured
 
     def measure_baselines(self, table: Table) -> dict[str, dict[str, dict[int | None, Measured]]]:
         """Score the video-blind baselines that claims of ``table`` name.
@@ -175,13 +206,37 @@ class Runs:
             max_new_tokens=measurement.max_new_tokens,
             evidence=bool(measurement.evidence) or measurement.clue is not None,
         )
-        if measurement.clue is not None:
-            generator = ClueGenerator(generator, config.budget, measurement.clue)
-        # The folder is named after the weights, wherever they lie: no path of them is recorded.
-        settings = eval_settings(measurement.name, None, generator, config, split=measurement.split)
         suite = None if measurement.suite is None else find_suite(measurement.suite)
         scoring = Scoring(average_over=suite.average_over if suite else None, strict=measurement.strict)
-        with self._store.progress(measurement.name, len(samples)) as advance:
-            ask_and_score(
-                generator, samples, config, settings, folder, judge, scoring, None, advance, ReadingSettings()
-            )
+        with (
+            reading_pool(ReadingSettings()) as pool,
+            self._store.progress(measurement.name, len(samples)) as advance,
+        ):
+            if measurement.clue is not None:
+                generator = ClueGenerator(generator, config.budget, measurement.clue, pool)
+            # The folder's name stands for the weights, wherever they lie, and for what tables call the measurement.
+            settings = eval_settings(folder.name, None, generator, config, split=measurement.split)
+            settings["model"] = folder.name
+            ask_and_score(generator, samples, config, settings, folder, judge, scoring, None, advance, pool)
+
+
+def _measured(folder: Path, measurement: Measurement) -> Measured:
+    """What was measured in ``folder``. Raises InputError if too much was not scored; it is scored anew then."""
+    result, items = read_result(folder), read_items(folder)
+    num_asked = len(items) + result.num_quarantined
+    unscored = result.num_unscored / max(1, len(items))
+    if unscored > MOST_UNSCORED:
+        (folder / RESULT_FILE).unlink()
+        raise InputError(
+            f"{measurement.name}: {result.num_unscored} of {len(items)} items could not be scored; run the same "
+            "command again once the judge answers: replies are kept"
+        )
+    protocol = measurement.protocol or next(iter(result.results))
+    return Measured(
+        items,
+        result.results[protocol],
+        protocol,
+        truncated=result.num_truncated / len(items),
+        unscored=unscored,
+        unread=result.num_quarantined / num_asked,
+    )

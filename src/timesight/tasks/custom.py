@@ -36,8 +36,8 @@ class TaskSettings(BaseModel):
 
     files: tuple[Path, ...] = ()  # Python files with a list TASKS; known names are replaced
     prompts: Mapping[str, str | PromptTemplates] = Field(default_factory=dict)  # by task, in place of the default
-    reward_protocol: Literal["official", "paper"] = "official"  # paper: the given box of a track is rewarded too
-    reward_parsing: Literal["strict", "lenient"] = "strict"  # lenient: what evaluation would parse
+    reward_protocol: Literal["official", "paper"] = "official"  # for paper, the given box of a track earns too
+    reward_parsing: Literal["strict", "lenient"] = "strict"  # how rewards read replies; evaluation is lenient
     caption_reward: CaptionReward = "event_recall"  # or event_f1, which rewards precision too
     span_reward: SpanReward = IOU  # of temporal grounding, and of the evidence of grounded answers
 

@@ -55,7 +55,7 @@ def with_span_problems(sample: Sample, spans: Pairs, reward: SpanReward) -> list
     """``span_problems``, and a video of unknown duration where ``reward`` needs it."""
     problems = span_problems(spans)
     if reward != IOU and not stated_duration_s(sample):
-        problems.append(f"no meta.duration_s, which {reward} needs (timesight data check --fix writes it)")
+        problems.append(f"no meta.duration_s, which {reward} needs (the length of the whole video in seconds)")
     return problems
 
 

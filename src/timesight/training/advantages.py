@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from timesight.errors import TrainingError
 from timesight.training.options import SCALE_REWARDS, import_function
 
 STD_EPSILON = 1e-4
@@ -62,7 +63,8 @@ class AdvantageNormalizer:
                rewards are bunched (IoU) and one whose rewards are 0 or 1 (accuracy) weigh alike, and near-equal
                replies stay near-equal
 
-    Any other kind is ``module:function``, which takes rewards (B, G) and returns advantages (B, G).
+    Any other kind is ``module:function``, which takes the rewards (B, G) of this process, NaN where a reply could
+    not be judged, and returns advantages (B, G). Those of such replies are set to 0.
     """
 
     def __init__(self, kind: str) -> None:
@@ -73,11 +75,12 @@ class AdvantageNormalizer:
     def __call__(self, rewards: Tensor, tasks: Sequence[str], everywhere: StepRewards | None = None) -> Tensor:
         """(B, G) advantages of rewards (B, G) of the prompts' ``tasks`` (B).
 
-        ``everywhere``: rewards and tasks of all processes, where there are several.
+        ``everywhere``: rewards and tasks of all processes, where there are several. Raises TrainingError if a
+        function returns another shape, or no number for a reply that was judged.
         """
         seen = everywhere or StepRewards(rewards, tasks)
         if self._custom is not None:
-            return torch.as_tensor(self._custom(rewards), dtype=torch.float32)
+            return self._by_function(rewards)
         if self.kind == "group":
             return advantages(rewards)
         if self.kind == "none":
@@ -86,6 +89,17 @@ class AdvantageNormalizer:
             return advantages(rewards, group_std(seen.rewards.reshape(1, -1)))
         self.observe(seen)
         return advantages(rewards, torch.tensor([self.task_std(task) for task in tasks]))
+
+    def _by_function(self, rewards: Tensor) -> Tensor:
+        assert self._custom is not None
+        found = torch.as_tensor(self._custom(rewards), dtype=torch.float32)
+        judged = rewards.isfinite()
+        if found.shape != rewards.shape or not found[judged].isfinite().all():
+            raise TrainingError(
+                f"grpo.scale_rewards: {self.kind} must return {tuple(rewards.shape)} finite advantages; it "
+                f"returned {tuple(found.shape)}, {int((~found.isfinite()).sum())} of them not finite"
+            )
+        return torch.where(judged, found, 0.0)
 
     def task_std(self, task: str) -> float:
         """The running standard deviation of ``task``: root of the mean variance within its groups."""

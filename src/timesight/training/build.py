@@ -12,7 +12,7 @@ from accelerate.utils import broadcast_object_list
 
 from timesight.artifacts import METRICS_FILE
 from timesight.data.mixture import Mixture
-from timesight.errors import RecipeError
+from timesight.errors import RecipeError, SampleError
 from timesight.generate.base import Generator
 from timesight.generate.local import LocalGenerator
 from timesight.generate.vllm import VllmGenerator
@@ -30,7 +30,7 @@ from timesight.training.dataset import PromptDataset
 from timesight.training.look_again import SecondLooks
 from timesight.training.schedule import QuestionGrouper, make_schedule
 from timesight.training.settings import GrpoRecipe, SftRecipe
-from timesight.types import Judge, Sample
+from timesight.types import Judge, Sample, TextPart
 from timesight.video import FrameReader
 from timesight.world import WorldJudge
 
@@ -74,6 +74,22 @@ def judge_for(
             "judge: {kind: served, model: NAME, base_url: URL}, or {kind: world} for the synthetic world"
         )
     return open_judge(recipe.judge if asked else None, WorldJudge(), out)
+
+
+def require_plain_texts(policy: Policy, samples: Sequence[Sample], tasks: TaskRegistry) -> None:
+    """Check what ``samples`` ask and their gold replies.
+
+    Raises:
+        SampleError: If one holds a special token of the model: it would be read as one, in the middle of a run.
+    """
+    for sample in samples:
+        task = tasks.of(sample)
+        asked = [part.text for part in task.prompt(sample) if isinstance(part, TextPart)]
+        for text in (*asked, task.gold(sample, think=True)):
+            if (token := policy.special_token_in(text)) is not None:
+                raise SampleError(
+                    f"{sample.id}: its text holds {token}, a special token of the model: take it out of the data"
+                )
 
 
 def clue_of(recipe: SftRecipe | GrpoRecipe) -> ClueSettings | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from timesight.errors import InputError, reason_of
 from timesight.files import write_text
-from timesight.model.load import ADAPTER_FILE, TRAINING_STATE, newest_checkpoint
+from timesight.model.load import ADAPTER_FILE, TRAINING_STATE, checkpoints, newest_checkpoint
 from timesight.model.policy import Policy
 from timesight.training.sharding import full_weights
 
@@ -63,6 +64,13 @@ class Checkpoints:
             InputError: If the run cannot resume from it.
         """
         newest = newest_checkpoint(self._out)
+        found = gather_object([None if newest is None else newest.name])
+        if len(set(found)) > 1:
+            differing = ", ".join(sorted(str(name) for name in set(found)))
+            raise InputError(
+                f"the processes find different checkpoints in {self._out} ({differing}): they need one --out on a "
+                "disk that they share"
+            )
         if newest is None:
             return TrainingState(num_processes=self._accelerator.num_processes)
         if not (newest / TRAINING_STATE).exists():
@@ -117,7 +125,8 @@ class Checkpoints:
         if folder.exists():  # an incomplete one that was skipped
             shutil.rmtree(folder)
         unfinished.rename(folder)
-        self._remove_others(state)
+        with suppress(OSError):  # what is left is removed after the next one
+            self._remove_others(state)
 
     def _on_main(self, work: Callable[[], object]) -> str | None:
         return self._everywhere(work if self._accelerator.is_main_process else lambda: None)
@@ -132,10 +141,7 @@ class Checkpoints:
         return next(iter(gather_object(reasons)), None)
 
     def _remove_others(self, state: TrainingState) -> None:
-        steps = sorted(
-            int(file.parent.name.rpartition("-")[2])
-            for file in self._out.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINING_STATE}")
-        )
+        steps = [step for step, folder in checkpoints(self._out).items() if (folder / TRAINING_STATE).exists()]
         kept = {state.step, state.best_step} if state.best_step is not None else set(steps[-2:])
         for step in steps:
             if step not in kept:

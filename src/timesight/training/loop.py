@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -129,6 +130,7 @@ class TrainingLoop(Generic[B]):
         self._model.train()
         with stall_warnings(self._metrics, self._accelerator.process_index, self._settings.stall_s):
             for step in range(state.step, self._num_steps):
+                self._metrics.begin_step()
                 self._tell("on_step", step)
                 if step % algorithm.num_iterations == 0:
                     batches = algorithm.collect(step + 1, steps(step // algorithm.num_iterations))
@@ -141,7 +143,7 @@ class TrainingLoop(Generic[B]):
         return state
 
     def _update(self, step: int, batches: Sequence[B], loss_of: Callable[[B], Tensor]) -> dict[str, float]:
-        """One update on the mean loss. Raises TrainingError where that is not a finite number."""
+        """One update on the mean loss. Raises TrainingError where it or the gradients are not finite numbers."""
         total = torch.zeros((), device=self._accelerator.device)
         for batch in batches:
             with self._accelerator.accumulate(self._model):  # shares gradients with the last micro-batch only
@@ -149,27 +151,33 @@ class TrainingLoop(Generic[B]):
                 self._accelerator.backward(loss)  # divides by the number of micro-batches
                 total += loss.detach() / len(batches)
         mean = float(self._accelerator.reduce(total, "mean"))
-        if not math.isfinite(mean):
-            file = self._out / f"failed-step-{step}.process-{self._accelerator.process_index}.pt"
-            torch.save(batches, file)
-            raise TrainingError(
-                f"the loss of step {step} is {mean}: the last good weights are in the newest checkpoint, what was "
-                f"learned from is in {file}; try a lower train.learning_rate, or float32 weights"
-            )
+        self._require_finite(mean, "loss", step, batches)
         learning_rate = self._scheduler.get_last_lr()[0]
-        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
+        clipped = self._accelerator.clip_grad_norm_(self._model.parameters(), self._settings.max_grad_norm)
+        norm = float(clipped or 0.0)
+        self._require_finite(norm, "gradient norm", step, batches)
         self._optimizer.step()
         self._scheduler.step()
         self._optimizer.zero_grad()
-        return {"loss": mean, "grad_norm": float(norm or 0.0), "learning_rate": learning_rate}
+        return {"loss": mean, "grad_norm": norm, "learning_rate": learning_rate}
+
+    def _require_finite(self, value: float, what: str, step: int, batches: Sequence[B]) -> None:
+        if not math.isfinite(value):
+            file = self._out / f"failed-step-{step}.process-{self._accelerator.process_index}.pt"
+            torch.save(batches, file)
+            raise TrainingError(
+                f"the {what} of step {step} is {value}: the last good weights are in the newest checkpoint, what "
+                f"was learned from is in {file}; try a lower train.learning_rate, or float32 weights"
+            )
 
     def _after(self, state: TrainingState) -> TrainingState:
         """Validate and save, where it is time for it."""
         before = state
         if self._validate is not None and self._validate_steps and state.step % self._validate_steps == 0:
-            with self._metrics.stage("validate"):
+            began = time.perf_counter()
+            with self._metrics.watched("validate"):
                 figures = self._validate()
-            self._metrics.write(state.step, figures)
+            self._metrics.write(state.step, figures | {"validate_s": time.perf_counter() - began})
             if REWARD in figures:
                 state = state.with_validation(state.step, figures[REWARD])
         if state.step % self._settings.save_steps == 0 or state.step == self._num_steps:

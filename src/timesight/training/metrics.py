@@ -30,7 +30,7 @@ class MetricsLog:
         self._device = device
         self._accelerator = accelerator
         self._values: dict[str, list[float]] = defaultdict(list)
-        self._logged = time.perf_counter()
+        self._began = time.perf_counter()  # the step
         self.doing = ("the first step", time.monotonic())  # the stage this process is in, and since when
 
     def log_metrics(self, **values: float) -> None:
@@ -47,18 +47,27 @@ class MetricsLog:
     def stage(self, name: str) -> Iterator[None]:
         """Report the time of this block as ``name_s``."""
         begin = self._seconds()
+        with self.watched(name):
+            yield
+        self.log_metrics(**{f"{name}_s": self._seconds() - begin})
+
+    @contextmanager
+    def watched(self, name: str) -> Iterator[None]:
+        """Let stall warnings call this block ``name``."""
         self.doing = (name, time.monotonic())
         yield
         self.doing = (f"what follows {name}", time.monotonic())
-        self.log_metrics(**{f"{name}_s": self._seconds() - begin})
+
+    def begin_step(self) -> None:
+        """A step is timed from here: not the validation and the checkpoint after the one before."""
+        self._began = time.perf_counter()
 
     def write_step(self, step: int, **values: float) -> dict[str, float]:
         """Write what was gathered since the last step, with ``values``; returns the entry.
 
         Every process calls it at the same time.
         """
-        now = time.perf_counter()
-        step_s, self._logged = now - self._logged, now
+        step_s = time.perf_counter() - self._began
         everywhere = gather_object([dict(self._values)])
         names = dict.fromkeys(name for of_process in everywhere for name in of_process)
         entry = values | {name: _summary(name, everywhere) for name in names} | {"step_s": step_s}
@@ -80,7 +89,6 @@ class MetricsLog:
             drop_torn_line(self._file)
             kept = [entry for entry in read_records(self._file, MetricsEntry) if entry.step <= step]
             write_records(self._file, kept)
-        self._logged = time.perf_counter()
 
     def _seconds(self) -> float:
         """A clock that waits for the device, so that stages can be timed one by one."""

@@ -6,11 +6,10 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from transformers import set_seed
+from zlib import crc32
 
 from timesight.artifacts import PREVIEW_FILE, PreviewEntry, append_record, drop_torn_line, read_records
 from timesight.data.mixture import Mixture
@@ -95,11 +94,13 @@ def preview(
     drop_torn_line(file)
     done = {e.id: e for e in read_records(file, PreviewEntry) if e.settings == settings and e.rewards}
     asked = _drawn(mixture, num_prompts, recipe, tasks)
-    missing = [entry for entry in asked if mixture.samples[entry.samples[0]].id not in done]
-    on_prompts(len(asked) - len(missing))
-    policy = load_model(recipe, out, mixture.samples, tasks)
-    set_seed(recipe.seed)
     batch_size = recipe.train.batch_size
+    # Whole batches, so that an interrupted preview draws the random numbers that it would have drawn.
+    batches = [asked[first : first + batch_size] for first in range(0, len(asked), batch_size)]
+    batches = [batch for batch in batches if any(mixture.samples[e.samples[0]].id not in done for e in batch)]
+    missing = [entry for batch in batches for entry in batch]
+    on_prompts(sum(mixture.samples[entry.samples[0]].id in done for entry in asked))
+    policy = load_model(recipe, out, mixture.samples, tasks)
     with FrameReader(recipe.video, policy.factor, recipe.reading, recipe.second_look) as reader:
         dataset = PromptDataset(policy, mixture.samples, missing, reader, batch_size, tasks=tasks)
         sampler = Sampler(
@@ -113,10 +114,13 @@ def preview(
         )
         for step in range(math.ceil(len(missing) / batch_size)):
             (items,) = dataset.step(step)
-            for entry in _entries(sampler, items, settings):
+            seed = crc32(f"{recipe.seed} {items[0].sample.id}".encode())
+            seeded = replace(sampler, sampling=replace(sampler.sampling, seed=seed))
+            fresh = [entry for entry in _entries(seeded, items, settings) if entry.id not in done]
+            for entry in fresh:
                 append_record(file, entry)
                 done[entry.id] = entry
-            on_prompts(len(items))
+            on_prompts(len(fresh))
     samples = [mixture.samples[entry.samples[0]] for entry in asked]
     return summarize([sample for sample in samples if done[sample.id].rewards], done, tasks)
 

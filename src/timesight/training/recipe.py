@@ -7,7 +7,7 @@ A shipped recipe is named by its path under ``timesight/recipes`` without the su
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -17,11 +17,18 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from timesight.errors import RecipeError, reason_of
 from timesight.training.settings import GrpoRecipe, SftRecipe
+from timesight.video import ReadingSettings
 
 ROOT = Path(str(files("timesight") / "recipes"))
 TABLES = ROOT / "paper"  # rows of the paper's tables (timesight.reproduce), which also say what is measured
 ORIGINS = ("jsonl", "hub", "split", "world", "sources")  # keys of data that say where samples come from
 MOST_DIFFERENCES = 3  # of two recipes that a message names
+# What is learned does not depend on these: a run may resume with others.
+INERT_KEYS: Mapping[str, set[str]] = {
+    "reading": set(ReadingSettings.model_fields),
+    "train": {"save_steps", "stall_s", "report_to", "max_broken_share"},
+    "judge": {"base_url", "api_key_env", "timeout_s", "max_retries", "concurrency", "cache"},
+}
 # What keys were called before version 0.2.
 RENAMED = {
     "accumulation": "gradient_accumulation_steps",
@@ -115,9 +122,14 @@ def dump_recipe(recipe: GrpoRecipe | SftRecipe) -> str:
 
 
 def difference(before: str, after: str) -> str:
-    """How two recipes in YAML differ, for a message: each key with both values, the first few."""
+    """How two recipes in YAML differ in what is learned, for a message: each key with both values, the first few.
+
+    Returns:
+        Empty if they do not, but for ``INERT_KEYS``.
+    """
     one, other = (dict(_flat(yaml.safe_load(text))) for text in (before, after))
-    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    inert = [f"{section}.{name}" for section, names in INERT_KEYS.items() for name in names]
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key) and key not in inert]
     said = [f"{key} was {one.get(key)} and is {other.get(key)}" for key in keys[:MOST_DIFFERENCES]]
     more = len(keys) - len(said)
     return "; ".join([*said, *([f"and {more} more"] if more else [])])

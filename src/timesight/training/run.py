@@ -35,6 +35,7 @@ from timesight.training.build import (
     make_feature_store,
     make_generator,
     make_grouper,
+    require_plain_texts,
     second_looks_of,
     validation_config,
 )
@@ -44,7 +45,7 @@ from timesight.training.grpo import Draw, Grpo, Reference, reference_of
 from timesight.training.loop import Algorithm, Callback, TrainingLoop, Validate, make_accelerator
 from timesight.training.metrics import MetricsLog
 from timesight.training.recipe import load_recipe
-from timesight.training.run_dir import init_run_dir, require_same_samples
+from timesight.training.run_dir import init_run_dir, locked, require_same_samples
 from timesight.training.samples import load_mixture, load_validation
 from timesight.training.schedule import num_steps
 from timesight.training.settings import GrpoRecipe, SftRecipe
@@ -106,17 +107,27 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, callbacks: Sequence
     tasks = custom_tasks(recipe.tasks)
     with this_process().main_process_first():
         init_run_dir(recipe, out)
+    with locked(out):
+        return _train_in(out, recipe, tasks, callbacks)
+
+
+def _train_in(
+    out: Path, recipe: SftRecipe | GrpoRecipe, tasks: TaskRegistry, callbacks: Sequence[Callback]
+) -> RunResult:
+    with this_process().main_process_first():
         everything = load_mixture(recipe.data, out, tasks=tasks)
-        require_same_samples(everything, [source.name for source in recipe.data.all_sources], out)
-    mixture = everything.usable(recipe.seed)
-    if recipe.data.difficulty is not None:
-        usable, mixture = mixture, by_difficulty(mixture, recipe.data.difficulty)
-        LOGGER.warning("data.difficulty keeps %d of %d samples", len(mixture.samples), len(usable.samples))
+        mixture, kept = everything.usable(recipe.seed), None
+        if recipe.data.difficulty is not None:
+            kept = by_difficulty(mixture, recipe.data.difficulty)
+            LOGGER.warning("data.difficulty keeps %d of %d samples", len(kept.samples), len(mixture.samples))
+        require_same_samples(everything, kept, [source.name for source in recipe.data.all_sources], out)
+    mixture = kept or mixture
     validation = load_validation(recipe.validation, tasks)
     judge = judge_for(recipe, [*mixture.samples, *validation], out, tasks)
     set_seed(recipe.seed)
     load_whole()
     policy = load_model(recipe, out, mixture.samples, tasks)
+    require_plain_texts(policy, [*mixture.samples, *validation], tasks)
     if (idle := idle_gpus()) > 0:
         LOGGER.warning(
             "%d more GPUs are idle; to use them: accelerate launch --num_processes %d -m timesight train …",
@@ -139,7 +150,7 @@ def run_recipe(recipe: SftRecipe | GrpoRecipe, out: Path, *, callbacks: Sequence
         num_steps=state.step,
         num_samples=len(mixture.samples),
         num_problems=everything.num_problems,
-        num_quarantined=len(quarantine),
+        num_quarantined=len(Quarantine(out / QUARANTINE_FILE)),  # those that other processes found too
     )
 
 
@@ -196,6 +207,8 @@ class _Run:
             self.judge,
             clue_of(self.recipe),
             self.recipe.grpo.reward_weights if isinstance(self.recipe, GrpoRecipe) else {},
+            self.reader.settings,
+            self.reader.pool,
         )
 
     def _grpo(

@@ -92,7 +92,8 @@ class PhaseSettings(Settings):
 class CurriculumSettings(Settings):
     """Easy samples first: over ``share`` of the run, harder and harder ones join in; or ``phases``, in their order.
 
-    After either, the sources have their own weights.
+    Each phase begins the order of its samples anew: some come again before others have come once. After either, the
+    sources have their own weights.
     """
 
     by: str = GOLD_LENGTH  # or a number of each sample, such as meta.duration_s; small is easy
@@ -113,7 +114,7 @@ class CurriculumSettings(Settings):
 class DifficultySettings(Settings):
     """Which samples suit a model, by what a preview of all of them earned (``--preview --num-prompts``)."""
 
-    preview: Path  # preview.jsonl of a preview of all samples
+    preview: Path  # file that a preview of all samples has written
     min_reward: float = 0.0  # least mean total reward of a group
     max_reward: float | None = None  # greatest
     min_std: float = Field(default=0.0, ge=0)  # least standard deviation of a group's total rewards
@@ -167,7 +168,8 @@ class TrainSettings(Settings):
     process, and up to ``questions_per_video`` questions on each of them."""
 
     learning_rate: float = Field(default=1e-6, gt=0)  # of AdamW, at its highest
-    muon_learning_rate: float | None = Field(default=None, gt=0)  # of all matrices but embeddings; None: AdamW's
+    # with Muon, of all weight matrices but embeddings and the LM head; None: AdamW for all
+    muon_learning_rate: float | None = Field(default=None, gt=0)
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"  # to 0 at the end, or constant
     warmup_steps: int = Field(default=0, ge=0)  # over which learning rates rise from 0
     weight_decay: float = Field(default=0.0, ge=0)  # of all weights but biases and norms
@@ -217,7 +219,7 @@ class GrpoSettings(Settings):
     epsilon_high: float | None = Field(default=None, gt=0)  # None: epsilon
     beta: float = Field(default=0.04, ge=0)  # weight of the KL penalty; 0 loads no reference model
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"  # of the KL to the reference model
-    loss_type: str = "grpo"  # grpo, bnpo, dr_grpo, dapo; or module:function
+    loss_type: str = "grpo"  # one of grpo, bnpo, dr_grpo, dapo; or module:function
     importance_sampling_level: Literal["token", "sequence"] = "token"  # of the ratio that is clipped
     vllm_server_base_url: str | None = None  # of a server that samples the replies; None: the policy does
     vllm_server_timeout: float = Field(default=240.0, gt=0)  # seconds to wait for it
@@ -257,7 +259,7 @@ class GrpoSettings(Settings):
 
 
 class _Recipe(Settings):
-    model: str = "tiny"  # folder, run directory or hub id; for sft also new:qwen3_vl, tiny and untrained
+    model: str = "tiny"  # folder, run directory or hub id; for sft also new:qwen3_vl or new:qwen2_5_vl, untrained
     data: DataSettings
     video: FrameBudget = FrameBudget()
     second_look: SecondLook = SecondLook()
@@ -288,6 +290,15 @@ class GrpoRecipe(_Recipe):
     def _checkpoints_fall_between_batches(self) -> GrpoRecipe:
         if self.train.save_steps % self.grpo.num_iterations:
             raise ValueError("train.save_steps must be a multiple of grpo.num_iterations, so that a run can resume")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_weigh_alike(self) -> GrpoRecipe:
+        if self.train.look_again and self.grpo.loss_type == "bnpo":
+            raise ValueError(
+                "grpo.loss_type: bnpo averages over the tokens of one pass, and a step has few second turns: with "
+                "train.look_again use dapo"
+            )
         return self
 
     @model_validator(mode="after")

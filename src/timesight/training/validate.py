@@ -21,6 +21,7 @@ from timesight.tasks.scoring import group_totals, reply_rewards, required_compon
 from timesight.training.loop import REWARD
 from timesight.training.sharding import gathered
 from timesight.types import Judge, Sample
+from timesight.video import ReadingSettings, VideoPool
 
 
 def validate(
@@ -30,6 +31,8 @@ def validate(
     judge: Judge | None = None,
     clue: ClueSettings | None = None,
     reward_weights: Mapping[str, float] = MappingProxyType({}),
+    reading: ReadingSettings | None = None,
+    pool: VideoPool | None = None,
 ) -> dict[str, float]:
     """What the policy answers to held-out samples; every process asks about its share of the videos.
 
@@ -40,19 +43,23 @@ def validate(
         judge: For tasks whose rewards take one; asked by the main process alone.
         clue: Answer after a second look; None: after one look.
         reward_weights: Of reward components, as in ``GrpoSettings``.
+        reading: As in ``answer_batches``.
+        pool: As in ``answer_batches``; it reads second looks too.
 
     Returns:
         On every process: the replies' mean reward (``validation/reward``; absent if none could be judged), each
-        task's metrics
-        (``validation/task/metric``), and next to them those of answers that need neither the video nor its duration
-        (``validation/task/baseline/metric``). Samples whose video cannot be read are left out and counted
-        (``validation/num_unreadable``).
+        task's metrics (``validation/task/metric``), and next to them those of answers that need neither the video
+        nor its duration (``validation/task/baseline/metric``). Samples whose video cannot be read are left
+        out and counted (``validation/num_unreadable``).
     """
     state = this_process()
     mine = share_of_videos(samples, state.process_index, state.num_processes)
+    generator: Generator = LocalGenerator(policy)
+    if clue is not None:
+        generator = ClueGenerator(generator, config.budget, clue, pool)
     replies: list[tuple[str, str]] = []
     with gathered(policy):  # processes need not keep step
-        for batch in answer_batches(_generator(policy, config, clue), mine, config):
+        for batch in answer_batches(generator, mine, config, reading=reading, pool=pool):
             replies += [(sample.id, reply.text) for sample, reply in batch if isinstance(reply, Completion)]
     reply_of = dict(gather_object(replies))
     figures: dict[str, float] = {}
@@ -61,11 +68,6 @@ def validate(
         figures = _figures(answered, [reply_of[sample.id] for sample in answered], config, judge, reward_weights)
         figures["validation/num_unreadable"] = float(len(samples) - len(answered))
     return dict(broadcast_object_list([figures])[0])
-
-
-def _generator(policy: Policy, config: InferenceConfig, clue: ClueSettings | None) -> Generator:
-    generator = LocalGenerator(policy)
-    return generator if clue is None else ClueGenerator(generator, config.budget, clue)
 
 
 def _figures(

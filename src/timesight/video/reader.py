@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +55,19 @@ class ReadingSettings(BaseModel):
     limit_s: float = Field(default=300.0, gt=0)
     cache: Path | None = None
     cache_gb: float = Field(default=50.0, gt=0)
+
+
+@contextmanager
+def reading_pool(settings: ReadingSettings) -> Iterator[VideoPool | None]:
+    """The processes that ``settings`` ask for, to be shared by readers; None if they ask for none."""
+    if settings.workers == 0:
+        yield None
+        return
+    pool = VideoPool(settings.workers, settings.limit_s)
+    try:
+        yield pool
+    finally:
+        pool.close()
 
 
 class FrameReader:
@@ -131,6 +145,13 @@ class FrameReader:
             self._pool = None
 
     @property
+    def pool(self) -> VideoPool | None:
+        """The processes that read, for other readers; None if there are none."""
+        if self._pool is None and self._shared_pool is None and self.settings.workers > 0:
+            self._pool = VideoPool(self.settings.workers, self.settings.limit_s)
+        return self._shared_pool or self._pool
+
+    @property
     def _in_processes(self) -> bool:
         return self._shared_pool is not None or self.settings.workers > 0
 
@@ -139,9 +160,8 @@ class FrameReader:
         return _Job(wanted, budget, self._factor, self.settings.cache, int(self.settings.cache_gb * 1e9))
 
     def _submit(self, wanted: Wanted) -> Pending[Frames]:
-        pool = self._shared_pool or self._pool
-        if pool is None:
-            pool = self._pool = VideoPool(self.settings.workers, self.settings.limit_s)
+        pool = self.pool
+        assert pool is not None  # _in_processes
         return pool.submit(wanted.video.path, _load, self._job(wanted))
 
     def _hold(self, key: Wanted, frames: Frames) -> None:
