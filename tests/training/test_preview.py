@@ -17,6 +17,17 @@ from timesight.training.settings import GrpoRecipe
 from timesight.types import Video
 
 
+def content_of(file: Path, *, limit: int | None, batch_size: int, num_generations: int) -> dict[str, Any]:
+    """A small recipe, before it is validated."""
+    return {
+        "kind": "grpo",
+        "data": {"jsonl": file, "limit": limit},
+        "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
+        "train": {"batch_size": batch_size, "max_steps": 1},
+        "grpo": {"num_generations": num_generations, "max_completion_length": 24, "beta": 0.0},
+    }
+
+
 def test_a_preview_says_what_a_run_would_start_from(world: Path, tmp_path: Path) -> None:
     recipe = GrpoRecipe.model_validate(
         {
@@ -38,13 +49,7 @@ def test_samples_are_chosen_by_what_a_preview_of_all_of_them_earned(
     world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "preview.jsonl"
-    content: dict[str, Any] = {
-        "kind": "grpo",
-        "data": {"jsonl": world / "train.jsonl", "limit": 24},
-        "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
-        "train": {"batch_size": 8, "max_steps": 1},
-        "grpo": {"num_generations": 4, "max_completion_length": 24, "beta": 0.0},
-    }
+    content = content_of(world / "train.jsonl", limit=24, batch_size=8, num_generations=4)
     recipe = GrpoRecipe.model_validate(content)
     content["data"]["difficulty"] = {"preview": file, "max_reward": 1.5, "min_std": 0.01}
     chosen = GrpoRecipe.model_validate(content)
@@ -61,13 +66,7 @@ def test_samples_are_chosen_by_what_a_preview_of_all_of_them_earned(
 
 
 def test_an_interrupted_preview_ends_as_if_nothing_had_happened(world: Path, tmp_path: Path) -> None:
-    content: dict[str, Any] = {
-        "kind": "grpo",
-        "data": {"jsonl": world / "train.jsonl", "limit": 12},
-        "video": {"min_pixels": 784, "max_pixels": 784, "max_frames": 4},
-        "train": {"batch_size": 4, "max_steps": 1},
-        "grpo": {"num_generations": 2, "max_completion_length": 16, "beta": 0.0},
-    }
+    content = content_of(world / "train.jsonl", limit=12, batch_size=4, num_generations=2)
     recipe = GrpoRecipe.model_validate(content)
     calls: list[int] = []
 
@@ -92,13 +91,7 @@ def test_a_preview_knows_of_videos_that_cannot_be_read(
     samples = read_jsonl(world / "train.jsonl")[:6]
     samples[2] = samples[2].model_copy(update={"video": Video(path=tmp_path / "none.mp4")})
     write_jsonl(tmp_path / "some.jsonl", samples)
-    content: dict[str, Any] = {
-        "kind": "grpo",
-        "data": {"jsonl": tmp_path / "some.jsonl"},
-        "video": {"min_pixels": 784, "max_pixels": 4704, "max_frames": 16},
-        "train": {"batch_size": 4, "max_steps": 1},
-        "grpo": {"num_generations": 2, "max_completion_length": 24, "beta": 0.0},
-    }
+    content = content_of(tmp_path / "some.jsonl", limit=None, batch_size=4, num_generations=2)
     recipe = GrpoRecipe.model_validate(content)
     for attempt in (1, 2):
         (task,) = preview(recipe, tmp_path, num_prompts=6)
