@@ -144,6 +144,9 @@ def compare(
     def value(items: Items, id_: str) -> float:
         return _row(items, id_, protocol)[metric]
 
+    def num_scored(items: Items) -> int:
+        return sum(bool(item.metrics.get(protocol)) for item in items.values())
+
     changes = [Change(id_, value(a, id_), value(b, id_), a[id_].reply, b[id_].reply) for id_ in scored]
     ranked = sorted(changes, key=lambda change: (change.a - change.b, change.id))
     better = [change for change in ranked if change.b > change.a]
@@ -151,8 +154,8 @@ def compare(
     return Comparison(
         protocol=protocol,
         metric=metric,
-        only_a=sum(bool(item.metrics.get(protocol)) for item in a.values()) - len(scored),
-        only_b=sum(bool(item.metrics.get(protocol)) for item in b.values()) - len(scored),
+        only_a=num_scored(a) - len(scored),
+        only_b=num_scored(b) - len(scored),
         num_better=len(better),
         num_worse=len(worse),
         parts=[_part(key, text, ids, a, b, protocol, names) for key, text, ids in _groups(a, scored)],

@@ -117,11 +117,11 @@ def _row(table: Table, name: str, found: Mapping[str, Runs]) -> RowResult:
     row = table.rows[name]
     figures: dict[str, Interval] = {}
     paper: dict[str, float | None] = {}
-    damages: dict[str, dict[str, float]] = {name: {} for name in DAMAGES}
+    damages: dict[str, dict[str, float]] = {damage: {} for damage in DAMAGES}
     for measurement in row.evaluate:
         runs = list(found[measurement.name].values())
-        for name, shares in damages.items():
-            shares[measurement.name] = fmean(getattr(run, name) for run in runs)
+        for damage, shares in damages.items():
+            shares[measurement.name] = fmean(getattr(run, damage) for run in runs)
         for metric, said in measurement.metrics.items():
             key = f"{measurement.name}/{metric}"
             figures[key] = over_runs([_interval(run, metric) for run in runs])

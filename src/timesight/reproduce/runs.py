@@ -137,8 +137,9 @@ class Runs:
         weights = identity(model)
         places = [(one, self._folder(one, weights)) for one in row.evaluate]
         missing = [(one, folder) for one, folder in places if not (folder / RESULT_FILE).is_file()]
-        while missing := self._take(model, missing):
-            if not meanwhile():
+        while missing:
+            missing = self._take(model, missing)
+            if missing and not meanwhile():
                 with self._store.lock(missing[0][1]):
                     pass  # the other command has ended
         return {one.name: self._read(one, folder) for one, folder in places}
@@ -224,7 +225,7 @@ def _measured(folder: Path, measurement: Measurement) -> Measured:
     """What was measured in ``folder``. Raises InputError if too much was not scored; it is scored anew then."""
     result, items = read_result(folder), read_items(folder)
     num_asked = len(items) + result.num_quarantined
-    unscored = result.num_unscored / max(1, len(items))
+    unscored = result.num_unscored / len(items)
     if unscored > MOST_UNSCORED:
         (folder / RESULT_FILE).unlink()
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -84,7 +83,7 @@ def require_same_samples(mixture: Mixture, kept: Mixture | None, sources: Sequen
         times[name] += 1
         digests[name if times[name] == 1 else f"{name} ({times[name]})"] = digest
     if kept is not None:
-        digests[KEPT] = hashlib.sha256(" ".join(sample.id for sample in kept.samples).encode()).hexdigest()
+        digests[KEPT] = " ".join(kept.digests())
     if not (out / METRICS_FILE).exists() or not file.exists():
         write_text(file, json_text(digests, indent=2))
         return

@@ -112,11 +112,11 @@ class FrameReader:
 
     def prefetch(self, wanted: Iterable[Wanted]) -> None:
         """Start to read ahead what ``read`` will be called with; without processes this does nothing."""
-        if not self._in_processes:
+        if self.pool is None:
             return
         for key in wanted:
             if key not in self._held and key not in self._pending:
-                self._pending[key] = self._submit(key)
+                self._pending[key] = self._submit(key, self.pool)
 
     def read(self, wanted: Wanted) -> Frames:
         """Read frames, as ``timesight.video.read`` does; wait for those that are being read ahead.
@@ -129,10 +129,10 @@ class FrameReader:
         if wanted in self._held:
             self._held.move_to_end(wanted)
             return self._held[wanted]
-        if not self._in_processes:
+        if self.pool is None:
             frames = _load(self._job(wanted))
         else:
-            pending = self._pending.pop(wanted, None) or self._submit(wanted)
+            pending = self._pending.pop(wanted, None) or self._submit(wanted, self.pool)
             frames = pending.result()
         self._hold(wanted, frames)
         return frames
@@ -151,17 +151,11 @@ class FrameReader:
             self._pool = VideoPool(self.settings.workers, self.settings.limit_s)
         return self._shared_pool or self._pool
 
-    @property
-    def _in_processes(self) -> bool:
-        return self._shared_pool is not None or self.settings.workers > 0
-
     def _job(self, wanted: Wanted) -> _Job:
         budget = self._budget if wanted.share is None else self._second_look.budget(self._budget, wanted.share)
         return _Job(wanted, budget, self._factor, self.settings.cache, int(self.settings.cache_gb * 1e9))
 
-    def _submit(self, wanted: Wanted) -> Pending[Frames]:
-        pool = self.pool
-        assert pool is not None  # _in_processes
+    def _submit(self, wanted: Wanted, pool: VideoPool) -> Pending[Frames]:
         return pool.submit(wanted.video.path, _load, self._job(wanted))
 
     def _hold(self, key: Wanted, frames: Frames) -> None:
